@@ -1,0 +1,18 @@
+/* Reading .exp files into one tree. */
+#ifndef MERGESCAPE_DSL_PARSE_H
+#define MERGESCAPE_DSL_PARSE_H
+
+#include "base/diag.h"
+#include "dsl/ast.h"
+
+/* Reads `path` and all that it includes (relative to the including file) into
+ * the program; a file that is already in is not read again.  Every syntax error
+ * is reported: the parser goes on behind the next ; or }.  What could be read
+ * is in the tree even then. */
+void parse_file(struct ast_program *, const char *path, struct diag *);
+/* The same for text in memory (tests, fuzzing); includes are relative to ".". */
+void parse_text(struct ast_program *, const char *name, const char *text, size_t length,
+                struct diag *);
+struct ast_program *ast_program_new(struct arena *);
+
+#endif

@@ -1,0 +1,30 @@
+/* Files: whole reads, atomic writes, folders.
+ *
+ * Functions that return bool or NULL add one diagnostic that names the path
+ * and the system's reason. */
+#ifndef MERGESCAPE_BASE_FILE_H
+#define MERGESCAPE_BASE_FILE_H
+
+#include "base/arena.h"
+#include "base/diag.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The whole file, with a NUL behind it that `length` does not count. */
+char *file_read(struct arena *, const char *path, size_t *length, struct diag *);
+/* Writes to a temporary name beside `path`, syncs, renames. */
+bool file_write_atomic(const char *path, const void *, size_t length, struct diag *);
+/* Writes and syncs a file that is not yet visible under its final name. */
+bool file_write_synced(const char *path, const void *, size_t length, struct diag *);
+/* Like mkdir -p. */
+bool file_make_dir(const char *path, struct diag *);
+bool file_exists(const char *path);
+bool file_sync_dir(const char *path, struct diag *);
+/* Like rm -r, on a folder of ours; missing is fine. */
+bool file_remove_tree(const char *path, struct diag *);
+/* "a/b.exp" -> "a"; "b.exp" -> ".". */
+char *file_dir_name(struct arena *, const char *path);
+char *file_join(struct arena *, const char *dir, const char *name);
+
+#endif

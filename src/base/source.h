@@ -1,0 +1,40 @@
+/* Source texts and byte spans into them. */
+#ifndef MERGESCAPE_BASE_SOURCE_H
+#define MERGESCAPE_BASE_SOURCE_H
+
+#include "base/arena.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct source_set;
+
+/* Bytes [begin, end) of file number `file`.  File 0 is "no place": a fault of
+ * the environment, or a value that no source wrote. */
+struct span {
+  uint32_t file, begin, end;
+};
+
+#define SPAN_NONE ((struct span){0, 0, 0})
+
+struct source_set *source_set_new(struct arena *);
+/* Takes a copy of text; returns the file's number, from 1. */
+uint32_t source_add(struct source_set *, const char *name, const char *text, size_t length);
+const char *source_name(const struct source_set *, uint32_t file);
+const char *source_text(const struct source_set *, uint32_t file, size_t *length); /* NUL-terminated */
+uint32_t source_count(const struct source_set *);
+
+struct source_place {
+  const char *name;
+  uint32_t line, column;     /* from 1; the column counts characters, not bytes */
+  const char *line_text;     /* not terminated */
+  uint32_t line_length;      /* bytes, without the line end */
+  uint32_t line_offset;      /* of the span's begin within line_text, bytes */
+};
+
+bool source_locate(const struct source_set *, struct span, struct source_place *);
+/* "file:line", for plans and progress; "-" where there is no place. */
+const char *source_line_name(const struct source_set *, struct span, struct arena *);
+struct span span_join(struct span, struct span);
+
+#endif

@@ -1,0 +1,60 @@
+/* Image data sets: read from disk, derived in memory, served as batches. */
+#ifndef MERGESCAPE_ENGINE_DATA_H
+#define MERGESCAPE_ENGINE_DATA_H
+
+#include "base/arena.h"
+#include "base/diag.h"
+#include "base/hash.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum data_split { DATA_TRAIN, DATA_TEST, DATA_SPLIT_COUNT };
+enum { DATA_MAX_CHANNELS = 8 };
+
+struct data_spec {
+  const char *name;    /* a name of the table in data.c: fashion_mnist, cifar10, ... */
+  unsigned image_size; /* average-pooled to this height and width; 0: as it is */
+  bool pairs;          /* two items as the channels of one sample; classes squared */
+  unsigned size[DATA_SPLIT_COUNT]; /* samples taken; 0: all (of pairs: as many as items) */
+};
+
+struct data_samples {
+  unsigned n;
+  const uint8_t *pixels; /* [n][height][width][channels] */
+  const int32_t *labels; /* [n] */
+};
+
+struct data_set {
+  unsigned channels, height, width, classes;
+  float mean[DATA_MAX_CHANNELS], std[DATA_MAX_CHANNELS]; /* of the training pixels / 255 */
+  struct data_samples split[DATA_SPLIT_COUNT];
+  struct hash digest; /* of all pixels and labels: the identity of what was loaded */
+};
+
+/* Looks for the files below each of dirs in turn.  Every problem (missing,
+ * truncated, wrong magic number, label out of range, too few samples) names
+ * the file and what to do. */
+bool data_load(struct arena *, const struct data_spec *, const char *const *dirs, size_t n_dirs,
+               struct data_set *, struct diag *);
+/* The shape alone, without reading files: channels, height, width, classes and
+ * split[].n are set. */
+bool data_shape(const struct data_spec *, struct data_set *, struct diag *);
+
+struct data_augment {
+  bool flip;        /* horizontal, probability 1/2 */
+  unsigned padding; /* random crop after this zero padding; 0: none */
+};
+
+/* The training order of an epoch: a permutation of [0, n). */
+void data_order(uint64_t seed, uint32_t stream, uint32_t epoch, uint32_t *order, unsigned n);
+
+/* Normalised ((pixel/255 - mean) / std) samples into x [count][h][w][c], and
+ * their labels.  `augment` NULL: as they are.  Padding is black (pixel 0), as
+ * with torchvision's RandomCrop before Normalize.  Random numbers depend on
+ * (seed, stream, epoch, sample) alone. */
+void data_batch(const struct data_set *, enum data_split, const uint32_t *indices, unsigned count,
+                const struct data_augment *augment, uint64_t seed, uint32_t stream, uint32_t epoch,
+                float *x, int32_t *labels);
+
+#endif

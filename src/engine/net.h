@@ -1,0 +1,82 @@
+/* A network: an architecture listed as layers, over one flat vector of weights.
+ *
+ * The flat vector holds the trainable parameters first, in the order of the
+ * tensor table, then the buffers (batch-norm running mean and variance).  Each
+ * tensor has PyTorch's name, shape and layout (linear [out][in], convolution
+ * [out][in][kh][kw]), so that a checkpoint is a plain dump of the views.
+ * Merging, distances and optimizer updates are passes over flat memory.
+ *
+ * Activations are channels last: [sample][row][column][channel]. */
+#ifndef MERGESCAPE_ENGINE_NET_H
+#define MERGESCAPE_ENGINE_NET_H
+
+#include "base/arena.h"
+#include "base/diag.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct net;
+struct ops; /* the backend's table of operations, ops.h */
+
+struct net_spec {
+  const char *model; /* a name of the zoo */
+  unsigned width, stages, blocks, layers; /* 0: the architecture's default */
+  unsigned channels, height, image_width, classes; /* the data's shape */
+};
+
+struct net_tensor {
+  const char *name; /* "layer1.0.conv1.weight" */
+  unsigned rank;
+  size_t shape[4];
+  size_t offset, count; /* floats, in the flat vector */
+  bool buffer;          /* not trained: batch-norm running statistics */
+};
+
+/* NULL: unknown model or a shape that it cannot take (diagnostic). */
+struct net *net_new(struct arena *, const struct net_spec *, struct diag *);
+
+size_t net_count(const struct net *);  /* floats in the flat vector */
+size_t net_params(const struct net *); /* of these, trainable: they come first */
+const struct net_tensor *net_tensors(const struct net *, size_t *n);
+double net_flops(const struct net *);  /* of one sample's forward pass: 2 a multiply-add */
+bool net_has_batchnorm(const struct net *);
+unsigned net_classes(const struct net *);
+
+/* PyTorch's default initialisation: Kaiming-uniform (a = sqrt 5) for linear and
+ * convolution weights, uniform(+-1/sqrt(fan_in)) biases, ones and zeros for norms,
+ * except where the original model's code says otherwise (torchvision's ResNet:
+ * Kaiming-normal, fan out).  Each tensor draws from its own random stream. */
+void net_init(const struct net *, uint64_t seed, float *flat);
+
+struct net_work; /* activations, gradients and scratch for up to max_batch samples */
+
+/* `train`: also what backward needs.  Memory is planned here; a step allocates
+ * nothing.  Release with net_work_free. */
+struct net_work *net_work_new(const struct net *, const struct ops *, unsigned max_batch, bool train);
+void net_work_free(struct net_work *);
+size_t net_work_bytes(const struct net_work *);
+
+/* x [n][h][w][c], labels [n].  Training mode: batch statistics; the running
+ * ones in `flat` move by PyTorch's momentum 0.1 (unbiased variance).  Mean
+ * cross-entropy; its gradient into grad [net_params]. */
+float net_loss_gradient(struct net_work *, float *flat, const float *x, const int32_t *labels,
+                        unsigned n, float *grad);
+
+/* Inference mode: running statistics.  logits [n][classes]. */
+void net_logits(struct net_work *, const float *flat, const float *x, unsigned n, float *logits);
+
+/* Training-mode forward pass that moves the running statistics by `momentum`
+ * and nothing else: with momentum 1/(k+1) at the k-th batch (from 0) they become
+ * the plain average over batches (recalibration after merging). */
+void net_update_statistics(struct net_work *, float *flat, const float *x, unsigned n,
+                           float momentum);
+
+/* Checkpoints: every tensor by name, plus num_batches_tracked (I64) beside each
+ * pair of running statistics, so that PyTorch's strict loading succeeds. */
+bool net_save(const struct net *, const float *flat, const char *path, struct diag *);
+/* Every missing, extra, misshaped or wrongly typed tensor is reported. */
+bool net_load(const struct net *, const char *path, float *flat, struct diag *);
+
+#endif

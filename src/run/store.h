@@ -1,0 +1,78 @@
+/* The store: results on disk, one folder a step key.
+ *
+ *   STORE/objects/ab/ab12.../result.json     values, attributes, provenance
+ *   STORE/objects/ab/ab12.../weights.safetensors
+ *   STORE/tmp/HOST.PID.N/                    drafts: not yet results
+ *   STORE/damaged/ab12....N/                 set aside by a failed checksum
+ *
+ * A draft is written, synced and renamed: a process killed at any moment
+ * leaves a whole step or none.  No index and no lock: any number of processes
+ * may share a store; the second of two that computed the same step finds the
+ * first one's folder and drops its own draft. */
+#ifndef MERGESCAPE_RUN_STORE_H
+#define MERGESCAPE_RUN_STORE_H
+
+#include "base/arena.h"
+#include "base/diag.h"
+#include "base/hash.h"
+#include "plan/plan.h"
+
+#include <stdbool.h>
+
+struct store;
+
+/* Makes the folders where missing, and removes drafts whose process is gone
+ * from this host.  NULL: a diagnostic says why ("cannot write ..."). */
+struct store *store_open(struct arena *, const char *path, struct diag *);
+const char *store_path(const struct store *);
+
+struct store_value {
+  const char *name;
+  double num; /* NaN is kept (null in the JSON) */
+};
+
+struct store_file {
+  const char *name; /* in the object's folder */
+  struct hash digest;
+};
+
+struct store_result {
+  struct store_value *values;
+  size_t n_values, cap_values;
+  struct store_file *files; /* filled by store_commit and store_read */
+  size_t n_files, cap_files;
+  bool diverged;        /* a result too: the run left the finite numbers */
+  const char *note;     /* "diverged at step 812"; NULL: none */
+  double seconds;       /* of computing it */
+};
+
+void store_set(struct arena *, struct store_result *, const char *name, double);
+/* NaN when there is no such value. */
+double store_get(const struct store_result *, const char *name);
+
+/* Is there a whole object?  Cheap: result.json exists. */
+bool store_has(const struct store *, struct hash key);
+
+/* Reads result.json.  false with no diagnostic: there is none.  A damaged one
+ * (JSON broken, wrong key) is moved to damaged/ with a warning and counts as
+ * missing. */
+bool store_read(struct store *, struct hash key, struct arena *, struct store_result *,
+                struct diag *);
+/* Path of a file of an object after its checksum was checked; NULL: missing or
+ * damaged, and the whole object was set aside (warning), to be computed again. */
+const char *store_file(struct store *, struct hash key, const char *name, struct arena *,
+                       struct diag *);
+
+struct store_draft;
+
+struct store_draft *store_begin(struct store *, struct arena *, struct diag *);
+/* Where to write a file of the object; give it to safetensors_write and the like. */
+const char *store_draft_path(struct store_draft *, const char *name);
+/* Writes result.json with the step's kind, attributes, input keys, origin,
+ * host, versions and time; checksums `result->files` (their names are set by
+ * the caller); syncs; renames.  On failure the draft is gone. */
+bool store_commit(struct store_draft *, const struct plan *, const struct plan_step *,
+                  struct store_result *, struct diag *);
+void store_abandon(struct store_draft *);
+
+#endif

@@ -1,0 +1,7 @@
+# Each module's tests are listed in tests/MODULE.mk.
+CHECK_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) -DSRCDIR='"$(abs_top_srcdir)"'
+include tests/base.mk
+include tests/dsl.mk
+include tests/engine.mk
+include tests/run.mk
+include tests/figure.mk
