@@ -1,7 +1,9 @@
 noinst_LIBRARIES += libbase.a
 libbase_a_SOURCES = \
   src/base/arena.c src/base/arena.h \
+  src/base/diag.c src/base/diag.h \
   src/base/hash.c src/base/hash.h \
   src/base/num.c src/base/num.h \
-  src/base/rng.c src/base/rng.h
+  src/base/rng.c src/base/rng.h \
+  src/base/source.c src/base/source.h
 BASE_LIBS = libbase.a $(LIBB2_LIBS) $(JANSSON_LIBS) -lm

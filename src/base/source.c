@@ -1,0 +1,117 @@
+#include "base/source.h"
+
+#include <string.h>
+
+struct source_file {
+  const char *name, *text;
+  size_t length;
+  uint32_t *lines; /* where each line begins */
+  size_t n_lines, cap_lines;
+};
+
+struct source_set {
+  struct arena *arena;
+  struct source_file *files; /* file number k is files[k - 1] */
+  size_t n_files, cap_files;
+};
+
+struct source_set *source_set_new(struct arena *a)
+{
+  struct source_set *set = arena_alloc(a, sizeof *set);
+  set->arena = a;
+  return set;
+}
+
+uint32_t source_add(struct source_set *set, const char *name, const char *text, size_t length)
+{
+  /* Spans are 32 bits wide; no source that a person wrote comes near. */
+  if (length > UINT32_MAX - 1)
+    length = UINT32_MAX - 1;
+  struct source_file file = {0};
+  file.name = arena_strdup(set->arena, name);
+  file.text = arena_strndup(set->arena, text, length);
+  file.length = length;
+  ARENA_PUSH(set->arena, file.lines, file.n_lines, file.cap_lines, 0);
+  for (size_t i = 0; i < length; i++)
+    if (text[i] == '\n')
+      ARENA_PUSH(set->arena, file.lines, file.n_lines, file.cap_lines, (uint32_t)(i + 1));
+  ARENA_PUSH(set->arena, set->files, set->n_files, set->cap_files, file);
+  return (uint32_t)set->n_files;
+}
+
+static const struct source_file *find(const struct source_set *set, uint32_t file)
+{
+  return set && file && file <= set->n_files ? &set->files[file - 1] : NULL;
+}
+
+const char *source_name(const struct source_set *set, uint32_t file)
+{
+  const struct source_file *f = find(set, file);
+  return f ? f->name : NULL;
+}
+
+const char *source_text(const struct source_set *set, uint32_t file, size_t *length)
+{
+  const struct source_file *f = find(set, file);
+  *length = f ? f->length : 0;
+  return f ? f->text : NULL;
+}
+
+uint32_t source_count(const struct source_set *set)
+{
+  return (uint32_t)set->n_files;
+}
+
+/* The last line that begins at or before `at`. */
+static size_t line_of(const struct source_file *f, uint32_t at)
+{
+  size_t low = 0, high = f->n_lines;
+  while (high - low > 1) {
+    size_t mid = low + (high - low) / 2;
+    if (f->lines[mid] <= at)
+      low = mid;
+    else
+      high = mid;
+  }
+  return low;
+}
+
+bool source_locate(const struct source_set *set, struct span span, struct source_place *place)
+{
+  const struct source_file *f = find(set, span.file);
+  if (!f)
+    return false;
+  uint32_t at = span.begin < f->length ? span.begin : (uint32_t)f->length;
+  size_t line = line_of(f, at);
+  uint32_t begin = f->lines[line];
+  uint32_t end = line + 1 < f->n_lines ? f->lines[line + 1] - 1 : (uint32_t)f->length;
+  if (end > begin && f->text[end - 1] == '\r')
+    end--;
+  place->name = f->name;
+  place->line = (uint32_t)line + 1;
+  place->line_text = f->text + begin;
+  place->line_length = end - begin;
+  place->line_offset = (at < end ? at : end) - begin;
+  place->column = 1;
+  for (uint32_t i = 0; i < place->line_offset; i++)
+    place->column += (place->line_text[i] & 0xC0) != 0x80;
+  return true;
+}
+
+const char *source_line_name(const struct source_set *set, struct span span, struct arena *a)
+{
+  struct source_place place;
+  if (!source_locate(set, span, &place))
+    return "-";
+  return arena_printf(a, "%s:%u", place.name, (unsigned)place.line);
+}
+
+struct span span_join(struct span a, struct span b)
+{
+  if (!a.file || (b.file && b.file != a.file))
+    return b.file && !a.file ? b : a;
+  if (!b.file)
+    return a;
+  return (struct span){a.file, a.begin < b.begin ? a.begin : b.begin,
+                       a.end > b.end ? a.end : b.end};
+}
