@@ -39,6 +39,9 @@ struct plan_expr {
 void plan_expr_push(struct arena *, struct plan_expr *, struct plan_code);
 /* NaN in, NaN out, also through min and max: a failed run never turns into a number. */
 double plan_expr_eval(const struct plan_expr *, const double *slots);
+/* Operands on the stack at once: evaluation holds PLAN_EXPR_MAX_DEPTH. */
+enum { PLAN_EXPR_MAX_DEPTH = 64 };
+unsigned plan_expr_depth(const struct plan_expr *);
 /* "s0 s1 s2 mean(2) -": canonical, part of a table's key. */
 char *plan_expr_text(struct arena *, const struct plan_expr *);
 
