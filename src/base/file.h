@@ -17,6 +17,15 @@ char *file_read(struct arena *, const char *path, size_t *length, struct diag *)
 bool file_write_atomic(const char *path, const void *, size_t length, struct diag *);
 /* Writes and syncs a file that is not yet visible under its final name. */
 bool file_write_synced(const char *path, const void *, size_t length, struct diag *);
+
+struct file_part {
+  const void *bytes;
+  size_t length;
+};
+/* The same from several places in memory, one behind the other.  On failure a
+ * regular file is removed again. */
+bool file_write_parts(const char *path, const struct file_part *, size_t n, struct diag *);
+
 /* Like mkdir -p. */
 bool file_make_dir(const char *path, struct diag *);
 bool file_exists(const char *path);
@@ -25,6 +34,10 @@ bool file_sync_dir(const char *path, struct diag *);
 bool file_remove_tree(const char *path, struct diag *);
 /* "a/b.exp" -> "a"; "b.exp" -> ".". */
 char *file_dir_name(struct arena *, const char *path);
+/* An absolute name stays as it is. */
 char *file_join(struct arena *, const char *dir, const char *name);
+/* "cannot WHAT PATH: no space left on device", with a hint where one helps;
+ * `error` is an errno. */
+void file_report(struct diag *, const char *what, const char *path, int error);
 
 #endif

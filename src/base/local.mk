@@ -2,8 +2,10 @@ noinst_LIBRARIES += libbase.a
 libbase_a_SOURCES = \
   src/base/arena.c src/base/arena.h \
   src/base/diag.c src/base/diag.h \
+  src/base/file.c src/base/file.h \
   src/base/hash.c src/base/hash.h \
   src/base/num.c src/base/num.h \
   src/base/rng.c src/base/rng.h \
+  src/base/safetensors.c src/base/safetensors.h \
   src/base/source.c src/base/source.h
 BASE_LIBS = libbase.a $(LIBB2_LIBS) $(JANSSON_LIBS) -lm
