@@ -90,6 +90,11 @@ unsigned diag_count(const struct diag *d)
   return (unsigned)d->n_items;
 }
 
+enum diag_level diag_level_of(const struct diag *d, unsigned k)
+{
+  return k < d->n_items ? d->items[k].level : DIAG_WARNING;
+}
+
 const char *diag_message(const struct diag *d, unsigned k)
 {
   return k < d->n_items ? d->items[k].text : NULL;

@@ -32,7 +32,8 @@ void diag_note(struct diag *, struct span, const char *fmt, ...)
 
 unsigned diag_errors(const struct diag *);
 unsigned diag_count(const struct diag *);
-/* The message and hint of the k-th, for tests and for passing between processes. */
+/* The level, message and hint of the k-th, for tests and for passing between processes. */
+enum diag_level diag_level_of(const struct diag *, unsigned k);
 const char *diag_message(const struct diag *, unsigned k);
 const char *diag_hint_of(const struct diag *, unsigned k); /* NULL: none */
 
