@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 struct ast_name {
@@ -21,9 +22,12 @@ enum ast_expr_kind {
   AST_STRING,
   AST_NAME,   /* lr, cifar100 */
   AST_CALL,   /* sgd(momentum = 0.9), mean(x) */
-  AST_UNARY,  /* - */
+  AST_UNARY,  /* -, not */
   AST_BINARY  /* + - * / ^, comparisons < <= > >= == !=, and, or, by */
 };
+
+/* No expression is deeper, so code that walks one may recurse. */
+enum { AST_MAX_DEPTH = 1000 };
 
 struct ast_arg {
   struct ast_name name; /* text NULL: positional */
@@ -39,6 +43,7 @@ struct ast_expr {
   struct span text_span; /* of the name, function or operator alone */
   struct ast_arg *args; /* AST_CALL; a UNARY has args[0], a BINARY args[0..1] */
   size_t n_args, cap_args;
+  unsigned depth; /* 1 for a leaf */
 };
 
 /* @paper("A.1") or @assumed("why"): stands behind a statement's semicolon. */
@@ -59,6 +64,7 @@ struct ast_word {
  *   AST_LET      let name = value ;
  *   AST_TRUNK    trunk [every n] for length at schedule ;
  *   AST_BRANCH   branch name[count] at every n [of trunk] for length at schedule ;
+ *                branch name[count] at v, v, ... [of trunk] for length at schedule ;
  *   AST_MERGE    merge name = call [with words...] ;
  *   AST_MEASURE  measure name = expr ;
  *   AST_REPLACE  replace data|model name with value ["what it stands for"] ;   (tiers)
@@ -74,7 +80,7 @@ struct ast_stmt {
   struct ast_name name;
   struct ast_name kind_word;  /* REPLACE: data or model */
   struct ast_expr *value;     /* SETTING, LET, MERGE, MEASURE, REPLACE, EXPECT */
-  struct ast_expr **values;   /* SWEEP */
+  struct ast_expr **values;   /* SWEEP; BRANCH: listed points, where `every` is NULL */
   size_t n_values, cap_values;
   struct ast_expr *every, *length, *schedule; /* TRUNK, BRANCH */
   struct ast_expr *count;     /* BRANCH */
@@ -84,6 +90,7 @@ struct ast_stmt {
   struct ast_note *notes;
   size_t n_notes, cap_notes;
   const char *doc;            /* `##` lines above, joined by \n; NULL: none */
+  struct span doc_span;
 };
 
 /* A block: experiment, figure, panel, claim, tier, or a tier's overlay of an
@@ -104,12 +111,24 @@ struct ast_block {
   struct ast_block *blocks;
   size_t n_blocks, cap_blocks;
   const char *doc;
+  struct span doc_span;
+  bool incomplete; /* a syntax error left something of it out */
 };
 
 struct ast_include {
   struct ast_name path; /* as written */
   uint32_t from;        /* file that includes */
-  uint32_t file;        /* what was read */
+  uint32_t file;        /* what was read; 0: it could not be */
+  const char *doc;
+  struct span doc_span;
+};
+
+/* A file that was read.  Device and inode tell whether it is the same again. */
+struct ast_file {
+  uint64_t device, inode; /* both 0: a text in memory */
+  uint32_t file;
+  struct span included_at; /* SPAN_NONE: not included */
+  bool reading;            /* being read, so that including it makes a cycle */
 };
 
 /* All files of one run, includes followed, each file read once. */
@@ -120,7 +139,13 @@ struct ast_program {
   size_t n_blocks, cap_blocks;
   struct ast_include *includes;
   size_t n_includes, cap_includes;
+  struct ast_file *files;
+  size_t n_files, cap_files;
 };
+
+/* "experiment", "figure", ... as the language spells it. */
+const char *ast_block_word(enum ast_block_kind);
+const char *ast_stmt_word(enum ast_stmt_kind); /* SETTING: "setting" */
 
 /* An indented dump of the tree without spans, for tests. */
 void ast_dump(const struct ast_program *, FILE *);
