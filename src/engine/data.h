@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Raised when what is derived from the same files changes. */
+#define DATA_VERSION "1"
+
 enum data_split { DATA_TRAIN, DATA_TEST, DATA_SPLIT_COUNT };
 enum { DATA_MAX_CHANNELS = 8 };
 
