@@ -1,1 +1,7 @@
-# files of this folder
+noinst_LIBRARIES += librun.a
+librun_a_SOURCES = \
+  src/run/progress.c src/run/progress.h \
+  src/run/run.c src/run/run.h src/run/run_int.h \
+  src/run/run_graph.c src/run/run_worker.c \
+  src/run/store.c src/run/store.h src/run/store_int.h \
+  src/run/store_draft.c src/run/store_json.c

@@ -34,20 +34,26 @@ struct run_options {
 };
 
 struct run_summary {
-  uint32_t wanted, cached, ran, failed, skipped; /* skipped: an input failed */
+  uint32_t wanted; /* all that are cached or had to run */
+  uint32_t cached, ran, failed;
+  uint32_t skipped; /* an input failed, or the store was full */
   uint32_t diverged; /* of those that ran */
   double seconds;
   bool interrupted; /* SIGINT or SIGTERM: finished steps are kept */
 };
 
-/* Runs every wanted step that is not done, and that a wanted step that is not
- * done needs.  Failures are added to diag with experiment, sweep point and
- * source line; steps that don't depend on them go on. */
+/* Runs every wanted step that is not done and is a target (no other wanted step
+ * reads it) or an input of a step that runs.  Failures are added to diag with
+ * experiment, sweep point and source line; steps that don't depend on them go
+ * on.  A step that fails because an input turned out to be damaged is put back
+ * until that input is computed again.  A full store ends the run early. */
 struct run_summary run_plan(const struct plan *, const bool *wanted, struct store *,
                             const struct run_kind kinds[PLAN_KIND_COUNT],
                             const struct run_options *, struct diag *);
 
-/* What run_plan would do, for explain: status of each step (indexed by step). */
+/* What run_plan would do, for explain: status of each step (indexed by step).
+ * A wanted step whose result is gone, but whose readers are all cached, is
+ * RUN_UNWANTED: nothing needs it. */
 enum run_state { RUN_UNWANTED, RUN_CACHED, RUN_TODO };
 void run_states(const struct plan *, const bool *wanted, struct store *,
                 const struct run_kind kinds[PLAN_KIND_COUNT], enum run_state *states);

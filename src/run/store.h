@@ -25,10 +25,16 @@ struct store;
  * from this host.  NULL: a diagnostic says why ("cannot write ..."). */
 struct store *store_open(struct arena *, const char *path, struct diag *);
 const char *store_path(const struct store *);
+/* Removes drafts of processes of this host that are gone: what a killed worker
+ * left.  store_open does it too. */
+void store_sweep(struct store *);
+/* One more entry of "versions" in every result.json from now on (the BLAS and
+ * its kernels, say).  Copied. */
+void store_set_provenance(struct store *, const char *name, const char *value);
 
 struct store_value {
   const char *name;
-  double num; /* NaN is kept (null in the JSON) */
+  double num; /* any double: the JSON holds null for NaN, "inf" and "-inf" */
 };
 
 struct store_file {
@@ -46,6 +52,7 @@ struct store_result {
   double seconds;       /* of computing it */
 };
 
+/* Replaces a value of the same name. */
 void store_set(struct arena *, struct store_result *, const char *name, double);
 /* NaN when there is no such value. */
 double store_get(const struct store_result *, const char *name);
@@ -55,22 +62,25 @@ bool store_has(const struct store *, struct hash key);
 
 /* Reads result.json.  false with no diagnostic: there is none.  A damaged one
  * (JSON broken, wrong key) is moved to damaged/ with a warning and counts as
- * missing. */
+ * missing.  An error in diag: it is there but cannot be read. */
 bool store_read(struct store *, struct hash key, struct arena *, struct store_result *,
                 struct diag *);
 /* Path of a file of an object after its checksum was checked; NULL: missing or
- * damaged, and the whole object was set aside (warning), to be computed again. */
+ * damaged, and the whole object was set aside (warning), to be computed again.
+ * As with store_read, an object that is not there adds no diagnostic; a file
+ * that the object never had is an error. */
 const char *store_file(struct store *, struct hash key, const char *name, struct arena *,
                        struct diag *);
 
 struct store_draft;
 
+/* The arena must live until the draft is committed or abandoned. */
 struct store_draft *store_begin(struct store *, struct arena *, struct diag *);
 /* Where to write a file of the object; give it to safetensors_write and the like. */
 const char *store_draft_path(struct store_draft *, const char *name);
 /* Writes result.json with the step's kind, attributes, input keys, origin,
  * host, versions and time; checksums `result->files` (their names are set by
- * the caller); syncs; renames.  On failure the draft is gone. */
+ * the caller); syncs; renames.  On failure the draft is gone, and store_abandon is harmless. */
 bool store_commit(struct store_draft *, const struct plan *, const struct plan_step *,
                   struct store_result *, struct diag *);
 void store_abandon(struct store_draft *);
