@@ -112,32 +112,6 @@ void diag_clear(struct diag *d)
   d->errors = 0;
 }
 
-/* One character of possibly broken UTF-8: its length in bytes, and its code
- * point or -1 where the bytes are not a character. */
-static size_t decode(const char *text, size_t n, long *code)
-{
-  const unsigned char *s = (const unsigned char *)text;
-  *code = -1;
-  if (s[0] < 0x80) {
-    *code = s[0];
-    return 1;
-  }
-  size_t len = s[0] >= 0xF0 && s[0] < 0xF5 ? 4 : s[0] >= 0xE0 ? 3 : 2;
-  if (s[0] < 0xC2 || s[0] > 0xF4 || len > n)
-    return 1;
-  long c = s[0] & (0x7F >> len);
-  for (size_t i = 1; i < len; i++) {
-    if ((s[i] & 0xC0) != 0x80)
-      return 1;
-    c = c << 6 | (s[i] & 0x3F);
-  }
-  static const long least[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (c < least[len] || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000))
-    return 1;
-  *code = c;
-  return len;
-}
-
 /* Terminal cells of a character.  (wcwidth would depend on the locale.) */
 static unsigned cells(long c)
 {
@@ -162,7 +136,7 @@ static unsigned put_text(FILE *out, const char *text, size_t n, unsigned column)
 {
   for (size_t i = 0; i < n;) {
     long c;
-    size_t len = decode(text + i, n - i, &c);
+    size_t len = source_char(text + i, n - i, &c);
     if (c == '\t') {
       unsigned next = (column / TAB + 1) * TAB;
       if (out)

@@ -106,6 +106,30 @@ const char *source_line_name(const struct source_set *set, struct span span, str
   return arena_printf(a, "%s:%u", place.name, (unsigned)place.line);
 }
 
+size_t source_char(const char *text, size_t n, long *code)
+{
+  const unsigned char *s = (const unsigned char *)text;
+  *code = -1;
+  if (s[0] < 0x80) {
+    *code = s[0];
+    return 1;
+  }
+  size_t len = s[0] >= 0xF0 && s[0] < 0xF5 ? 4 : s[0] >= 0xE0 ? 3 : 2;
+  if (s[0] < 0xC2 || s[0] > 0xF4 || len > n)
+    return 1;
+  long c = s[0] & (0x7F >> len);
+  for (size_t i = 1; i < len; i++) {
+    if ((s[i] & 0xC0) != 0x80)
+      return 1;
+    c = c << 6 | (s[i] & 0x3F);
+  }
+  static const long least[] = {0, 0, 0x80, 0x800, 0x10000};
+  if (c < least[len] || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000))
+    return 1;
+  *code = c;
+  return len;
+}
+
 struct span span_join(struct span a, struct span b)
 {
   if (!a.file || (b.file && b.file != a.file))

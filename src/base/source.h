@@ -35,6 +35,9 @@ struct source_place {
 bool source_locate(const struct source_set *, struct span, struct source_place *);
 /* "file:line", for plans and progress; "-" where there is no place. */
 const char *source_line_name(const struct source_set *, struct span, struct arena *);
+/* One character of possibly broken UTF-8 (n > 0): its length in bytes, and its
+ * code point or -1 where the bytes are no character. */
+size_t source_char(const char *text, size_t n, long *code);
 struct span span_join(struct span, struct span);
 
 #endif

@@ -1,0 +1,195 @@
+#include "config.h"
+
+#include "dsl/parse.h"
+
+#include "base/file.h"
+#include "dsl/parse_int.h"
+#include "dsl/exp.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct ast_program *ast_program_new(struct arena *a)
+{
+  struct ast_program *program = arena_alloc(a, sizeof *program);
+  program->arena = a;
+  program->sources = source_set_new(a);
+  return program;
+}
+
+/* A file in another encoding has many bad bytes: the first one tells enough. */
+static void check_bytes(struct span at, const char *text, size_t length, struct diag *diag)
+{
+  bool nul = false, broken = false;
+  for (size_t i = 0, n; i < length; i += n) {
+    long code;
+    n = source_char(text + i, length - i, &code);
+    at.begin = (uint32_t)i;
+    at.end = (uint32_t)(i + n);
+    if (!code && !nul) {
+      diag_error(diag, at, "NUL byte in the text");
+      diag_hint(diag, "is this a text file? .exp files are UTF-8");
+    } else if (code < 0 && !broken) {
+      diag_error(diag, at, "byte 0x%02X is not valid UTF-8", (unsigned char)text[i]);
+      diag_hint(diag, "save the file as UTF-8");
+    }
+    nul |= !code;
+    broken |= code < 0;
+  }
+}
+
+static void check_docs(const struct parser *p)
+{
+  for (size_t i = 0; i < p->n_docs && !p->syntax_errors && !p->given_up; i++)
+    if (!p->docs[i].used) {
+      diag_warning(p->diag, p->docs[i].span, "this prose belongs to nothing");
+      diag_hint(p->diag, "put it above a block or a statement; a comment begins with one #");
+    }
+}
+
+/* Where parsing was given up, blocks are still open. */
+static void close_blocks(struct parser *p)
+{
+  while (p->n_open) {
+    parse_block_incomplete(p);
+    parse_block_close(p);
+  }
+}
+
+static void parse_source(struct ast_program *program, uint32_t file, struct diag *diag)
+{
+  size_t length;
+  const char *text = source_text(program->sources, file, &length);
+  check_bytes((struct span){file, 0, 0}, text, length, diag);
+  struct parser *p = mem_zalloc(sizeof *p);
+  p->program = program;
+  p->diag = diag;
+  p->file = file;
+  p->complete = true;
+  if (parse_scan_begin(p, text, length)) {
+    exp_parse(p);
+    parse_scan_end(p);
+  }
+  close_blocks(p);
+  check_docs(p);
+  free(p);
+}
+
+static void read_into(struct ast_program *program, const char *name, const char *text,
+                      size_t length, struct ast_file entry, struct diag *diag)
+{
+  size_t k = program->n_files;
+  entry.file = source_add(program->sources, name, text, length);
+  entry.reading = true;
+  ARENA_PUSH(program->arena, program->files, program->n_files, program->cap_files, entry);
+  parse_source(program, entry.file, diag);
+  program->files[k].reading = false;
+}
+
+void parse_text(struct ast_program *program, const char *name, const char *text, size_t length,
+                struct diag *diag)
+{
+  if (length > PARSE_MAX_BYTES)
+    diag_error(diag, SPAN_NONE, "%s is larger than %d MiB", name, PARSE_MAX_BYTES >> 20);
+  else
+    read_into(program, name, text, length, (struct ast_file){0}, diag);
+}
+
+/* Files that are being read stand in the order in which they include one
+ * another. */
+static void report_cycle(const struct ast_program *program, const struct ast_file *again,
+                         struct span at, struct diag *diag)
+{
+  const struct ast_file *end = program->files + program->n_files;
+  const char *name = source_name(program->sources, again->file);
+  bool itself = again->file == at.file;
+  diag_error(diag, at, itself ? "`%s` includes itself" : "`%s` is included while it is being read",
+             name);
+  for (const struct ast_file *f = again + 1; f < end; f++)
+    if (f->reading && f->included_at.file)
+      diag_note(diag, f->included_at, "`%s` includes `%s` here",
+                source_name(program->sources, f->included_at.file),
+                source_name(program->sources, f->file));
+}
+
+static const struct ast_file *find_file(const struct ast_program *program, const struct stat *st)
+{
+  for (size_t i = 0; i < program->n_files; i++)
+    if (program->files[i].inode && program->files[i].device == (uint64_t)st->st_dev &&
+        program->files[i].inode == (uint64_t)st->st_ino)
+      return &program->files[i];
+  return NULL;
+}
+
+static unsigned reading(const struct ast_program *program)
+{
+  unsigned n = 0;
+  for (size_t i = 0; i < program->n_files; i++)
+    n += program->files[i].reading;
+  return n;
+}
+
+static void report_unreadable(const char *written, const char *path, struct span at, int error,
+                              struct diag *diag)
+{
+  diag_error(diag, at, at.file ? "cannot include `%s`: %s" : "cannot read %s: %s", written,
+             strerror(error));
+  if (at.file && strcmp(written, path))
+    diag_hint(diag, "looked for %s: paths start at the folder of the including file", path);
+}
+
+/* The number of the file, or 0 where it could not be read. */
+static uint32_t read_path(struct ast_program *program, const char *written, const char *path,
+                          struct span at, struct diag *diag)
+{
+  struct stat st;
+  int error = stat(path, &st) ? errno : S_ISDIR(st.st_mode) ? EISDIR : 0;
+  if (!error && !S_ISREG(st.st_mode))
+    error = EINVAL;
+  if (error) {
+    report_unreadable(written, path, at, error, diag);
+    return 0;
+  }
+  const struct ast_file *known = find_file(program, &st);
+  if (known) {
+    if (known->reading)
+      report_cycle(program, known, at, diag);
+    return known->file;
+  }
+  if (reading(program) >= PARSE_MAX_INCLUDES) {
+    diag_error(diag, at, "more than %d files include one another", PARSE_MAX_INCLUDES);
+    return 0;
+  }
+  if (st.st_size > PARSE_MAX_BYTES) {
+    diag_error(diag, at, "%s is larger than %d MiB", path, PARSE_MAX_BYTES >> 20);
+    return 0;
+  }
+  size_t length;
+  char *text = file_read(program->arena, path, &length, diag);
+  if (!text)
+    return 0;
+  struct ast_file entry = {(uint64_t)st.st_dev, (uint64_t)st.st_ino, 0, at, true};
+  uint32_t file = source_count(program->sources) + 1;
+  read_into(program, path, text, length, entry, diag);
+  return file;
+}
+
+void parse_file(struct ast_program *program, const char *path, struct diag *diag)
+{
+  read_path(program, path, path, SPAN_NONE, diag);
+}
+
+void parse_include(struct parser *p, struct ast_name path, struct span at)
+{
+  struct ast_program *program = p->program;
+  struct ast_include include = {.path = path, .from = p->file};
+  const char *dir = file_dir_name(program->arena, source_name(program->sources, p->file));
+  include.doc = parse_doc_of(p, at, &include.doc_span);
+  /* Included files come first, as their blocks do. */
+  include.file = read_path(program, path.text, file_join(program->arena, dir, path.text),
+                           path.span, p->diag);
+  ARENA_PUSH(program->arena, program->includes, program->n_includes, program->cap_includes,
+             include);
+}
