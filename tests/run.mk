@@ -1,5 +1,6 @@
 # tests of run
 RUN_TEST_LIBS = librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
+RUN_FAKE = tests/run_fake.c tests/run_fake.h tests/run_fixture.c tests/run_fixture.h
 
 check_PROGRAMS += tests/test_store
 tests_test_store_SOURCES = tests/test_store.c tests/run_fixture.c tests/run_fixture.h
@@ -7,9 +8,14 @@ tests_test_store_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_store_LDADD = $(RUN_TEST_LIBS)
 
 check_PROGRAMS += tests/test_run
-tests_test_run_SOURCES = tests/test_run.c tests/run_fixture.c tests/run_fixture.h
+tests_test_run_SOURCES = tests/test_run.c $(RUN_FAKE)
 tests_test_run_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_run_LDADD = $(RUN_TEST_LIBS)
+
+check_PROGRAMS += tests/test_run_faults
+tests_test_run_faults_SOURCES = tests/test_run_faults.c $(RUN_FAKE)
+tests_test_run_faults_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_run_faults_LDADD = $(RUN_TEST_LIBS)
 
 check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c

@@ -23,7 +23,8 @@ int fixture_begin(void **state)
   struct fixture *f = arena_alloc(a, sizeof *f);
   f->arena = a;
   f->diag = diag_new(a);
-  snprintf(f->root, sizeof f->root, "/tmp/mergescape-test-XXXXXX");
+  const char *temp = getenv("TMPDIR");
+  snprintf(f->root, sizeof f->root, "%s/mergescape-test-XXXXXX", temp ? temp : "/tmp");
   assert_non_null(mkdtemp(f->root));
   f->store = store_open(a, file_join(a, f->root, "store"), f->diag);
   assert_non_null(f->store);

@@ -8,7 +8,7 @@
 struct fixture {
   struct arena *arena;
   struct diag *diag;
-  char root[64]; /* a temporary folder */
+  char root[256]; /* a temporary folder */
   struct store *store;
   struct plan *plan;
 };

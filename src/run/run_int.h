@@ -9,7 +9,8 @@
 #include <signal.h>
 #include <sys/types.h>
 
-enum { RUN_NONE = UINT32_MAX, RUN_TRIES = 3 };
+#define RUN_NONE UINT32_MAX /* no step */
+enum { RUN_TRIES = 3 };
 
 /* ---- the graph ---- */
 

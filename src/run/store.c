@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,7 +38,7 @@ static pid_t draft_owner(const struct store *store, const char *name)
     return 0;
   char *end;
   long pid = strtol(name + n + 1, &end, 10);
-  if (pid <= 0 || *end != '.' || strspn(end + 1, "0123456789") != strlen(end + 1))
+  if (pid <= 0 || pid > INT_MAX || *end != '.' || strspn(end + 1, "0123456789") != strlen(end + 1))
     return 0;
   return (pid_t)pid;
 }
