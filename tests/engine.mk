@@ -1,1 +1,19 @@
 # tests of engine
+
+check_PROGRAMS += tests/test_data
+tests_test_data_SOURCES = tests/test_data.c
+tests_test_data_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_data_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_merge
+tests_test_merge_SOURCES = tests/test_merge.c
+tests_test_merge_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_merge_LDADD = $(MERGE_LIBS) $(CMOCKA_LIBS) -lm
+
+EXTRA_PROGRAMS += tests/parity_driver
+tests_parity_driver_SOURCES = tests/parity_driver.c
+tests_parity_driver_LDADD = $(ENGINE_LIBS)
+CLEANFILES += tests/parity_driver$(EXEEXT)
+TESTS += tests/parity.sh
+EXTRA_DIST += tests/parity.sh tests/parity.py
+check_DATA = tests/parity_driver$(EXEEXT)

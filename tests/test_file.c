@@ -208,8 +208,8 @@ static void removes_trees_but_not_through_links(void **state)
 static void names(void **state)
 {
   struct scratch *s = *state;
-  static const char *const dirs[][2] = {
-      {"a/b.exp", "a"}, {"b.exp", "."}, {"/b", "/"}, {"a//b", "a"}, {"//b", "/"}, {"a/b/c", "a/b"}};
+  static const char *const dirs[][2] = {{"a/b.exp", "a"}, {"b.exp", "."}, {"/b", "/"},
+                                        {"a//b", "a"},    {"//b", "/"},   {"a/b/c", "a/b"}};
   for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++)
     assert_string_equal(file_dir_name(s->arena, dirs[i][0]), dirs[i][1]);
   assert_string_equal(file_join(s->arena, "a", "b"), "a/b");

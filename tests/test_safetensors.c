@@ -53,11 +53,13 @@ static void reads_what_the_format_allows(void **state)
   struct safetensors out;
   /* Order of the header other than of the data, a scalar, an empty tensor, an
    * unknown field, spaces behind. */
-  assert_true(parse(s,
-                    "{\"b\":" T("F32", "[2,1]", 4, 12) ",\"__metadata__\":{\"format\":\"pt\"},"
-                    "\"a\":" T("I16", "[2]", 0, 4) ",\"s\":" T("U8", "[]", 12, 13)
-                    ",\"e\":" T("F64", "[0,7]", 13, 13) "}   ",
-                    13, &out));
+  assert_true(
+      parse(s,
+            "{\"b\":" T("F32", "[2,1]", 4, 12) ",\"__metadata__\":{\"format\":\"pt\"},"
+                                               "\"a\":" T("I16", "[2]", 0, 4) ",\"s\":" T(
+                                                   "U8", "[]", 12, 13) ",\"e\":" T("F64", "[0,7]",
+                                                                                   13, 13) "}   ",
+            13, &out));
   assert_int_equal(diag_count(s->diag), 0);
   assert_int_equal(out.n_tensors, 4);
   assert_string_equal(out.tensors[0].name, "b");
@@ -174,10 +176,8 @@ static struct safetensors sample(struct arena *a)
   static const uint8_t u[3] = {1, 2, 255};
   static struct safetensors_meta meta[] = {{"format", "pt"}, {"quote \" \\", "Z\xc3\xbcrich\n"}};
   const struct safetensors_tensor t[] = {
-      {"odd \"name\"", SAFETENSORS_U8, 1, {3}, 3, u},
-      {"f", SAFETENSORS_F32, 2, {3, 1}, 12, f},
-      {"empty", SAFETENSORS_F32, 2, {3, 0}, 0, NULL},
-      {"count", SAFETENSORS_I64, 0, {0}, 8, i},
+      {"odd \"name\"", SAFETENSORS_U8, 1, {3}, 3, u}, {"f", SAFETENSORS_F32, 2, {3, 1}, 12, f},
+      {"empty", SAFETENSORS_F32, 2, {3, 0}, 0, NULL}, {"count", SAFETENSORS_I64, 0, {0}, 8, i},
       {"i", SAFETENSORS_I64, 1, {2}, 16, i},
   };
   return (struct safetensors){

@@ -79,7 +79,7 @@ static bool get_dtype(struct reader *r, struct safetensors_tensor *t, const json
 #define X(id, bytes) #id " "
             SAFETENSORS_DTYPES(X)
 #undef X
-            "- convert the file with one of these");
+                "- convert the file with one of these");
   return false;
 }
 

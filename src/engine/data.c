@@ -11,17 +11,35 @@
 #include <string.h>
 
 static const struct data_source sources[] = {
-    {"fashion_mnist", "fashion-mnist",
+    {"fashion_mnist",
+     "fashion-mnist",
      "install Debian's package dataset-fashion-mnist, or name the folder that holds the files with "
      "--data DIR",
-     1, 28, 28, 10, {60000, 10000}, data_idx_read},
-    {"mnist", "mnist",
+     1,
+     28,
+     28,
+     10,
+     {60000, 10000},
+     data_idx_read},
+    {"mnist",
+     "mnist",
      "put the four IDX files (gzipped or not) into DIR/mnist and name that folder with --data DIR",
-     1, 28, 28, 10, {60000, 10000}, data_idx_read},
-    {"cifar10", "cifar-10-batches-bin",
+     1,
+     28,
+     28,
+     10,
+     {60000, 10000},
+     data_idx_read},
+    {"cifar10",
+     "cifar-10-batches-bin",
      "unpack cifar-10-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html) in DIR and name "
      "that folder with --data DIR",
-     3, 32, 32, 10, {50000, 10000}, data_cifar_read},
+     3,
+     32,
+     32,
+     10,
+     {50000, 10000},
+     data_cifar_read},
 };
 
 enum { N_SOURCES = sizeof sources / sizeof *sources };
@@ -173,9 +191,6 @@ static bool check_items(const struct data_intake *in, uint64_t items, const char
     diag_hint(in->diag, "ask for fewer, or fetch the whole data set: %s", s->mend);
     return false;
   }
-  if (items < known)
-    diag_warning(in->diag, SPAN_NONE, "%s: %" PRIu64 " items, but the %s split of %s has %u", path,
-                 items, split_name(in->split), s->name, known);
   return true;
 }
 
@@ -211,8 +226,10 @@ void data_intake_add(struct data_intake *in, uint32_t item, const uint8_t *plane
   unsigned height = s->height / pool, width = s->width / pool, channels = s->channels;
   uint8_t *out = in->pixels + (size_t)slot * height * width * channels;
   in->labels[slot] = label;
-  if (area == 1 && channels == 1) {
-    memcpy(out, planes, (size_t)height * width);
+  if (area == 1) {
+    for (unsigned c = 0; c < channels; c++)
+      for (unsigned k = 0; k < height * width; k++)
+        out[k * channels + c] = *planes++;
     return;
   }
   for (unsigned c = 0; c < channels; c++)
@@ -257,17 +274,17 @@ static struct data_samples compose(struct arena *a, const struct data_intake *in
 static void find_moments(struct data_set *set)
 {
   const struct data_samples *s = &set->split[DATA_TRAIN];
-  uint64_t sum[DATA_MAX_CHANNELS] = {0}, squares[DATA_MAX_CHANNELS] = {0};
   size_t pixels = (size_t)s->n * set->height * set->width;
-  for (size_t i = 0; i < pixels; i++)
-    for (unsigned c = 0; c < set->channels; c++) {
-      unsigned v = s->pixels[i * set->channels + c];
-      sum[c] += v;
-      squares[c] += v * v;
-    }
   for (unsigned c = 0; c < set->channels; c++) {
-    double mean = (double)sum[c] / (double)pixels;
-    double variance = (double)squares[c] / (double)pixels - mean * mean;
+    uint64_t sum = 0, squares = 0;
+    const uint8_t *p = s->pixels + c;
+    for (size_t i = 0; i < pixels; i++) {
+      unsigned v = p[i * set->channels];
+      sum += v;
+      squares += v * v;
+    }
+    double mean = (double)sum / (double)pixels;
+    double variance = (double)squares / (double)pixels - mean * mean;
     set->mean[c] = (float)(mean / 255);
     /* One value everywhere: nothing to scale. */
     set->std[c] = variance > 1e-9 ? (float)(sqrt(variance) / 255) : 1;
@@ -291,12 +308,13 @@ static void find_digest(struct data_set *set)
   set->digest = hash_end(h);
 }
 
-bool data_load(struct arena *a, const struct data_spec *spec, const char *const *dirs, size_t n_dirs,
-               struct data_set *set, struct diag *d)
+bool data_load(struct arena *a, const struct data_spec *spec, const char *const *dirs,
+               size_t n_dirs, struct data_set *set, struct diag *d)
 {
   if (!data_shape(spec, set, d))
     return false;
   const struct data_source *source = data_source_find(spec->name);
+  unsigned items[DATA_SPLIT_COUNT];
   for (int k = 0; k < DATA_SPLIT_COUNT; k++) {
     struct data_intake in = {.source = source,
                              .split = (enum data_split)k,
@@ -314,7 +332,12 @@ bool data_load(struct arena *a, const struct data_spec *spec, const char *const 
     arena_free(in.scratch);
     if (!ok)
       return false;
+    items[k] = in.items;
   }
+  for (int k = 0; k < DATA_SPLIT_COUNT; k++)
+    if (items[k] < source->items[k])
+      diag_warning(d, SPAN_NONE, "data set %s: the %s files hold %u items, the original's %u",
+                   source->name, split_name((enum data_split)k), items[k], source->items[k]);
   find_moments(set);
   find_digest(set);
   return true;

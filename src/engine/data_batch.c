@@ -2,7 +2,8 @@
 
 #include "base/rng.h"
 
-#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 void data_order(uint64_t seed, uint32_t stream, uint32_t epoch, uint32_t *order, unsigned n)
 {
@@ -12,46 +13,39 @@ void data_order(uint64_t seed, uint32_t stream, uint32_t epoch, uint32_t *order,
   rng_shuffle(&r, order, n);
 }
 
-/* A pixel's normalised value, by channel: a load instead of arithmetic. */
-struct table {
-  float value[DATA_MAX_CHANNELS][256];
+enum { LANES = 16 };
+
+/* (pixel / 255 - mean) / std as pixel * scale + bias, repeated until the pattern
+ * of channels fits a whole number of lanes. */
+struct scaling {
+  unsigned period; /* LANES * channels */
+  float scale[LANES * DATA_MAX_CHANNELS], bias[LANES * DATA_MAX_CHANNELS];
 };
 
-static void fill_table(const struct data_set *set, struct table *t)
+static void find_scaling(const struct data_set *set, struct scaling *s)
 {
-  for (unsigned c = 0; c < set->channels; c++) {
-    double scale = 1 / (double)set->std[c];
-    for (int v = 0; v < 256; v++)
-      t->value[c][v] = (float)((v / 255.0 - (double)set->mean[c]) * scale);
+  s->period = LANES * set->channels;
+  for (unsigned i = 0; i < s->period; i++) {
+    double mean = (double)set->mean[i % set->channels], std = (double)set->std[i % set->channels];
+    s->scale[i] = (float)(1 / (255 * std));
+    s->bias[i] = (float)(-mean / std);
   }
 }
 
-/* n pixels of `channels` bytes from p on, `step` (1 or -1) pixels apart. */
-static float *put_pixels(const struct table *t, unsigned channels, const uint8_t *p, unsigned n,
-                         int step, float *x)
+/* The inner loop has a constant length, so that compilers vectorise it. */
+static void normalise(const struct scaling *s, const uint8_t *restrict p, size_t n,
+                      float *restrict x)
 {
-  ptrdiff_t stride = step * (ptrdiff_t)channels;
-  if (channels == 1)
-    for (unsigned i = 0; i < n; i++)
-      *x++ = t->value[0][p[(ptrdiff_t)i * stride]];
-  else if (channels == 2)
-    for (unsigned i = 0; i < n; i++, x += 2) {
-      x[0] = t->value[0][p[(ptrdiff_t)i * stride]];
-      x[1] = t->value[1][p[(ptrdiff_t)i * stride + 1]];
-    }
-  else
-    for (unsigned i = 0; i < n; i++)
-      for (unsigned c = 0; c < channels; c++)
-        *x++ = t->value[c][p[(ptrdiff_t)i * stride + c]];
-  return x;
-}
-
-static float *put_black(const struct table *t, unsigned channels, unsigned n, float *x)
-{
-  for (unsigned i = 0; i < n; i++)
-    for (unsigned c = 0; c < channels; c++)
-      *x++ = t->value[c][0];
-  return x;
+  size_t i = 0;
+  unsigned at = 0;
+  for (; i + LANES <= n; i += LANES) {
+    const float *restrict scale = s->scale + at, *restrict bias = s->bias + at;
+    for (unsigned k = 0; k < LANES; k++)
+      x[i + k] = (float)p[i + k] * scale[k] + bias[k];
+    at = at + LANES == s->period ? 0 : at + LANES;
+  }
+  for (; i < n; i++, at++)
+    x[i] = (float)p[i] * s->scale[at] + s->bias[at];
 }
 
 struct shift { /* where the crop begins in the image, and whether it is mirrored */
@@ -71,29 +65,53 @@ static struct shift draw_shift(const struct data_augment *a, struct rng r)
   return s;
 }
 
-static void put_sample(const struct data_set *set, const struct table *t, const uint8_t *image,
-                       struct shift s, float *x)
+/* n pixels in reverse order; inlined with a constant number of channels. */
+static inline __attribute__((always_inline)) void
+mirror(uint8_t *restrict to, const uint8_t *restrict from, unsigned n, unsigned channels)
+{
+  for (unsigned i = 0; i < n; i++)
+    memcpy(to + (size_t)i * channels, from + (size_t)(n - 1 - i) * channels, channels);
+}
+
+static void mirror_row(uint8_t *to, const uint8_t *from, unsigned n, unsigned channels)
+{
+  switch (channels) {
+  case 1:
+    mirror(to, from, n, 1);
+    break;
+  case 2:
+    mirror(to, from, n, 2);
+    break;
+  case 3:
+    mirror(to, from, n, 3);
+    break;
+  default:
+    mirror(to, from, n, channels);
+  }
+}
+
+/* The shifted image, black where it came from outside. */
+static void shift_image(const struct data_set *set, const uint8_t *image, struct shift s,
+                        uint8_t *out)
 {
   int w = (int)set->width, h = (int)set->height;
   unsigned c = set->channels;
+  size_t row = (size_t)set->width * c;
   /* Columns [left, right) of the output lie in the image, before mirroring. */
   int left = s.x < 0 ? -s.x : 0, right = s.x > 0 ? w - s.x : w;
-  if (left > w)
-    left = w;
-  if (right < left)
-    right = left;
-  unsigned before = (unsigned)(s.flip ? w - right : left), n = (unsigned)(right - left);
-  for (int y = 0; y < h; y++) {
+  unsigned n = left < right ? (unsigned)(right - left) : 0;
+  unsigned before = (unsigned)(s.flip ? w - right : left);
+  for (int y = 0; y < h; y++, out += row) {
     int from = y + s.y;
-    if (from < 0 || from >= h || !n) {
-      x = put_black(t, c, set->width, x);
+    if (from < 0 || from >= h || n < set->width)
+      memset(out, 0, row);
+    if (from < 0 || from >= h || !n)
       continue;
-    }
-    const uint8_t *row = image + (size_t)from * set->width * c;
-    int first = s.flip ? right - 1 + s.x : left + s.x;
-    x = put_black(t, c, before, x);
-    x = put_pixels(t, c, row + (size_t)first * c, n, s.flip ? -1 : 1, x);
-    x = put_black(t, c, set->width - before - n, x);
+    const uint8_t *p = image + (size_t)from * row + (size_t)(left + s.x) * c;
+    if (s.flip)
+      mirror_row(out + (size_t)before * c, p, n, c);
+    else
+      memcpy(out + (size_t)before * c, p, (size_t)n * c);
   }
 }
 
@@ -101,17 +119,21 @@ void data_batch(const struct data_set *set, enum data_split split, const uint32_
                 unsigned count, const struct data_augment *augment, uint64_t seed, uint32_t stream,
                 uint32_t epoch, float *x, int32_t *labels)
 {
-  const struct data_samples *s = &set->split[split];
+  const struct data_samples *samples = &set->split[split];
   size_t bytes = (size_t)set->height * set->width * set->channels;
-  struct table table;
-  fill_table(set, &table);
+  bool shifted = augment && (augment->flip || augment->padding);
+  uint8_t *scratch = shifted ? mem_alloc(bytes) : NULL;
+  struct scaling scaling;
+  find_scaling(set, &scaling);
   for (unsigned i = 0; i < count; i++, x += bytes) {
-    const uint8_t *image = s->pixels + indices[i] * bytes;
-    labels[i] = s->labels[indices[i]];
-    if (augment && (augment->flip || augment->padding)) {
+    const uint8_t *image = samples->pixels + indices[i] * bytes;
+    labels[i] = samples->labels[indices[i]];
+    if (shifted) {
       struct rng r = rng_at(seed, RNG_AUGMENT, stream, epoch, indices[i]);
-      put_sample(set, &table, image, draw_shift(augment, r), x);
-    } else
-      put_pixels(&table, set->channels, image, set->height * set->width, 1, x);
+      shift_image(set, image, draw_shift(augment, r), scratch);
+      image = scratch;
+    }
+    normalise(&scaling, image, bytes, x);
   }
+  free(scratch);
 }
