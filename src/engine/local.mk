@@ -3,5 +3,32 @@ libengine_a_SOURCES = \
   src/engine/data.c src/engine/data.h src/engine/data_int.h \
   src/engine/data_batch.c \
   src/engine/data_cifar.c \
-  src/engine/data_idx.c
-ENGINE_LIBS = libengine.a $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LIBS)
+  src/engine/data_idx.c \
+  src/engine/kernels.h src/engine/kernels_vec.h \
+  src/engine/net.c src/engine/net.h src/engine/net_int.h \
+  src/engine/net_file.c src/engine/net_plan.c src/engine/net_work.c \
+  src/engine/ops.h src/engine/ops_int.h \
+  src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_linear.c src/engine/ops_norm.c \
+  src/engine/optim.c src/engine/optim.h \
+  src/engine/schedule.c src/engine/schedule.h \
+  src/engine/zoo.c src/engine/zoo.h src/engine/zoo_mlp.c src/engine/zoo_resnet.c
+ENGINE_LIBS = libengine.a $(KERNEL_LIBS) $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LIBS)
+
+# The kernels, once an instruction set; ops_cpu.c chooses one at run time.
+KERNEL_SOURCES = src/engine/kernels_conv.c src/engine/kernels_norm.c src/engine/kernels_wgrad.c
+KERNEL_CFLAGS = $(AM_CFLAGS) -O3 -ffp-contract=fast
+KERNEL_LIBS = libkernels_baseline.a
+noinst_LIBRARIES += libkernels_baseline.a
+libkernels_baseline_a_SOURCES = $(KERNEL_SOURCES)
+libkernels_baseline_a_CFLAGS = $(KERNEL_CFLAGS)
+if X86_64
+KERNEL_LIBS += libkernels_avx2.a libkernels_avx512.a
+noinst_LIBRARIES += libkernels_avx2.a libkernels_avx512.a
+libkernels_avx2_a_SOURCES = $(KERNEL_SOURCES)
+libkernels_avx2_a_CPPFLAGS = $(AM_CPPFLAGS) -DKERNEL_AVX2
+libkernels_avx2_a_CFLAGS = $(KERNEL_CFLAGS) -mavx2 -mfma
+libkernels_avx512_a_SOURCES = $(KERNEL_SOURCES)
+libkernels_avx512_a_CPPFLAGS = $(AM_CPPFLAGS) -DKERNEL_AVX512
+libkernels_avx512_a_CFLAGS = $(KERNEL_CFLAGS) -mavx2 -mfma -mavx512f -mavx512dq -mavx512vl \
+  -mavx512bw -mprefer-vector-width=512
+endif

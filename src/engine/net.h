@@ -17,6 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Raise when arithmetic changes: it is part of the key of every trained result. */
+#define ENGINE_VERSION "1"
+
 struct net;
 struct ops; /* the backend's table of operations, ops.h */
 

@@ -1,0 +1,157 @@
+/* Training-step throughput: forward, loss, backward and SGD update, one thread,
+ * data in memory, no augmentation.
+ *
+ *   bench/throughput resnet --width 16 --stages 3 --blocks 1 --size 14 --channels 2
+ *                           --classes 100 --batch 32 [--seconds 4]
+ *   bench/throughput mlp --width 256 --layers 2 --size 14 --channels 1 --classes 10 --batch 32
+ *
+ * Prints the median; floating-point operations are the products' alone, three
+ * times the forward pass. */
+#include "config.h"
+
+#include "base/rng.h"
+#include "engine/net.h"
+#include "engine/ops.h"
+#include "engine/optim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct option {
+  const char *name;
+  unsigned *value;
+};
+
+static double now(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_value(const void *a, const void *b)
+{
+  const double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static bool set_option(const struct option *options, const char *name, const char *value)
+{
+  for (; options->name; options++) {
+    if (!strcmp(name, options->name)) {
+      *options->value = (unsigned)strtoul(value, NULL, 10);
+      return true;
+    }
+  }
+  return false;
+}
+
+struct bench {
+  struct net_work *work;
+  size_t params;
+  float *flat, *velocity, *grad, *x;
+  int32_t *labels;
+  unsigned batch;
+};
+
+static void step(const struct bench *b, const struct ops *ops)
+{
+  const struct optim_sgd sgd = {.lr = 0.01f, .momentum = 0.9f, .weight_decay = 5e-4f};
+  net_loss_gradient(b->work, b->flat, b->x, b->labels, b->batch, b->grad);
+  optim_sgd_step(ops, &sgd, b->params, b->flat, b->velocity, b->grad);
+}
+
+static void fill(const struct bench *b, size_t values, unsigned classes)
+{
+  struct rng r = rng_at(0, RNG_TEST, 0, 0, 0);
+  for (size_t i = 0; i < values; i++)
+    b->x[i] = (float)rng_normal(&r);
+  for (unsigned i = 0; i < b->batch; i++)
+    b->labels[i] = (int32_t)rng_below(&r, classes);
+}
+
+/* Median seconds of a step. */
+static double measure(const struct bench *b, const struct ops *ops, double seconds)
+{
+  size_t n = 0, cap = 1024;
+  double *times = malloc(cap * sizeof *times);
+  if (!times)
+    exit(2);
+  step(b, ops);
+  step(b, ops);
+  for (double end = now() + seconds; n < 3 || now() < end; n++) {
+    if (n == cap) {
+      cap *= 2;
+      double *more = realloc(times, cap * sizeof *times);
+      if (!more)
+        exit(2);
+      times = more;
+    }
+    const double start = now();
+    step(b, ops);
+    times[n] = now() - start;
+  }
+  qsort(times, n, sizeof *times, by_value);
+  const double median = times[n / 2];
+  free(times);
+  return median;
+}
+
+int main(int argc, char **argv)
+{
+  unsigned size = 32, batch = 128, seconds = 4;
+  struct net_spec spec = {.width = 64, .stages = 4, .blocks = 2, .layers = 2, .channels = 3,
+                          .classes = 100};
+  const struct option options[] = {
+      {"--width", &spec.width},       {"--stages", &spec.stages},   {"--blocks", &spec.blocks},
+      {"--layers", &spec.layers},     {"--size", &size},            {"--channels", &spec.channels},
+      {"--classes", &spec.classes},   {"--batch", &batch},          {"--seconds", &seconds},
+      {NULL, NULL}};
+  bool good = argc >= 2 && argc % 2 == 0 && (!strcmp(argv[1], "resnet") || !strcmp(argv[1], "mlp"));
+  for (int i = 2; good && i + 1 < argc; i += 2)
+    good = set_option(options, argv[i], argv[i + 1]);
+  if (!good) {
+    fprintf(stderr, "usage: throughput resnet|mlp [--width N] [--stages N] [--blocks N] "
+                    "[--layers N] [--size N]\n"
+                    "         [--channels N] [--classes N] [--batch N] [--seconds N]\n");
+    return 2;
+  }
+  spec.model = strcmp(argv[1], "mlp") ? "resnet18" : "mlp";
+  spec.height = spec.image_width = size;
+  struct arena *arena = arena_new();
+  struct diag *diag = diag_new(arena);
+  const struct net *net = net_new(arena, &spec, diag);
+  if (!net) {
+    diag_print(diag, NULL, stderr, false);
+    return 2;
+  }
+  const struct ops *ops = ops_cpu();
+  const size_t values = (size_t)batch * size * size * spec.channels;
+  const struct bench b = {
+      .work = net_work_new(net, ops, batch, true),
+      .params = net_params(net),
+      .flat = mem_alloc(net_count(net) * sizeof(float)),
+      .velocity = mem_zalloc(net_count(net) * sizeof(float)),
+      .grad = mem_zalloc(net_count(net) * sizeof(float)),
+      .x = mem_alloc(values * sizeof(float)),
+      .labels = mem_alloc(batch * sizeof(int32_t)),
+      .batch = batch,
+  };
+  net_init(net, 0, b.flat);
+  fill(&b, values, spec.classes);
+  const double dt = measure(&b, ops, seconds);
+  printf("%s width=%u stages=%u blocks=%u layers=%u size=%u channels=%u classes=%u batch=%u isa=%s "
+         "threads=1 samples_per_s=%.1f gflops=%.1f\n",
+         argv[1], spec.width, spec.stages, spec.blocks, spec.layers, size, spec.channels,
+         spec.classes, batch, ops->isa, batch / dt, 3 * batch * net_flops(net) / dt / 1e9);
+  free(b.flat);
+  free(b.velocity);
+  free(b.grad);
+  free(b.x);
+  free(b.labels);
+  net_work_free(b.work);
+  arena_free(arena);
+  return 0;
+}

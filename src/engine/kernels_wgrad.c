@@ -1,0 +1,202 @@
+/* Gradient of a convolution's weights: channels times a vector in registers,
+ * over pixels. */
+#include "engine/kernels_vec.h"
+
+#if REGISTERS == 32
+enum { ACCUMULATORS = 24, MAX_ONE = 16, MAX_TWO = 8, MAX_HALF = 8 };
+#else
+enum { ACCUMULATORS = 12, MAX_ONE = 8, MAX_TWO = 4, MAX_HALF = 8 };
+#endif
+enum { NEAR_ONE = 4, NEAR_TWO = REGISTERS == 32 ? 4 : 2, NEAR_HALF = 4, MAX_CHANNELS = 16 };
+
+#if LANES == 16
+typedef double pairs __attribute__((vector_size(64)));
+
+INLINE vec broadcast_pair(const float *p)
+{
+  double d;
+  memcpy(&d, p, sizeof d);
+  return (vec)(pairs){d, d, d, d, d, d, d, d};
+}
+#else
+INLINE vec broadcast_pair(const float *p)
+{
+  return *p - (vec){0};
+}
+#endif
+
+/* K taps that are neighbours in the grid, C channels (pairs if half), V vectors. */
+INLINE void accumulate(const struct kernel_wgrad *j, const int K, const int C, const int V,
+                       const bool half)
+{
+  vec acc[ACCUMULATORS];
+  UNROLL
+  for (int i = 0; i < K * C * V; i++)
+    acc[i] = vec_load(j->dw + i * LANES);
+  for (unsigned n = 0; n < j->samples; n++) {
+    for (unsigned r = 0; r < j->rows; r++) {
+      const float *x = j->x + n * j->x_sample + r * j->x_row;
+      const float *dy = j->dy + n * j->dy_sample + r * j->dy_row;
+      const float *end = x + (size_t)j->cols * KERNEL_BLOCK;
+      for (; x < end; x += KERNEL_BLOCK, dy += j->dy_pixel) {
+        const vec d0 = vec_load(dy), d1 = vec_load(dy + (V - 1) * LANES);
+        UNROLL
+        for (int k = 0; k < K; k++) {
+          UNROLL
+          for (int c = 0; c < C; c++) {
+            if (half) {
+              acc[k * C + c] += broadcast_pair(x + k * KERNEL_BLOCK + 2 * c) * d0;
+            } else {
+              acc[(k * C + c) * V] += x[k * KERNEL_BLOCK + c] * d0;
+              if (V > 1)
+                acc[(k * C + c) * V + V - 1] += x[k * KERNEL_BLOCK + c] * d1;
+            }
+          }
+        }
+      }
+    }
+  }
+  UNROLL
+  for (int i = 0; i < K * C * V; i++)
+    vec_store(j->dw + i * LANES, acc[i]);
+}
+
+#define ONE(K, C)                                                                                  \
+  static void one_##K##_##C(const struct kernel_wgrad *j)                                          \
+  {                                                                                                \
+    accumulate(j, K, C, 1, false);                                                                 \
+  }
+#define TWO(K, C)                                                                                  \
+  static void two_##K##_##C(const struct kernel_wgrad *j)                                          \
+  {                                                                                                \
+    accumulate(j, K, C, 2, false);                                                                 \
+  }
+#define HALF(K, C)                                                                                 \
+  static void half_##K##_##C(const struct kernel_wgrad *j)                                         \
+  {                                                                                                \
+    accumulate(j, K, C, 1, true);                                                                  \
+  }
+
+#define UP_TO_2(T, K) T(K, 1) T(K, 2)
+#define UP_TO_4(T, K) UP_TO_2(T, K) T(K, 3) T(K, 4)
+#define UP_TO_8(T, K) UP_TO_4(T, K) T(K, 5) T(K, 6) T(K, 7) T(K, 8)
+#define UP_TO_16(T, K)                                                                             \
+  UP_TO_8(T, K) T(K, 9) T(K, 10) T(K, 11) T(K, 12) T(K, 13) T(K, 14) T(K, 15) T(K, 16)
+#if REGISTERS == 32
+#define ONES(T) UP_TO_16(T, 1) UP_TO_4(T, 3)
+#define TWOS(T) UP_TO_8(T, 1) UP_TO_4(T, 3)
+#else
+#define ONES(T) UP_TO_8(T, 1) UP_TO_4(T, 3)
+#define TWOS(T) UP_TO_4(T, 1) UP_TO_2(T, 3)
+#endif
+#define HALVES(T) UP_TO_8(T, 1) UP_TO_4(T, 3)
+
+ONES(ONE)
+TWOS(TWO)
+#if LANES == 16
+HALVES(HALF)
+#endif
+
+typedef void wgrad_function(const struct kernel_wgrad *);
+
+#define ENTRY1(K, C) [KERNEL_ONE][K][C] = one_##K##_##C,
+#define ENTRY2(K, C) [KERNEL_TWO][K][C] = two_##K##_##C,
+#define ENTRYH(K, C) [KERNEL_HALF][K][C] = half_##K##_##C,
+
+static wgrad_function *const functions[KERNEL_FORMS][4][MAX_CHANNELS + 1] = {
+    ONES(ENTRY1) TWOS(ENTRY2)
+#if LANES == 16
+    HALVES(ENTRYH)
+#endif
+};
+
+void KERNEL(wgrad)(const struct kernel_wgrad *j)
+{
+  functions[j->form][j->taps][j->channels](j);
+}
+
+/* The rest of the table: copies and elementwise passes that need no file of their own. */
+
+static void fill(const struct kernel_grid *g, unsigned h, unsigned w, const float *x, float *grid)
+{
+  const size_t line = (size_t)g->cols * g->phases * KERNEL_BLOCK;
+  for (unsigned b = 0; b < g->blocks; b++) {
+    const unsigned left = g->channels - b * KERNEL_BLOCK;
+    const unsigned count = left < KERNEL_BLOCK ? left : KERNEL_BLOCK;
+    for (unsigned iy = 0; iy < h && iy + g->top < g->rows; iy++) {
+      float *row = grid + ((size_t)b * g->rows + iy + g->top) * line;
+      const float *from = x + (size_t)iy * w * g->channels + b * KERNEL_BLOCK;
+      for (unsigned ix = 0; ix < w; ix++, from += g->channels) {
+        const unsigned padded = ix + g->left, col = padded / g->phases;
+        if (col >= g->cols)
+          break;
+        float *to = row + ((size_t)(padded % g->phases) * g->cols + col) * KERNEL_BLOCK;
+        if (count == KERNEL_BLOCK)
+          memcpy(to, from, KERNEL_BLOCK * sizeof *to);
+        else if (count == KERNEL_BLOCK / 2)
+          memcpy(to, from, KERNEL_BLOCK / 2 * sizeof *to);
+        else
+          for (unsigned c = 0; c < count; c++)
+            to[c] = from[c];
+      }
+    }
+  }
+}
+
+static void bias(size_t rows, unsigned c, const float *b, bool relu, float *y)
+{
+  for (size_t r = 0; r < rows; r++, y += c) {
+    unsigned i = 0;
+    for (; i + LANES <= c; i += LANES) {
+      vec v = vec_load(y + i) + vec_load(b + i);
+      vec_store(y + i, relu ? vec_mask(v, v) : v);
+    }
+    for (; i < c; i++) {
+      float v = y[i] + b[i];
+      y[i] = relu && v <= 0 ? 0 : v;
+    }
+  }
+}
+
+static void mask(size_t n, const float *y, float *dy)
+{
+  size_t i = 0;
+  for (; i + LANES <= n; i += LANES)
+    vec_store(dy + i, vec_mask(vec_load(dy + i), vec_load(y + i)));
+  for (; i < n; i++)
+    dy[i] = y[i] <= 0 ? 0 : dy[i];
+}
+
+static void sgd(size_t n, float lr, float momentum, float weight_decay, float *w, float *v,
+                const float *grad)
+{
+  size_t i = 0;
+  for (; i + LANES <= n; i += LANES) {
+    const vec wi = vec_load(w + i);
+    const vec vi = momentum * vec_load(v + i) + (vec_load(grad + i) + weight_decay * wi);
+    vec_store(v + i, vi);
+    vec_store(w + i, wi - lr * vi);
+  }
+  for (; i < n; i++) {
+    v[i] = momentum * v[i] + (grad[i] + weight_decay * w[i]);
+    w[i] -= lr * v[i];
+  }
+}
+
+const struct kernels KERNEL_TABLE = {
+    .isa = KERNEL_NAME,
+    .lanes = LANES,
+    .half = LANES == 16,
+    .wgrad_channels = {MAX_ONE, MAX_TWO, MAX_HALF},
+    .wgrad_near = {NEAR_ONE, NEAR_TWO, NEAR_HALF},
+    .fill = fill,
+    .conv = KERNEL(conv),
+    .wgrad = KERNEL(wgrad),
+    .norm_sums = KERNEL(norm_sums),
+    .norm_apply = KERNEL(norm_apply),
+    .norm_grad_sums = KERNEL(norm_grad_sums),
+    .norm_grad = KERNEL(norm_grad),
+    .bias = bias,
+    .mask = mask,
+    .sgd = sgd,
+};

@@ -1,0 +1,235 @@
+/* Building a network and initialising its weights. */
+#include "engine/net_int.h"
+
+#include "base/rng.h"
+#include "engine/zoo.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+struct pending {
+  struct net_tensor tensor;
+  struct net_initial initial;
+};
+
+struct net_builder {
+  struct arena *arena;
+  struct net *net;
+  struct pending *tensors; /* in the order of listing */
+  size_t n_tensors, cap_tensors;
+};
+
+const char *net_name(struct net_builder *b, const char *fmt, ...)
+{
+  va_list args;
+  va_start(args, fmt);
+  const char *name = arena_vprintf(b->arena, fmt, args);
+  va_end(args);
+  return name;
+}
+
+unsigned net_channels(const struct net_builder *b, unsigned value)
+{
+  return b->net->values[value].c;
+}
+
+/* Returns the tensor's number in the order of listing. */
+static size_t add_tensor(struct net_builder *b, const char *name, const char *what, bool buffer,
+                         struct net_initial initial, unsigned rank, const size_t *shape)
+{
+  struct pending p = {
+      .tensor = {.name = net_name(b, "%s.%s", name, what), .rank = rank, .buffer = buffer},
+      .initial = initial,
+  };
+  p.tensor.count = 1;
+  for (unsigned i = 0; i < rank; i++) {
+    p.tensor.shape[i] = shape[i];
+    p.tensor.count *= shape[i];
+  }
+  ARENA_PUSH(b->arena, b->tensors, b->n_tensors, b->cap_tensors, p);
+  return b->n_tensors - 1;
+}
+
+static unsigned add_layer(struct net_builder *b, struct net_layer layer, struct net_value out)
+{
+  struct net *net = b->net;
+  layer.out = (unsigned)net->n_values;
+  out.gradient = layer.kind == LAYER_CONV || layer.kind == LAYER_BATCHNORM ||
+                 layer.kind == LAYER_LINEAR || net->values[layer.in].gradient;
+  ARENA_PUSH(b->arena, net->values, net->n_values, net->cap_values, out);
+  ARENA_PUSH(b->arena, net->layers, net->n_layers, net->cap_layers, layer);
+  return layer.out;
+}
+
+unsigned net_conv(struct net_builder *b, unsigned x, const char *name, unsigned out, unsigned k,
+                  unsigned stride)
+{
+  const struct net_value in = b->net->values[x];
+  const struct ops_conv c = {in.h, in.w, in.c, out, k, stride, k / 2};
+  const struct net_value y = {.h = ops_conv_out(&c, in.h), .w = ops_conv_out(&c, in.w), .c = out};
+  const struct net_initial initial = {INIT_NORMAL, sqrt(2.0 / ((double)out * k * k))};
+  b->net->flops += 2.0 * y.h * y.w * out * in.c * k * k;
+  const struct net_layer layer = {
+      .kind = LAYER_CONV,
+      .in = x,
+      .residual = NET_NONE,
+      .conv = c,
+      .weight = add_tensor(b, name, "weight", false, initial, 4, (size_t[]){out, in.c, k, k}),
+  };
+  return add_layer(b, layer, y);
+}
+
+unsigned net_batchnorm(struct net_builder *b, unsigned x, const char *name, unsigned residual,
+                       bool relu)
+{
+  const struct net_value v = b->net->values[x];
+  const size_t shape[] = {v.c};
+  const struct net_initial one = {INIT_CONSTANT, 1}, zero = {INIT_CONSTANT, 0};
+  struct net_layer layer = {.kind = LAYER_BATCHNORM, .in = x, .residual = residual, .relu = relu};
+  layer.weight = add_tensor(b, name, "weight", false, one, 1, shape);
+  layer.bias = add_tensor(b, name, "bias", false, zero, 1, shape);
+  layer.mean = add_tensor(b, name, "running_mean", true, zero, 1, shape);
+  layer.var = add_tensor(b, name, "running_var", true, one, 1, shape);
+  return add_layer(b, layer, v);
+}
+
+unsigned net_linear(struct net_builder *b, unsigned x, const char *name, unsigned out, bool relu)
+{
+  const struct net_value v = b->net->values[x];
+  assert(v.h == 1 && v.w == 1);
+  const struct net_initial initial = {INIT_UNIFORM, 1 / sqrt((double)v.c)};
+  b->net->flops += 2.0 * v.c * out;
+  struct net_layer layer = {.kind = LAYER_LINEAR, .in = x, .residual = NET_NONE, .relu = relu};
+  layer.weight = add_tensor(b, name, "weight", false, initial, 2, (size_t[]){out, v.c});
+  layer.bias = add_tensor(b, name, "bias", false, initial, 1, (size_t[]){out});
+  return add_layer(b, layer, (struct net_value){.h = 1, .w = 1, .c = out});
+}
+
+unsigned net_pool(struct net_builder *b, unsigned x)
+{
+  const struct net_layer layer = {.kind = LAYER_POOL, .in = x, .residual = NET_NONE};
+  return add_layer(b, layer, (struct net_value){.h = 1, .w = 1, .c = b->net->values[x].c});
+}
+
+unsigned net_flatten(struct net_builder *b, unsigned x)
+{
+  const struct net_value v = b->net->values[x];
+  if (v.h == 1 && v.w == 1)
+    return x;
+  const struct net_layer layer = {.kind = LAYER_FLATTEN, .in = x, .residual = NET_NONE};
+  return add_layer(b, layer, (struct net_value){.h = 1, .w = 1, .c = v.h * v.w * v.c});
+}
+
+/* Gives every tensor its place: parameters first, then buffers. */
+static void finish(struct net_builder *b)
+{
+  struct net *net = b->net;
+  const size_t n = b->n_tensors;
+  net->tensors = arena_array(b->arena, n, sizeof *net->tensors);
+  net->initial = arena_array(b->arena, n, sizeof *net->initial);
+  size_t *offset = arena_array(b->arena, n, sizeof *offset);
+  for (int buffer = 0; buffer < 2; buffer++) {
+    for (size_t i = 0; i < n; i++) {
+      struct pending *p = &b->tensors[i];
+      if (p->tensor.buffer != (buffer == 1))
+        continue;
+      p->tensor.offset = offset[i] = net->count;
+      net->count += p->tensor.count;
+      net->tensors[net->n_tensors] = p->tensor;
+      net->initial[net->n_tensors++] = p->initial;
+    }
+    if (!buffer)
+      net->params = net->count;
+  }
+  for (size_t i = 0; i < net->n_layers; i++) {
+    struct net_layer *l = &net->layers[i];
+    if (l->kind == LAYER_POOL || l->kind == LAYER_FLATTEN)
+      continue;
+    l->weight = offset[l->weight];
+    l->bias = offset[l->bias];
+    l->mean = offset[l->mean];
+    l->var = offset[l->var];
+  }
+}
+
+static bool shape_fits(const struct net_spec *s, struct diag *diag)
+{
+  const struct span nowhere = {0};
+  const unsigned before = diag_errors(diag);
+  if (!s->channels || !s->height || !s->image_width || s->classes < 2)
+    diag_error(diag, nowhere, "model \"%s\": data of %u x %u pixels, %u channels, %u classes",
+               s->model, s->height, s->image_width, s->channels, s->classes);
+  if (s->channels > NET_MAX_CHANNELS || s->height > 4096 || s->image_width > 4096 ||
+      s->classes > 1u << 20)
+    diag_error(diag, nowhere, "model \"%s\": data of %u x %u pixels, %u channels, %u classes is "
+               "too large", s->model, s->height, s->image_width, s->channels, s->classes);
+  if (s->width > 65536 || s->layers > 1000 || s->blocks > 1000)
+    diag_error(diag, nowhere, "model \"%s\": width %u, %u layers, %u blocks is too large",
+               s->model, s->width, s->layers, s->blocks);
+  return diag_errors(diag) == before;
+}
+
+struct net *net_new(struct arena *arena, const struct net_spec *spec, struct diag *diag)
+{
+  const struct zoo_model *model = zoo_find(spec->model, diag);
+  if (!model || !shape_fits(spec, diag))
+    return NULL;
+  struct net_builder b = {.arena = arena, .net = arena_alloc(arena, sizeof *b.net)};
+  struct net *net = b.net;
+  const struct net_value input = {.h = spec->height, .w = spec->image_width, .c = spec->channels};
+  ARENA_PUSH(arena, net->values, net->n_values, net->cap_values, input);
+  if (!model->build(&b, spec, &net->logits, diag))
+    return NULL;
+  finish(&b);
+  return net;
+}
+
+size_t net_count(const struct net *net)
+{
+  return net->count;
+}
+
+size_t net_params(const struct net *net)
+{
+  return net->params;
+}
+
+const struct net_tensor *net_tensors(const struct net *net, size_t *n)
+{
+  *n = net->n_tensors;
+  return net->tensors;
+}
+
+double net_flops(const struct net *net)
+{
+  return net->flops;
+}
+
+bool net_has_batchnorm(const struct net *net)
+{
+  return net->count > net->params;
+}
+
+unsigned net_classes(const struct net *net)
+{
+  return net->values[net->logits].c;
+}
+
+void net_init(const struct net *net, uint64_t seed, float *flat)
+{
+  for (size_t i = 0; i < net->n_tensors; i++) {
+    const struct net_tensor *t = &net->tensors[i];
+    const struct net_initial *initial = &net->initial[i];
+    struct rng r = rng_at(seed, RNG_INIT, 0, 0, (uint32_t)i);
+    for (size_t k = 0; k < t->count; k++) {
+      double v = initial->scale;
+      if (initial->kind == INIT_UNIFORM)
+        v *= 2 * rng_uniform(&r) - 1;
+      else if (initial->kind == INIT_NORMAL)
+        v *= rng_normal(&r);
+      flat[t->offset + k] = (float)v;
+    }
+  }
+}

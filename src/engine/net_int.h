@@ -1,0 +1,75 @@
+/* Inside of a network: values and layers; and the calls that build it. */
+#ifndef MERGESCAPE_ENGINE_NET_INT_H
+#define MERGESCAPE_ENGINE_NET_INT_H
+
+#include "engine/net.h"
+#include "engine/ops.h"
+
+#define NET_NONE UINT32_MAX
+enum { NET_MAX_CHANNELS = 4096 };
+
+/* What flows between layers: [n][h][w][c].  Value 0 is the input; layer i makes value i + 1. */
+struct net_value {
+  unsigned h, w, c;
+  bool gradient; /* is something trained behind it? */
+};
+
+enum net_layer_kind { LAYER_CONV, LAYER_BATCHNORM, LAYER_POOL, LAYER_FLATTEN, LAYER_LINEAR };
+
+struct net_layer {
+  enum net_layer_kind kind;
+  unsigned in, out, residual; /* values; residual NET_NONE: none */
+  bool relu;
+  struct ops_conv conv;
+  /* Offsets in the flat vector; `bias` is a batch norm's beta. */
+  size_t weight, bias, mean, var;
+};
+
+enum net_init_kind { INIT_CONSTANT, INIT_UNIFORM, INIT_NORMAL };
+
+struct net_initial {
+  enum net_init_kind kind;
+  double scale; /* value, bound, or standard deviation */
+};
+
+struct net {
+  struct net_value *values;
+  size_t n_values, cap_values;
+  struct net_layer *layers;
+  size_t n_layers, cap_layers;
+  struct net_tensor *tensors; /* parameters, then buffers */
+  struct net_initial *initial;
+  size_t n_tensors;
+  size_t count, params;
+  unsigned logits; /* value */
+  double flops;
+};
+
+/* Building.  Each call adds a layer and returns its value; names are kept, not copied. */
+struct net_builder;
+
+const char *net_name(struct net_builder *, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+unsigned net_channels(const struct net_builder *, unsigned value);
+/* NAME.weight, Kaiming normal (fan out); k x k, padding k / 2, no bias. */
+unsigned net_conv(struct net_builder *, unsigned x, const char *name, unsigned out, unsigned k,
+                  unsigned stride);
+/* NAME.weight, .bias, .running_mean, .running_var; then + residual, then ReLU. */
+unsigned net_batchnorm(struct net_builder *, unsigned x, const char *name, unsigned residual,
+                       bool relu);
+/* NAME.weight, NAME.bias, PyTorch's default initialisation. */
+unsigned net_linear(struct net_builder *, unsigned x, const char *name, unsigned out, bool relu);
+unsigned net_pool(struct net_builder *, unsigned x);    /* the mean over the image */
+unsigned net_flatten(struct net_builder *, unsigned x); /* in PyTorch's order */
+
+/* Where activations and gradients lie: buffers that live over a span of a
+ * step's operations share memory with those that live at other times. */
+struct net_buffer {
+  size_t floats, offset; /* offset: result */
+  unsigned first, last;  /* operations, inclusive */
+};
+
+/* Returns the floats that all need together; buffers of 0 floats are left out. */
+size_t net_plan_memory(struct arena *, struct net_buffer *, size_t n);
+
+#endif

@@ -1,0 +1,356 @@
+/* Walking over a network's layers, forward and backward.
+ *
+ * Time in a step: layer i runs forward at i, the loss at n, layer i backward at
+ * 2 n - i.  Buffers are planned over these times (net_plan.c).
+ *
+ * Gradients share buffers where an operation allows it: a batch norm's input
+ * gradient overwrites its output gradient, unless that is also the gradient of
+ * the residual added there. */
+#include "engine/net_int.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const float NORM_EPS = 1e-5f, NORM_MOMENTUM = 0.1f;
+
+struct layer_work {
+  float *mean, *inv_std, *scale, *shift; /* batch norm, [c] each */
+  bool add;                              /* the input's gradient has a part already */
+};
+
+struct net_work {
+  const struct net *net;
+  const struct ops *ops;
+  struct arena *arena;
+  unsigned max_batch;
+  bool train;
+  float *memory, *scratch;
+  size_t floats;
+  float **value, **grad; /* by value; grad NULL: not wanted */
+  struct layer_work *layers;
+};
+
+static size_t pixels(const struct net_value *v)
+{
+  return (size_t)v->h * v->w;
+}
+
+struct planner {
+  const struct net *net;
+  unsigned n; /* layers */
+  struct net_buffer *values, *grads;
+  unsigned *root; /* whose gradient buffer a value uses */
+  bool *written;  /* has a gradient, going backward */
+};
+
+static void touch(struct net_buffer *b, size_t floats, unsigned time)
+{
+  if (!b->floats) {
+    b->floats = floats;
+    b->first = b->last = time;
+  }
+  b->first = time < b->first ? time : b->first;
+  b->last = time > b->last ? time : b->last;
+}
+
+static void touch_value(struct planner *p, unsigned max_batch, unsigned value, unsigned time)
+{
+  const struct net_value *v = &p->net->values[value];
+  if (value)
+    touch(&p->values[value], max_batch * pixels(v) * v->c, time);
+}
+
+static void touch_grad(struct planner *p, unsigned max_batch, unsigned value, unsigned time)
+{
+  const struct net_value *v = &p->net->values[value];
+  touch(&p->grads[p->root[value]], max_batch * pixels(v) * v->c, time);
+}
+
+static void plan_forward(struct planner *p, unsigned max_batch)
+{
+  for (unsigned i = 0; i < p->n; i++) {
+    const struct net_layer *l = &p->net->layers[i];
+    touch_value(p, max_batch, l->in, i);
+    touch_value(p, max_batch, l->out, i);
+    if (l->residual != NET_NONE)
+      touch_value(p, max_batch, l->residual, i);
+  }
+  touch_value(p, max_batch, p->net->logits, p->n);
+}
+
+/* A batch norm is the last reader of its input, and of its residual the last
+ * but for earlier layers: no architecture here needs more. */
+static void share_norm(struct planner *p, const struct net_layer *l)
+{
+  const bool shared = l->residual != NET_NONE && p->net->values[l->residual].gradient;
+  if (shared) {
+    assert(!p->written[l->residual]);
+    p->root[l->residual] = p->root[l->out];
+    p->written[l->residual] = true;
+  } else {
+    p->root[l->in] = p->root[l->out];
+  }
+  assert(!p->written[l->in]);
+}
+
+static void plan_backward(struct planner *p, unsigned max_batch, struct layer_work *work)
+{
+  touch_grad(p, max_batch, p->net->logits, p->n);
+  for (unsigned i = p->n; i-- > 0;) {
+    const struct net_layer *l = &p->net->layers[i];
+    const unsigned time = 2 * p->n - i;
+    if (l->kind == LAYER_CONV || l->kind == LAYER_LINEAR || l->kind == LAYER_BATCHNORM)
+      touch_value(p, max_batch, l->in, time);
+    if (l->relu)
+      touch_value(p, max_batch, l->out, time);
+    touch_grad(p, max_batch, l->out, time);
+    if (!p->net->values[l->in].gradient)
+      continue;
+    if (l->kind == LAYER_BATCHNORM)
+      share_norm(p, l);
+    work[i].add = p->written[l->in];
+    p->written[l->in] = true;
+    touch_grad(p, max_batch, l->in, time);
+  }
+}
+
+static size_t norm_floats(const struct net *net)
+{
+  size_t floats = 0;
+  for (size_t i = 0; i < net->n_layers; i++) {
+    if (net->layers[i].kind == LAYER_BATCHNORM)
+      floats += 4 * (size_t)net->values[net->layers[i].in].c;
+  }
+  return (floats + 15) & ~(size_t)15;
+}
+
+static size_t scratch_floats(const struct net *net, const struct ops *ops, unsigned max_batch)
+{
+  size_t most = 0;
+  for (size_t i = 0; i < net->n_layers; i++) {
+    if (net->layers[i].kind != LAYER_CONV)
+      continue;
+    const size_t need = ops->conv_scratch(ops, &net->layers[i].conv, max_batch);
+    most = need > most ? need : most;
+  }
+  return most;
+}
+
+static void place_norms(struct net_work *w, float *at)
+{
+  for (size_t i = 0; i < w->net->n_layers; i++) {
+    if (w->net->layers[i].kind != LAYER_BATCHNORM)
+      continue;
+    const unsigned c = w->net->values[w->net->layers[i].in].c;
+    struct layer_work *l = &w->layers[i];
+    l->mean = at;
+    l->inv_std = at + c;
+    l->scale = at + 2 * c;
+    l->shift = at + 3 * c;
+    at += 4 * c;
+  }
+}
+
+struct net_work *net_work_new(const struct net *net, const struct ops *ops, unsigned max_batch,
+                              bool train)
+{
+  struct arena *arena = arena_new();
+  struct net_work *w = arena_alloc(arena, sizeof *w);
+  const size_t n = net->n_values;
+  *w = (struct net_work){.net = net, .ops = ops, .arena = arena, .max_batch = max_batch,
+                         .train = train};
+  w->value = arena_array(arena, n, sizeof *w->value);
+  w->grad = arena_array(arena, n, sizeof *w->grad);
+  w->layers = arena_array(arena, net->n_layers, sizeof *w->layers);
+  struct net_buffer *buffers = arena_array(arena, 2 * n, sizeof *buffers);
+  struct planner p = {.net = net, .n = (unsigned)net->n_layers, .values = buffers,
+                      .grads = buffers + n, .root = arena_array(arena, n, sizeof *p.root),
+                      .written = arena_array(arena, n, sizeof *p.written)};
+  for (unsigned i = 0; i < n; i++)
+    p.root[i] = i;
+  plan_forward(&p, max_batch);
+  if (train)
+    plan_backward(&p, max_batch, w->layers);
+  const size_t activations = net_plan_memory(arena, buffers, 2 * n);
+  const size_t norms = norm_floats(net);
+  w->floats = activations + norms + scratch_floats(net, ops, max_batch);
+  w->memory = mem_alloc(w->floats * sizeof *w->memory);
+  for (size_t i = 1; i < n; i++) {
+    w->value[i] = w->memory + p.values[i].offset;
+    w->grad[i] = train && net->values[i].gradient ? w->memory + p.grads[p.root[i]].offset : NULL;
+  }
+  place_norms(w, w->memory + activations);
+  w->scratch = w->memory + activations + norms;
+  return w;
+}
+
+void net_work_free(struct net_work *w)
+{
+  if (!w)
+    return;
+  free(w->memory);
+  arena_free(w->arena);
+}
+
+size_t net_work_bytes(const struct net_work *w)
+{
+  return w->floats * sizeof *w->memory + arena_bytes(w->arena);
+}
+
+struct step {
+  struct net_work *work;
+  const float *flat;
+  float *running; /* the same vector when statistics move; NULL: inference */
+  float momentum;
+  const float *x;
+  unsigned n;
+};
+
+static const float *input(const struct step *s, unsigned value)
+{
+  return value ? s->work->value[value] : s->x;
+}
+
+/* PyTorch keeps the unbiased variance, and normalises with the biased one. */
+static void move_running(const struct step *s, const struct net_layer *l, size_t rows, unsigned c,
+                         const float *mean, const float *var)
+{
+  float *m = s->running + l->mean, *v = s->running + l->var;
+  const float unbiased = rows > 1 ? (float)((double)rows / (double)(rows - 1)) : 1;
+  for (unsigned i = 0; i < c; i++) {
+    m[i] = (1 - s->momentum) * m[i] + s->momentum * mean[i];
+    v[i] = (1 - s->momentum) * v[i] + s->momentum * (var[i] * unbiased);
+  }
+}
+
+static void norm_forward(const struct step *s, const struct net_layer *l,
+                         const struct layer_work *k)
+{
+  const struct ops *ops = s->work->ops;
+  const struct net_value *v = &s->work->net->values[l->in];
+  const size_t rows = s->n * pixels(v);
+  const float *x = input(s, l->in), *mean = s->flat + l->mean, *var = s->flat + l->var;
+  if (s->running) {
+    ops->norm_statistics(ops, rows, v->c, x, k->mean, k->scale);
+    move_running(s, l, rows, v->c, k->mean, k->scale);
+    mean = k->mean;
+    var = k->scale;
+  }
+  const float *gamma = s->flat + l->weight, *beta = s->flat + l->bias;
+  for (unsigned i = 0; i < v->c; i++) {
+    k->inv_std[i] = 1 / sqrtf(var[i] + NORM_EPS);
+    k->scale[i] = gamma[i] * k->inv_std[i];
+    k->shift[i] = beta[i] - mean[i] * k->scale[i];
+  }
+  ops->norm_apply(ops, rows, v->c, x, k->scale, k->shift,
+                  l->residual == NET_NONE ? NULL : input(s, l->residual), l->relu,
+                  s->work->value[l->out]);
+}
+
+static void forward(const struct step *s)
+{
+  const struct net_work *w = s->work;
+  const struct ops *ops = w->ops;
+  for (size_t i = 0; i < w->net->n_layers; i++) {
+    const struct net_layer *l = &w->net->layers[i];
+    const struct net_value *in = &w->net->values[l->in];
+    const float *x = input(s, l->in);
+    float *y = w->value[l->out];
+    const unsigned area = (unsigned)pixels(in);
+    switch (l->kind) {
+    case LAYER_CONV:
+      ops->conv_forward(ops, &l->conv, s->n, x, s->flat + l->weight, y, w->scratch);
+      break;
+    case LAYER_BATCHNORM:
+      norm_forward(s, l, &w->layers[i]);
+      break;
+    case LAYER_POOL:
+      ops->pool_forward(ops, s->n, area, in->c, x, y);
+      break;
+    case LAYER_FLATTEN:
+      ops->flatten_forward(ops, s->n, area, in->c, x, y);
+      break;
+    case LAYER_LINEAR:
+      ops->linear_forward(ops, s->n, in->c, w->net->values[l->out].c, x, s->flat + l->weight,
+                          s->flat + l->bias, l->relu, y);
+      break;
+    }
+  }
+}
+
+static void backward_conv(const struct step *s, const struct net_layer *l, bool add, float *grad)
+{
+  const struct net_work *w = s->work;
+  const float *dy = w->grad[l->out];
+  w->ops->conv_backward_weights(w->ops, &l->conv, s->n, input(s, l->in), dy, grad + l->weight,
+                                w->scratch);
+  if (w->grad[l->in])
+    w->ops->conv_backward_data(w->ops, &l->conv, s->n, dy, s->flat + l->weight, w->grad[l->in],
+                               add, w->scratch);
+}
+
+static void backward_layer(const struct step *s, size_t i, float *grad)
+{
+  const struct net_work *w = s->work;
+  const struct ops *ops = w->ops;
+  const struct net_layer *l = &w->net->layers[i];
+  const struct layer_work *k = &w->layers[i];
+  const struct net_value *in = &w->net->values[l->in];
+  const unsigned area = (unsigned)pixels(in);
+  float *dy = w->grad[l->out], *dx = w->grad[l->in];
+  switch (l->kind) {
+  case LAYER_CONV:
+    backward_conv(s, l, k->add, grad);
+    break;
+  case LAYER_BATCHNORM:
+    ops->norm_backward(ops, (size_t)s->n * area, in->c, input(s, l->in), w->value[l->out], l->relu,
+                       k->mean, k->inv_std, s->flat + l->weight, dy, dx ? dx : dy,
+                       grad + l->weight, grad + l->bias);
+    break;
+  case LAYER_POOL:
+    if (dx)
+      ops->pool_backward(ops, s->n, area, in->c, dy, dx, k->add);
+    break;
+  case LAYER_FLATTEN:
+    if (dx)
+      ops->flatten_backward(ops, s->n, area, in->c, dy, dx, k->add);
+    break;
+  case LAYER_LINEAR:
+    ops->linear_backward(ops, s->n, in->c, w->net->values[l->out].c, input(s, l->in),
+                         s->flat + l->weight, l->relu ? w->value[l->out] : NULL, dy, dx, k->add,
+                         grad + l->weight, grad + l->bias);
+    break;
+  }
+}
+
+float net_loss_gradient(struct net_work *w, float *flat, const float *x, const int32_t *labels,
+                        unsigned n, float *grad)
+{
+  assert(w->train && n > 0 && n <= w->max_batch);
+  const struct step s = {w, flat, flat, NORM_MOMENTUM, x, n};
+  const unsigned logits = w->net->logits;
+  forward(&s);
+  const float loss = w->ops->softmax_loss(w->ops, n, net_classes(w->net), w->value[logits], labels,
+                                          w->grad[logits]);
+  for (size_t i = w->net->n_layers; i-- > 0;)
+    backward_layer(&s, i, grad);
+  return loss;
+}
+
+void net_logits(struct net_work *w, const float *flat, const float *x, unsigned n, float *logits)
+{
+  assert(n > 0 && n <= w->max_batch);
+  const struct step s = {.work = w, .flat = flat, .x = x, .n = n};
+  forward(&s);
+  memcpy(logits, w->value[w->net->logits], (size_t)n * net_classes(w->net) * sizeof *logits);
+}
+
+void net_update_statistics(struct net_work *w, float *flat, const float *x, unsigned n,
+                           float momentum)
+{
+  assert(n > 0 && n <= w->max_batch);
+  const struct step s = {w, flat, flat, momentum, x, n};
+  forward(&s);
+}

@@ -1,0 +1,100 @@
+/* Layers as free operations, reached through one table a backend.
+ *
+ * Activations are channels last, [n][h][w][c]; weights and their gradients have
+ * PyTorch's layouts.  Pointers need no alignment.  No operation allocates: a
+ * convolution is given scratch memory.  With one table and one instruction set
+ * the results are the same bit for bit.
+ *
+ * A backend fills a `struct ops`; net, zoo and optim know nothing else of it. */
+#ifndef MERGESCAPE_ENGINE_OPS_H
+#define MERGESCAPE_ENGINE_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Square kernel, zero padding on all sides.  At most OPS_MAX_KERNEL wide. */
+struct ops_conv {
+  unsigned h, w;   /* input */
+  unsigned ci, co; /* channels in and out */
+  unsigned k, stride, pad;
+};
+
+enum { OPS_MAX_KERNEL = 7 };
+
+static inline unsigned ops_conv_out(const struct ops_conv *c, unsigned size)
+{
+  return (size + 2 * c->pad - c->k) / c->stride + 1;
+}
+
+struct kernels; /* of one instruction set, kernels.h; CPU backend only */
+
+struct ops {
+  const char *numerics; /* class of results that may be mixed: "f32-cpu" */
+  const char *isa;      /* "baseline", "avx2", "avx512" */
+  const struct kernels *kernels;
+
+  /* Floats of scratch, 64-byte aligned, for any of the three below with up to n samples. */
+  size_t (*conv_scratch)(const struct ops *, const struct ops_conv *, unsigned n);
+  /* x [n][h][w][ci], w [co][ci][k][k] -> y [n][oh][ow][co] */
+  void (*conv_forward)(const struct ops *, const struct ops_conv *, unsigned n, const float *x,
+                       const float *w, float *y, float *scratch);
+  /* dy [n][oh][ow][co] -> dx [n][h][w][ci], set or added to */
+  void (*conv_backward_data)(const struct ops *, const struct ops_conv *, unsigned n,
+                             const float *dy, const float *w, float *dx, bool add,
+                             float *scratch);
+  /* -> dw [co][ci][k][k] */
+  void (*conv_backward_weights)(const struct ops *, const struct ops_conv *, unsigned n,
+                                const float *x, const float *dy, float *dw, float *scratch);
+
+  /* x [rows][c] -> mean [c] and biased variance [c] over rows */
+  void (*norm_statistics)(const struct ops *, size_t rows, unsigned c, const float *x, float *mean,
+                          float *var);
+  /* y = x * scale[c] + shift[c], then + residual (NULL: none), then max(0, .) if relu.
+   * y may be x. */
+  void (*norm_apply)(const struct ops *, size_t rows, unsigned c, const float *x,
+                     const float *scale, const float *shift, const float *residual, bool relu,
+                     float *y);
+  /* Batch norm's backward pass in training mode.  x: input of the norm; y: output, read
+   * where relu; mean, inv_std [c] of the forward pass.  dy is masked by the ReLU in place
+   * (then it is the residual's gradient).  -> dgamma, dbeta [c], dx [rows][c]; dx may be dy. */
+  void (*norm_backward)(const struct ops *, size_t rows, unsigned c, const float *x,
+                        const float *y, bool relu, const float *mean, const float *inv_std,
+                        const float *gamma, float *dy, float *dx, float *dgamma, float *dbeta);
+
+  /* x [n][pixels][c] -> y [n][c], the mean; and back: dx set or added to */
+  void (*pool_forward)(const struct ops *, unsigned n, unsigned pixels, unsigned c, const float *x,
+                       float *y);
+  void (*pool_backward)(const struct ops *, unsigned n, unsigned pixels, unsigned c,
+                        const float *dy, float *dx, bool add);
+  /* x [n][pixels][c] -> y [n][c][pixels]: PyTorch's order of a flattened image */
+  void (*flatten_forward)(const struct ops *, unsigned n, unsigned pixels, unsigned c,
+                          const float *x, float *y);
+  void (*flatten_backward)(const struct ops *, unsigned n, unsigned pixels, unsigned c,
+                           const float *dy, float *dx, bool add);
+
+  /* x [n][in], w [out][in], bias [out] -> y [n][out], max(0, .) if relu */
+  void (*linear_forward)(const struct ops *, unsigned n, unsigned in, unsigned out, const float *x,
+                         const float *w, const float *bias, bool relu, float *y);
+  /* dy is masked in place where y (not NULL: there was a ReLU) is 0.  dx NULL: not wanted. */
+  void (*linear_backward)(const struct ops *, unsigned n, unsigned in, unsigned out,
+                          const float *x, const float *w, const float *y, float *dy, float *dx,
+                          bool add, float *dw, float *dbias);
+
+  /* Mean cross-entropy of softmax(logits [n][classes]); its gradient into dlogits (NULL: none;
+   * may be logits). */
+  float (*softmax_loss)(const struct ops *, unsigned n, unsigned classes, const float *logits,
+                        const int32_t *labels, float *dlogits);
+
+  /* g += weight_decay * w;  v = momentum * v + g;  w -= lr * v */
+  void (*sgd)(const struct ops *, size_t n, float lr, float momentum, float weight_decay, float *w,
+              float *v, const float *grad);
+};
+
+/* The CPU's table for the best instruction set that it has; the environment
+ * variable MERGESCAPE_ISA (baseline, avx2, avx512) asks for a lesser one. */
+const struct ops *ops_cpu(void);
+/* For one instruction set; NULL: unknown, or not of this machine. */
+const struct ops *ops_cpu_isa(const char *isa);
+
+#endif

@@ -1,0 +1,69 @@
+/* The CPU backend's tables, and which one this machine runs. */
+#include "engine/ops_int.h"
+
+#include <cblas.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TABLE(set)                                                                                 \
+  {                                                                                                \
+    .numerics = "f32-cpu", .isa = #set, .kernels = &kernels_##set,                                 \
+    .conv_scratch = cpu_conv_scratch, .conv_forward = cpu_conv_forward,                            \
+    .conv_backward_data = cpu_conv_backward_data,                                                  \
+    .conv_backward_weights = cpu_conv_backward_weights,                                            \
+    .norm_statistics = cpu_norm_statistics, .norm_apply = cpu_norm_apply,                          \
+    .norm_backward = cpu_norm_backward, .pool_forward = cpu_pool_forward,                          \
+    .pool_backward = cpu_pool_backward, .flatten_forward = cpu_flatten_forward,                    \
+    .flatten_backward = cpu_flatten_backward, .linear_forward = cpu_linear_forward,                \
+    .linear_backward = cpu_linear_backward, .softmax_loss = cpu_softmax_loss, .sgd = cpu_sgd,      \
+  }
+
+static const struct ops tables[] = {
+#ifdef __x86_64__
+    TABLE(avx512),
+    TABLE(avx2),
+#endif
+    TABLE(baseline),
+};
+
+enum { TABLES = sizeof tables / sizeof *tables };
+
+static bool runs_here(const char *isa)
+{
+#ifdef __x86_64__
+  __builtin_cpu_init();
+  if (!strcmp(isa, "avx512"))
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (!strcmp(isa, "avx2"))
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+  return !strcmp(isa, "baseline");
+}
+
+/* One thread a process: parallelism is one worker a core, and results must not
+ * depend on how many threads there are. */
+static const struct ops *ready(const struct ops *ops)
+{
+  openblas_set_num_threads(1);
+  return ops;
+}
+
+const struct ops *ops_cpu_isa(const char *isa)
+{
+  for (int i = 0; i < TABLES; i++) {
+    if (!strcmp(tables[i].isa, isa) && runs_here(isa))
+      return ready(&tables[i]);
+  }
+  return NULL;
+}
+
+const struct ops *ops_cpu(void)
+{
+  const char *wish = getenv("MERGESCAPE_ISA");
+  const struct ops *ops = wish ? ops_cpu_isa(wish) : NULL;
+  for (int i = 0; !ops; i++)
+    ops = ops_cpu_isa(tables[i].isa);
+  return ops;
+}

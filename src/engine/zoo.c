@@ -1,0 +1,27 @@
+#include "engine/zoo.h"
+
+#include <string.h>
+
+static const struct zoo_model models[] = {
+    {"mlp", zoo_mlp},
+    {"resnet18", zoo_resnet18},
+};
+
+enum { MODELS = sizeof models / sizeof *models };
+
+const struct zoo_model *zoo_find(const char *name, struct diag *diag)
+{
+  const char *names[MODELS];
+  for (int i = 0; i < MODELS; i++) {
+    names[i] = models[i].name;
+    if (!strcmp(names[i], name))
+      return &models[i];
+  }
+  diag_error(diag, (struct span){0}, "unknown model \"%s\"", name);
+  const char *nearest = diag_nearest(name, names, MODELS);
+  if (nearest)
+    diag_hint(diag, "did you mean \"%s\"?", nearest);
+  else
+    diag_hint(diag, "models are mlp and resnet18");
+  return NULL;
+}

@@ -1,0 +1,22 @@
+/* The architectures.  One is a function that lists layers (ZOO_* below, one
+ * file each); the calls that it makes are in net_int.h. */
+#ifndef MERGESCAPE_ENGINE_ZOO_H
+#define MERGESCAPE_ENGINE_ZOO_H
+
+#include "engine/net.h"
+
+struct net_builder;
+
+struct zoo_model {
+  const char *name;
+  /* Lists the layers; returns the logits' value, or false where the shape doesn't fit. */
+  bool (*build)(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
+};
+
+/* NULL: no such model (a diagnostic names the nearest). */
+const struct zoo_model *zoo_find(const char *name, struct diag *);
+
+bool zoo_mlp(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
+bool zoo_resnet18(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
+
+#endif
