@@ -10,6 +10,11 @@ tests_test_merge_SOURCES = tests/test_merge.c
 tests_test_merge_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_merge_LDADD = $(MERGE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_measure
+tests_test_measure_SOURCES = tests/test_measure.c
+tests_test_measure_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_measure_LDADD = $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS)
+
 EXTRA_PROGRAMS += tests/parity_driver
 tests_parity_driver_SOURCES = tests/parity_driver.c
 tests_parity_driver_LDADD = $(ENGINE_LIBS)
