@@ -185,6 +185,10 @@ void parse_include(struct parser *p, struct ast_name path, struct span at)
 {
   struct ast_program *program = p->program;
   struct ast_include include = {.path = path, .from = p->file};
+  size_t length;
+  /* A path without its closing quote was reported, and may be cut at a wrong place. */
+  if (source_text(program->sources, p->file, &length)[path.span.end - 1] != '"')
+    return;
   const char *dir = file_dir_name(program->arena, source_name(program->sources, p->file));
   include.doc = parse_doc_of(p, at, &include.doc_span);
   /* Included files come first, as their blocks do. */

@@ -48,10 +48,12 @@ static void want(struct wanted *w, const char *name)
     w->names[w->n++] = name;
 }
 
+/* What may follow nearly everywhere, or is named first. */
 static bool is_operator(const char *name)
 {
   static const char *const operators[] = {"'+'", "'-'", "'*'", "'/'", "'^'", "'<'", "'>'", "<=",
-                                          ">=",  "==",  "!=",  "and", "or",  "by",  "'@'"};
+                                          ">=",  "==",  "!=",  "and", "or",  "by",  "'@'",
+                                          "','", "':'", "a unit"};
   for (size_t i = 0; i < sizeof operators / sizeof *operators; i++)
     if (!strcmp(name, operators[i]))
       return true;
@@ -110,8 +112,11 @@ static struct wanted choose(const struct parser *p, const struct expected *e)
       want(&w, "`)`");
     w.after = true;
   } else {
+    for (size_t i = 0; i < 2; i++)
+      if (has(e, (const char *[]){"','", "':'"}[i]))
+        want(&w, (const char *[]){"`,`", "`:`"}[i]);
     for (size_t i = 0; i < e->n; i++)
-      if (!is_operator(e->names[i]) && strcmp(e->names[i], "a unit")) {
+      if (!is_operator(e->names[i])) {
         want(&w, quoted(p, e->names[i]));
         w.after |= !strncmp(e->names[i], "a ", 2);
       }
@@ -191,7 +196,7 @@ static void add_hint(struct parser *p, const struct expected *e, const struct wa
 {
   const struct parse_token *t = &p->last;
   const char *near = near_keyword(e, t);
-  if (!near && has(e, "'='"))
+  if (!near && has(e, "'='") && t->kind > 255 && t->kind != TOK_NUMBER && t->kind != TOK_STRING)
     near = misspelt_start(&p->start);
   if (near)
     diag_hint(p->diag, "did you mean `%s`?", near);
@@ -207,7 +212,7 @@ static void add_hint(struct parser *p, const struct expected *e, const struct wa
   else if ((t->kind == '<' || t->kind == '>' || t->kind == TOK_LE || t->kind == TOK_GE) &&
            has(e, "and"))
     diag_hint(p->diag, "comparisons do not chain: write a < b and b < c");
-  else if (!has(e, "';'") && !has(e, "')'") && shape(p->start.kind))
+  else if (!has(e, "';'") && !has(e, "')'") && !has(e, "'('") && shape(p->start.kind))
     diag_hint(p->diag, "it is written: %s", shape(p->start.kind));
 }
 
@@ -234,8 +239,7 @@ static void note_brackets(struct parser *p, const struct expected *e)
   p->close_reported = true;
 }
 
-/* False once there are too many. */
-static bool count_error(struct parser *p, struct span at)
+bool parse_count_error(struct parser *p, struct span at)
 {
   if (p->given_up || ++p->syntax_errors <= PARSE_MAX_ERRORS)
     return !p->given_up;
@@ -251,7 +255,7 @@ void parse_syntax_error(struct parser *p, const char *const *names, size_t n)
   bool at_start = p->start.index == t->index;
   parse_recover(p);
   p->missing_end = has(&e, "';'");
-  if (p->given_up || (t->index && t->index <= p->quiet_until) || !count_error(p, t->span))
+  if (p->given_up || t->quiet || !parse_count_error(p, t->span))
     return;
   if (t->kind == '}' && !p->n_braces) {
     diag_error(p->diag, t->span, "this `}` closes nothing");
@@ -275,7 +279,7 @@ void parse_syntax_error(struct parser *p, const char *const *names, size_t n)
 void parse_unclosed(struct parser *p, const struct parse_token *before)
 {
   struct span at = before->span;
-  if (p->close_reported || !count_error(p, at))
+  if (p->close_reported || !parse_count_error(p, at))
     return;
   if (before->kind == TOK_END_INSIDE)
     at.begin = at.end = p->last.span.end;

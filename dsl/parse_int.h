@@ -26,6 +26,7 @@ struct parse_token {
   struct parse_value value;
   unsigned index;  /* counted as scanned, from 1 */
   bool first;      /* on its line */
+  bool quiet;      /* a syntax error here has a cause that was reported */
 };
 
 struct parse_bracket {
@@ -55,7 +56,7 @@ struct parser {
   uint32_t at;          /* bytes scanned */
   bool newline;         /* since the last token */
   unsigned scanned;     /* tokens */
-  unsigned quiet_until; /* no syntax error up to this token: its cause was reported */
+  unsigned quiet_until; /* tokens up to this one are quiet */
   unsigned syntax_errors;
   bool given_up;
   struct parse_doc *docs;
@@ -63,7 +64,7 @@ struct parser {
   bool doc_open; /* the last of docs has no owner yet */
 
   /* tokens */
-  struct parse_token ahead[2]; /* scanned, not yet given to the grammar */
+  struct parse_token ahead[3]; /* scanned, not yet given to the grammar */
   unsigned n_ahead;
   struct parse_token end; /* TOK_END_INSIDE once the text has ended */
   int fetched;            /* kind of the token that was taken last */
@@ -97,6 +98,8 @@ void parse_give_up(struct parser *);
 
 /* parse_error.c: `expected` are names of tokens as the grammar has them. */
 void parse_syntax_error(struct parser *, const char *const *expected, size_t n);
+/* Counts a mistake; false where it should not be reported: there are too many. */
+bool parse_count_error(struct parser *, struct span);
 void parse_unclosed(struct parser *, const struct parse_token *before);
 void parse_too_deep(struct parser *, struct span);
 /* What a token's text is in messages: `lr`, or "the end of the file". */

@@ -19,6 +19,7 @@ static struct parse_token raw(struct parser *p)
   if (p->n_ahead) {
     t = p->ahead[0];
     p->ahead[0] = p->ahead[1];
+    p->ahead[1] = p->ahead[2];
     p->n_ahead--;
     return t;
   }
@@ -28,6 +29,7 @@ static struct parse_token raw(struct parser *p)
   t.kind = parse_scan(p, &t.value, &t.span);
   t.first = p->newline;
   t.index = p->scanned;
+  t.quiet = t.index <= p->quiet_until;
   p->newline = false;
   if (t.kind == TOK_END) {
     t.kind = TOK_END_INSIDE;
@@ -38,6 +40,7 @@ static struct parse_token raw(struct parser *p)
 
 static void push_back(struct parser *p, struct parse_token t)
 {
+  p->ahead[2] = p->ahead[1];
   p->ahead[1] = p->ahead[0];
   p->ahead[0] = t;
   p->n_ahead++;
@@ -55,16 +58,40 @@ static bool in_parentheses(const struct parser *p)
   return p->n_brackets && p->brackets[p->n_brackets - 1].kind != '{';
 }
 
+/* May a name before `=` begin a setting here?  Also where a `;` is missing, so
+ * that the mistake is found before the name and not behind it. */
+static bool may_set(const struct parser *p, const struct parse_token *t)
+{
+  switch (p->fetched) {
+  case TOK_LET:
+  case TOK_MERGE:
+  case TOK_MEASURE:
+  case TOK_EXPECT:
+    return false;
+  case 0:
+  case ';':
+  case '{':
+  case '}':
+  case ')':
+  case ']':
+  case TOK_NAME:
+  case TOK_UNIT:
+  case TOK_STRING:
+  case TOK_NUMBER:
+    return !in_parentheses(p);
+  default:
+    return t->first && !in_parentheses(p);
+  }
+}
+
 /* The next token, whether it goes to the grammar or is skipped. */
 static struct parse_token fetch(struct parser *p)
 {
   struct parse_token t = raw(p);
-  int before = p->fetched;
-  if (t.kind == TOK_NAME && before == TOK_NUMBER && !t.first)
-    t.kind = TOK_UNIT;
-  else if (t.kind == TOK_NAME && !in_parentheses(p) && before != TOK_LET && before != TOK_MERGE &&
-           before != TOK_MEASURE && peek(p) == '=')
+  if (t.kind == TOK_NAME && may_set(p, &t) && peek(p) == '=')
     t.kind = TOK_SETTER;
+  else if (t.kind == TOK_NAME && p->fetched == TOK_NUMBER && !t.first && peek(p) != '=')
+    t.kind = TOK_UNIT;
   p->fetched = t.kind;
   return t;
 }
@@ -216,7 +243,12 @@ static struct parse_token skip(struct parser *p)
         ((!groups || only_outside(t.kind)) && stops_skip(p, &t))) {
       p->stopped_at = t.index;
       push_back(p, t);
-      break;
+      if (!head || !begins_stmt(t.kind))
+        break;
+      /* Only the { is missing: read the block. */
+      push_back(p, synthetic(p, '{'));
+      close_parentheses(p);
+      return synthetic(p, TOK_SYNC_HEAD);
     }
     if (t.kind == '}' && (!groups || !--groups))
       break;

@@ -1,4 +1,271 @@
-int main(void)
+/* The commands: each reads the files, and goes as far along the way from text
+ * to figures as its name says. */
+#include "config.h"
+
+#include "base/diag.h"
+#include "base/file.h"
+#include "dsl/check.h"
+#include "dsl/lower.h"
+#include "dsl/parse.h"
+#include "figure/figure.h"
+#include "options.h"
+#include "plan/explain.h"
+#include "run/bind.h"
+#include "run/run.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { EXIT_DONE = 0, EXIT_ENVIRONMENT = 2, EXIT_EXPERIMENT = 3, EXIT_INTERRUPTED = 130 };
+
+/* Everything that a command works on. */
+struct session {
+  struct arena *arena;
+  struct options options;
+  struct diag *diag;
+  struct ast_program *program;
+  struct dsl *dsl;
+  const char *versions[PLAN_KIND_COUNT];
+  struct plan *plan;
+  struct lower_result lowered;
+  bool *wanted;
+  struct store *store;
+  struct run_kind kinds[PLAN_KIND_COUNT];
+  struct figure_context figures;
+};
+
+/* Prints what was found and forgets it; true: nothing was an error. */
+static bool report(struct session *s)
 {
-  return 0;
+  bool fine = diag_errors(s->diag) == 0;
+  fflush(stdout);
+  diag_print(s->diag, s->program->sources, stderr, diag_colour(stderr));
+  diag_clear(s->diag);
+  return fine;
+}
+
+/* ---- reading ---- */
+
+static bool defines_tier(const struct session *s)
+{
+  for (size_t i = 0; i < s->program->n_blocks; i++)
+    if (s->program->blocks[i].kind == AST_TIER && s->program->blocks[i].name.text &&
+        !strcmp(s->program->blocks[i].name.text, s->options.tier))
+      return true;
+  return false;
+}
+
+/* The tier's file: tiers/NAME.exp beside the first file, else the installed one. */
+static void read_tier(struct session *s)
+{
+  char *name = arena_printf(s->arena, "tiers/%s.exp", s->options.tier);
+  char *dir = file_dir_name(s->arena, s->options.files[0]);
+  char *beside = file_join(s->arena, dir, name);
+  char *installed = file_join(s->arena, PKGDATADIR "/experiments", name);
+  if (file_exists(beside))
+    parse_file(s->program, beside, s->diag);
+  else if (!defines_tier(s) && file_exists(installed))
+    parse_file(s->program, installed, s->diag);
+  else if (!defines_tier(s)) {
+    diag_error(s->diag, SPAN_NONE, "unknown tier `%s`: neither %s nor %s exists, and no file defines it",
+               s->options.tier, beside, installed);
+    diag_hint(s->diag, "choose one with --tier=NAME");
+  }
+}
+
+static bool read_files(struct session *s)
+{
+  for (size_t i = 0; i < s->options.n_files; i++)
+    parse_file(s->program, s->options.files[i], s->diag);
+  read_tier(s);
+  if (!defines_tier(s))
+    return report(s);
+  s->dsl = dsl_resolve(s->arena, s->program, s->options.tier, s->diag);
+  dsl_check(s->dsl, s->diag);
+  struct lower_options lower = {s->options.max_steps};
+  if (!diag_errors(s->diag))
+    dsl_lower(s->dsl, s->plan, &lower, &s->lowered, s->diag);
+  return report(s);
+}
+
+/* ---- what is wanted ---- */
+
+static bool is_asked_for(const struct session *s, unsigned figure)
+{
+  for (size_t i = 0; i < s->options.n_figures; i++)
+    if (s->options.figures[i] == figure)
+      return true;
+  return s->options.n_figures == 0;
+}
+
+/* `run` wants every experiment's table; `figures` and `explain` the figures, and
+ * the tables where no figure is defined. */
+static bool choose_targets(struct session *s, bool tables)
+{
+  uint32_t *targets = arena_array(s->arena, s->lowered.n + 1, sizeof *targets);
+  size_t n = 0;
+  for (size_t i = 0; i < s->lowered.n; i++)
+    if (tables ? s->lowered.targets[i].experiment != NULL
+               : !s->lowered.targets[i].experiment && is_asked_for(s, s->lowered.targets[i].number))
+      targets[n++] = s->lowered.targets[i].step;
+  s->wanted = arena_array(s->arena, plan_count(s->plan) + 1, sizeof *s->wanted);
+  plan_closure(s->plan, targets, n, s->wanted);
+  for (size_t f = 0; !tables && f < s->options.n_figures; f++) {
+    bool found = false;
+    for (size_t i = 0; i < s->lowered.n; i++)
+      found |= !s->lowered.targets[i].experiment &&
+               s->lowered.targets[i].number == s->options.figures[f];
+    if (!found)
+      diag_error(s->diag, SPAN_NONE, "no file defines figure %u", s->options.figures[f]);
+  }
+  return report(s);
+}
+
+static bool has_figures(const struct session *s)
+{
+  for (size_t i = 0; i < s->lowered.n; i++)
+    if (!s->lowered.targets[i].experiment)
+      return true;
+  return false;
+}
+
+/* ---- running ---- */
+
+static void bind_kinds(struct session *s)
+{
+  struct bind *bind = bind_new(s->arena, s->options.data, s->options.n_data);
+  for (int k = 0; k < PLAN_TABLE; k++)
+    s->kinds[k] = (struct run_kind){bind, NULL, bind_execute, bind_cost};
+  s->kinds[PLAN_TABLE] = (struct run_kind){NULL, NULL, figure_execute_table, NULL};
+  s->kinds[PLAN_FIGURE] =
+      (struct run_kind){&s->figures, figure_is_current, figure_execute, NULL};
+}
+
+static const char *find_style(struct session *s)
+{
+  if (s->options.style)
+    return s->options.style;
+  char *own = file_join(s->arena, s->options.output, "style.gp");
+  return file_exists(own) ? own : PKGDATADIR "/style.gp";
+}
+
+static bool open_store(struct session *s)
+{
+  s->figures = (struct figure_context){s->options.output, find_style(s), GNUPLOT};
+  s->store = store_open(s->arena, s->options.store, s->diag);
+  if (s->store)
+    store_set_provenance(s->store, "libraries", bind_libraries());
+  bind_kinds(s);
+  return report(s);
+}
+
+static int run_wanted(struct session *s)
+{
+  if (!open_store(s))
+    return EXIT_ENVIRONMENT;
+  struct run_options options = {
+      .jobs = s->options.jobs,
+      .progress = s->options.quiet ? NULL : stderr,
+      .terminal = isatty(STDERR_FILENO),
+      .colour = diag_colour(stderr),
+      .sources = s->program->sources,
+  };
+  struct run_summary done =
+      run_plan(s->plan, s->wanted, s->store, s->kinds, &options, s->diag);
+  bool fine = report(s);
+  if (done.interrupted)
+    return EXIT_INTERRUPTED;
+  return fine && !done.failed && !done.skipped ? EXIT_DONE : EXIT_ENVIRONMENT;
+}
+
+/* ---- commands ---- */
+
+static int command_check(struct session *s)
+{
+  if (!s->options.quiet)
+    printf("%zu file%s: no mistake found at tier %s\n", s->options.n_files,
+           s->options.n_files == 1 ? "" : "s", s->options.tier);
+  return EXIT_DONE;
+}
+
+static int command_explain(struct session *s)
+{
+  if (!choose_targets(s, !has_figures(s)))
+    return EXIT_EXPERIMENT;
+  if (!open_store(s))
+    return EXIT_ENVIRONMENT;
+  uint32_t n = plan_count(s->plan);
+  enum run_state *states = arena_array(s->arena, n + 1, sizeof *states);
+  enum explain_state *shown = arena_array(s->arena, n + 1, sizeof *shown);
+  run_states(s->plan, s->wanted, s->store, s->kinds, states);
+  for (uint32_t i = 0; i < n; i++)
+    shown[i] = states[i] == RUN_CACHED ? EXPLAIN_CACHED
+               : states[i] == RUN_TODO ? EXPLAIN_TODO
+                                       : EXPLAIN_UNWANTED;
+  if (!s->options.summary)
+    explain_steps(s->plan, shown, s->program->sources, stdout);
+  explain_summary(s->plan, s->wanted, shown, stdout);
+  return EXIT_DONE;
+}
+
+static int command_run(struct session *s)
+{
+  return choose_targets(s, true) ? run_wanted(s) : EXIT_EXPERIMENT;
+}
+
+static int command_figures(struct session *s)
+{
+  if (!has_figures(s)) {
+    fprintf(stderr, "mergescape: error: the files define no figure\n"
+                    "hint: `mergescape run` runs experiments that no figure draws\n");
+    return EXIT_EXPERIMENT;
+  }
+  if (!choose_targets(s, false))
+    return EXIT_EXPERIMENT;
+  int status = run_wanted(s);
+  for (uint32_t i = 0; status == EXIT_DONE && i < plan_count(s->plan); i++) {
+    const struct plan_step *step = plan_step(s->plan, i);
+    if (step->kind == PLAN_FIGURE && s->wanted[i])
+      printf("%s/%s.pdf\n", s->options.output, plan_figure_id(s->arena, step->figure));
+  }
+  return status;
+}
+
+static const struct {
+  const char *name;
+  int (*run)(struct session *);
+} commands[] = {
+    {"check", command_check},
+    {"explain", command_explain},
+    {"run", command_run},
+    {"figures", command_figures},
+};
+
+int main(int argc, char **argv)
+{
+  struct session s = {.arena = arena_new()};
+  enum options_verdict verdict = options_parse(s.arena, argc, argv, &s.options);
+  if (verdict != OPTIONS_RUN) {
+    arena_free(s.arena);
+    return verdict == OPTIONS_DONE ? EXIT_DONE : EXIT_ENVIRONMENT;
+  }
+  s.diag = diag_new(s.arena);
+  s.program = ast_program_new(s.arena);
+  bind_versions(s.versions);
+  s.versions[PLAN_TABLE] = FIGURE_TABLE_VERSION;
+  s.versions[PLAN_FIGURE] = FIGURE_DRAW_VERSION;
+  s.plan = plan_new(s.arena, s.versions);
+  int status = EXIT_EXPERIMENT;
+  if (read_files(&s))
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+      if (!strcmp(commands[i].name, s.options.command))
+        status = commands[i].run(&s);
+  /* A full disk or a closed pipe must not look like success. */
+  if (fflush(stdout) || ferror(stdout))
+    status = EXIT_ENVIRONMENT;
+  arena_free(s.arena);
+  return status;
 }

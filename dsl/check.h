@@ -1,0 +1,29 @@
+/* Names, types, units and ranges, against words.def. */
+#ifndef MERGESCAPE_DSL_CHECK_H
+#define MERGESCAPE_DSL_CHECK_H
+
+#include "dsl/resolve.h"
+#include "dsl/words.h"
+
+/* Reports every mistake; sets `unavailable` and `complete` of the experiments.
+ * What the engine cannot do yet is a warning: what uses it is left out. */
+void dsl_check(struct dsl *, struct diag *);
+
+/* The rest is shared with lowering. */
+
+/* Is the number what a setting or a parameter called `name` takes? */
+bool check_number(struct arena *, const char *name, enum words_type, const struct words_range *,
+                  double value, struct span, struct diag *);
+/* A length such as `20 epochs`: its number, and whether it counts epochs. */
+bool check_length(const struct ast_expr *, double *number, bool *epochs, struct diag *);
+/* mean(gain): the name's expression and PLAN_AGG_MEAN; gain: itself and
+ * PLAN_AGG_NONE.  NULL after a diagnostic. */
+const struct ast_expr *check_aggregate(const struct ast_expr *, enum plan_aggregate *,
+                                       struct diag *);
+/* Is it a column of the experiment's table? */
+bool check_column(const struct dsl_experiment *, const char *name);
+
+/* check_figure.c */
+void check_figure(struct dsl *, const struct ast_block *, struct diag *);
+
+#endif

@@ -1,0 +1,164 @@
+#include "dsl/lower_int.h"
+
+#include <string.h>
+
+/* ---- how large it will be ---- */
+
+static double points_of(const struct dsl_experiment *e)
+{
+  double n = 1;
+  for (size_t i = 0; i < e->n_vars; i++)
+    n *= (double)e->vars[i].n_values;
+  return n;
+}
+
+/* Rows of a sweep point, from lengths alone (units that differ count as one). */
+static double rows_of(const struct dsl_experiment *e)
+{
+  const struct ast_stmt *b = e->n_branches ? e->branches[0] : e->trunk;
+  if (b->n_values)
+    return (double)b->n_values;
+  const struct ast_expr *every = b->every ? b->every : e->trunk->length;
+  double rows = every->number > 0 ? e->trunk->length->number / every->number : 1;
+  return rows < 1 ? 1 : rows;
+}
+
+static bool check_size(struct lowering *l, const struct lower_options *o)
+{
+  double total = 0, largest = 0;
+  const struct dsl_experiment *worst = NULL;
+  for (size_t i = 0; i < l->dsl->n_experiments; i++) {
+    const struct dsl_experiment *e = &l->dsl->experiments[i];
+    if (!e->planned || e->unavailable)
+      continue;
+    double models = 1 + (double)e->n_merges;
+    for (size_t b = 0; b < e->n_branches; b++)
+      models += (double)formula_branch_count(e->branches[b]);
+    double steps = points_of(e) * rows_of(e) * 2 * models;
+    total += steps;
+    if (steps > largest) {
+      largest = steps;
+      worst = e;
+    }
+  }
+  if (total <= o->max_steps)
+    return true;
+  diag_error(l->diag, worst->block->span,
+             "the plan would have about %.0f steps, and the limit is %.0f", total, o->max_steps);
+  diag_hint(l->diag, "`%s` alone has %.0f sweep points; if this is what you want, raise the limit "
+            "with --max-steps=%.0f", worst->name, points_of(worst), total * 1.1 + 1);
+  return false;
+}
+
+/* ---- an experiment's table ---- */
+
+static void add_column(struct lower_table *t, const char *name, const struct dsl_var *var)
+{
+  t->vars[t->n_columns] = var;
+  t->columns[t->n_columns++].name = name;
+}
+
+static bool begin_table(struct lowering *l, struct lower_table *t)
+{
+  const struct dsl_experiment *e = t->e;
+  size_t room = e->n_vars + e->n_measures + 2;
+  t->columns = arena_array(l->arena, room, sizeof *t->columns);
+  t->vars = arena_array(l->arena, room, sizeof *t->vars);
+  for (size_t i = 0; i < e->n_vars; i++)
+    if (e->vars[i].stmt->kind != AST_SETTING)
+      add_column(t, e->vars[i].name, &e->vars[i]);
+  add_column(t, "epoch", NULL);
+  add_column(t, "step", NULL);
+  for (size_t i = 0; i < e->n_measures; i++) {
+    struct plan_column *c = &t->columns[t->n_columns];
+    add_column(t, e->measures[i]->name.text, NULL);
+    c->measured = true;
+    if (!formula_compile(l->arena, e, e->measures[i]->value, &t->slots, &c->expr, l->diag))
+      return false;
+  }
+  return true;
+}
+
+static char *point_text(struct lowering *l, const struct formula_point *at)
+{
+  const struct dsl_experiment *e = at->experiment;
+  char *text = arena_strdup(l->arena, "");
+  for (size_t i = 0; i < e->n_vars; i++) {
+    if (e->vars[i].stmt->kind != AST_SWEEP)
+      continue;
+    const struct ast_expr *x = e->vars[i].values[at->choice[i]];
+    double v;
+    if (x->text && x->kind != AST_BINARY && x->kind != AST_UNARY)
+      text = arena_printf(l->arena, "%s%s%s=%s", text, *text ? " " : "", e->vars[i].name, x->text);
+    else if (formula_number(at, x, &v, l->diag))
+      text = arena_printf(l->arena, "%s%s%s=%g", text, *text ? " " : "", e->vars[i].name, v);
+  }
+  return text;
+}
+
+/* The next combination of the sweeps' values, the last sweep fastest. */
+static bool next_point(const struct dsl_experiment *e, size_t *choice)
+{
+  for (size_t i = e->n_vars; i-- > 0;) {
+    if (++choice[i] < e->vars[i].n_values)
+      return true;
+    choice[i] = 0;
+  }
+  return false;
+}
+
+static void end_table(struct lowering *l, struct lower_table *t)
+{
+  struct plan_table *table = arena_alloc(l->arena, sizeof *table);
+  *table = (struct plan_table){
+      .experiment = t->e->name,
+      .n_columns = t->n_columns,
+      .n_rows = t->n_rows,
+      .n_slots = t->slots.n,
+      .columns = t->columns,
+      .cells = t->cells,
+      .slots = t->reads,
+  };
+  struct plan_step s = {
+      .kind = PLAN_TABLE,
+      .n_inputs = (uint32_t)t->n_inputs,
+      .inputs = t->inputs,
+      .table = table,
+      .origin = {t->e->name, "", t->e->block->span},
+  };
+  struct lower_target target = {t->e->name, 0, plan_add_step(l->plan, &s)};
+  ARENA_PUSH(l->arena, l->result->targets, l->result->n, l->result->cap, target);
+}
+
+static bool lower_experiment(struct lowering *l, const struct dsl_experiment *e)
+{
+  struct lower_table t = {.e = e};
+  if (!begin_table(l, &t))
+    return false;
+  size_t *choice = arena_array(l->arena, e->n_vars + 1, sizeof *choice);
+  struct formula_point at = {e, choice};
+  do {
+    if (!lower_point(l, &t, &at, point_text(l, &at)))
+      return false;
+  } while (next_point(e, choice));
+  end_table(l, &t);
+  return true;
+}
+
+bool dsl_lower(struct dsl *dsl, struct plan *plan, const struct lower_options *o,
+               struct lower_result *result, struct diag *d)
+{
+  struct lowering l = {dsl, dsl->arena, plan, d, result};
+  unsigned errors = diag_errors(d);
+  if (!check_size(&l, o))
+    return false;
+  for (size_t i = 0; i < dsl->n_experiments; i++)
+    if (dsl->experiments[i].planned && !dsl->experiments[i].unavailable)
+      lower_experiment(&l, &dsl->experiments[i]);
+  if (diag_errors(d) > errors)
+    return false;
+  for (size_t i = 0; i < dsl->program->n_blocks; i++)
+    if (dsl->program->blocks[i].kind == AST_FIGURE)
+      lower_figure(&l, &dsl->program->blocks[i]);
+  return diag_errors(d) == errors;
+}

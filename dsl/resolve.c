@@ -1,0 +1,308 @@
+#include "dsl/resolve.h"
+
+#include <string.h>
+
+enum { MAX_DEPTH = 32 };
+
+static const char *const block_words[] = {"experiment", "figure", "panel", "claim", "tier"};
+
+static const struct ast_block *find_block(const struct ast_program *p, enum ast_block_kind kind,
+                                          const char *name)
+{
+  for (size_t i = 0; i < p->n_blocks; i++)
+    if (p->blocks[i].kind == kind && p->blocks[i].name.text &&
+        !strcmp(p->blocks[i].name.text, name))
+      return &p->blocks[i];
+  return NULL;
+}
+
+static void suggest_block(struct arena *a, const struct ast_program *p, enum ast_block_kind kind,
+                          const char *name, struct diag *d)
+{
+  const char **words = arena_array(a, p->n_blocks + 1, sizeof *words);
+  size_t n = 0;
+  for (size_t i = 0; i < p->n_blocks; i++)
+    if (p->blocks[i].kind == kind && p->blocks[i].name.text)
+      words[n++] = p->blocks[i].name.text;
+  const char *near = diag_nearest(name, words, n);
+  if (near)
+    diag_hint(d, "did you mean `%s`?", near);
+}
+
+static bool same_block(const struct ast_block *a, const struct ast_block *b)
+{
+  if (a->kind != b->kind)
+    return false;
+  if (a->kind == AST_FIGURE)
+    return a->number && b->number && a->number->number == b->number->number;
+  return a->name.text && b->name.text && !strcmp(a->name.text, b->name.text);
+}
+
+static void check_duplicates(const struct ast_program *p, struct diag *d)
+{
+  for (size_t i = 0; i < p->n_blocks; i++)
+    for (size_t j = 0; j < i; j++)
+      if (same_block(&p->blocks[i], &p->blocks[j])) {
+        const struct ast_block *b = &p->blocks[i];
+        if (b->kind == AST_FIGURE)
+          diag_error(d, b->span, "figure %g is defined twice", b->number->number);
+        else
+          diag_error(d, b->name.span, "%s `%s` is defined twice", block_words[b->kind],
+                     b->name.text);
+        diag_note(d, p->blocks[j].span, "first defined here");
+        break;
+      }
+}
+
+/* Fills chain with the block's ancestors, root first, itself last. */
+static size_t ancestry(const struct dsl *dsl, const struct ast_block *b,
+                       const struct ast_block *chain[MAX_DEPTH], struct diag *d)
+{
+  const struct ast_block *up[MAX_DEPTH];
+  size_t n = 0;
+  for (const struct ast_block *at = b; at;) {
+    for (size_t i = 0; i < n; i++)
+      if (up[i] == at) {
+        diag_error(d, b->base.span, "%s `%s` inherits from itself", block_words[b->kind],
+                   b->name.text);
+        return 0;
+      }
+    if (n == MAX_DEPTH) {
+      diag_error(d, b->span, "inheritance is more than %d levels deep", MAX_DEPTH);
+      return 0;
+    }
+    up[n++] = at;
+    if (!at->base.text)
+      break;
+    const struct ast_block *base = find_block(dsl->program, b->kind, at->base.text);
+    if (!base) {
+      if (at == b) {
+        diag_error(d, at->base.span, "unknown %s `%s`", block_words[b->kind], at->base.text);
+        suggest_block(dsl->arena, dsl->program, b->kind, at->base.text, d);
+      }
+      return 0;
+    }
+    at = base;
+  }
+  for (size_t i = 0; i < n; i++)
+    chain[i] = up[n - 1 - i];
+  return n;
+}
+
+static struct dsl_var *own_var(struct dsl_experiment *e, const char *name)
+{
+  for (size_t i = 0; i < e->n_vars; i++)
+    if (!strcmp(e->vars[i].name, name))
+      return &e->vars[i];
+  return NULL;
+}
+
+static void set_var(struct arena *a, struct dsl_experiment *e, const char *name,
+                    const struct ast_stmt *stmt, struct ast_expr *const *values, size_t n,
+                    bool tier)
+{
+  struct dsl_var var = {.name = name, .stmt = stmt, .values = values, .n_values = n,
+                        .from_tier = tier};
+  struct dsl_var *old = own_var(e, name);
+  if (!old) {
+    ARENA_PUSH(a, e->vars, e->n_vars, e->cap_vars, var);
+    return;
+  }
+  if (tier)
+    var.paper = old->from_tier ? old->paper : old->stmt;
+  *old = var;
+}
+
+static void set_stmt(struct arena *a, const struct ast_stmt ***list, size_t *n, size_t *cap,
+                     const struct ast_stmt *s)
+{
+  for (size_t i = 0; i < *n; i++)
+    if (!strcmp((*list)[i]->name.text, s->name.text)) {
+      (*list)[i] = s;
+      return;
+    }
+  ARENA_PUSH(a, *list, *n, *cap, s);
+}
+
+static void add_setting(struct arena *a, struct dsl_experiment *e, const struct ast_stmt *s,
+                        bool tier)
+{
+  set_var(a, e, s->name.text, s, &s->value, 1, tier);
+  /* optimizer = sgd(momentum = 0.9) says momentum = 0.9 as well, so that it can be swept. */
+  if (!strcmp(s->name.text, "optimizer") && s->value && s->value->kind == AST_CALL)
+    for (size_t i = 0; i < s->value->n_args; i++)
+      if (s->value->args[i].name.text)
+        set_var(a, e, s->value->args[i].name.text, s, &s->value->args[i].value, 1, tier);
+}
+
+static void add_layer(struct arena *a, struct dsl_experiment *e, const struct ast_block *b,
+                      bool tier)
+{
+  for (size_t i = 0; i < b->n_stmts; i++) {
+    const struct ast_stmt *s = &b->stmts[i];
+    switch (s->kind) {
+    case AST_SETTING:
+      add_setting(a, e, s, tier);
+      break;
+    case AST_LET:
+      set_var(a, e, s->name.text, s, &s->value, 1, tier);
+      break;
+    case AST_SWEEP:
+      set_var(a, e, s->name.text, s, s->values, s->n_values, tier);
+      break;
+    case AST_TRUNK:
+      e->trunk = s;
+      break;
+    case AST_BRANCH:
+      set_stmt(a, &e->branches, &e->n_branches, &e->cap_branches, s);
+      break;
+    case AST_MERGE:
+      set_stmt(a, &e->merges, &e->n_merges, &e->cap_merges, s);
+      break;
+    case AST_MEASURE:
+      set_stmt(a, &e->measures, &e->n_measures, &e->cap_measures, s);
+      break;
+    case AST_REPLACE:
+    case AST_EXPECT:
+      break;
+    }
+  }
+}
+
+static void resolve_tiers(struct dsl *dsl, const char *tier, struct diag *d)
+{
+  if (!tier)
+    return;
+  const struct ast_block *b = find_block(dsl->program, AST_TIER, tier);
+  if (!b) {
+    diag_error(d, SPAN_NONE, "no file defines tier `%s`", tier);
+    suggest_block(dsl->arena, dsl->program, AST_TIER, tier, d);
+    return;
+  }
+  const struct ast_block *chain[MAX_DEPTH];
+  size_t n = ancestry(dsl, b, chain, d);
+  size_t room = sizeof dsl->tiers / sizeof *dsl->tiers;
+  if (n > room) {
+    diag_error(d, b->span, "tier `%s` inherits more than %zu levels deep", tier, room);
+    return;
+  }
+  memcpy(dsl->tiers, chain, n * sizeof *chain);
+  dsl->n_tiers = n;
+}
+
+static void add_overlays(struct dsl *dsl, struct dsl_experiment *e,
+                         const struct ast_block *const *chain, size_t n)
+{
+  for (size_t t = 0; t < dsl->n_tiers; t++)
+    add_layer(dsl->arena, e, dsl->tiers[t], true);
+  for (size_t i = 0; i < n; i++)
+    for (size_t t = 0; t < dsl->n_tiers; t++)
+      for (size_t o = 0; o < dsl->tiers[t]->n_blocks; o++)
+        if (!strcmp(dsl->tiers[t]->blocks[o].name.text, chain[i]->name.text))
+          add_layer(dsl->arena, e, &dsl->tiers[t]->blocks[o], true);
+}
+
+static void resolve_experiment(struct dsl *dsl, const struct ast_block *b, struct diag *d)
+{
+  struct dsl_experiment e = {.block = b, .name = b->name.text};
+  const struct ast_block *chain[MAX_DEPTH];
+  size_t n = ancestry(dsl, b, chain, d);
+  for (size_t i = 0; i < n; i++)
+    add_layer(dsl->arena, &e, chain[i], false);
+  add_overlays(dsl, &e, chain, n);
+  e.complete = n > 0;
+  ARENA_PUSH(dsl->arena, dsl->experiments, dsl->n_experiments, dsl->cap_experiments, e);
+}
+
+static bool is_base(const struct ast_program *p, const char *name)
+{
+  for (size_t i = 0; i < p->n_blocks; i++)
+    if (p->blocks[i].kind == AST_EXPERIMENT && p->blocks[i].base.text &&
+        !strcmp(p->blocks[i].base.text, name))
+      return true;
+  return false;
+}
+
+static bool is_drawn(const struct ast_program *p, const char *name)
+{
+  for (size_t i = 0; i < p->n_blocks; i++)
+    for (size_t k = 0; p->blocks[i].kind == AST_FIGURE && k < p->blocks[i].n_blocks; k++)
+      if (p->blocks[i].blocks[k].of.text && !strcmp(p->blocks[i].blocks[k].of.text, name))
+        return true;
+  return false;
+}
+
+static void check_overlays(const struct dsl *dsl, struct diag *d)
+{
+  for (size_t t = 0; t < dsl->n_tiers; t++)
+    for (size_t o = 0; o < dsl->tiers[t]->n_blocks; o++) {
+      const struct ast_name *name = &dsl->tiers[t]->blocks[o].name;
+      if (find_block(dsl->program, AST_EXPERIMENT, name->text))
+        continue;
+      /* A tier serves all files; one figure's files alone do not define them all. */
+      const char **words = arena_array(dsl->arena, dsl->n_experiments + 1, sizeof *words);
+      for (size_t i = 0; i < dsl->n_experiments; i++)
+        words[i] = dsl->experiments[i].name;
+      const char *near = diag_nearest(name->text, words, dsl->n_experiments);
+      if (near) {
+        diag_warning(d, name->span, "no experiment `%s` is among the files", name->text);
+        diag_hint(d, "did you mean `%s`?", near);
+      }
+    }
+}
+
+struct dsl *dsl_resolve(struct arena *a, const struct ast_program *p, const char *tier,
+                        struct diag *d)
+{
+  struct dsl *dsl = arena_alloc(a, sizeof *dsl);
+  dsl->arena = a;
+  dsl->program = p;
+  check_duplicates(p, d);
+  resolve_tiers(dsl, tier, d);
+  for (size_t i = 0; i < p->n_blocks; i++)
+    if (p->blocks[i].kind == AST_EXPERIMENT && p->blocks[i].name.text)
+      resolve_experiment(dsl, &p->blocks[i], d);
+  for (size_t i = 0; i < dsl->n_experiments; i++) {
+    struct dsl_experiment *e = &dsl->experiments[i];
+    e->planned = !is_base(p, e->name) || is_drawn(p, e->name);
+  }
+  check_overlays(dsl, d);
+  return dsl;
+}
+
+struct dsl_experiment *dsl_experiment(const struct dsl *dsl, const char *name)
+{
+  for (size_t i = 0; i < dsl->n_experiments; i++)
+    if (!strcmp(dsl->experiments[i].name, name))
+      return &dsl->experiments[i];
+  return NULL;
+}
+
+const struct dsl_var *dsl_var(const struct dsl_experiment *e, const char *name)
+{
+  for (size_t i = 0; i < e->n_vars; i++)
+    if (!strcmp(e->vars[i].name, name))
+      return &e->vars[i];
+  return NULL;
+}
+
+const struct ast_stmt *dsl_replacement(const struct dsl *dsl, const char *sort, const char *name)
+{
+  for (size_t t = dsl->n_tiers; t-- > 0;)
+    for (size_t i = 0; i < dsl->tiers[t]->n_stmts; i++) {
+      const struct ast_stmt *s = &dsl->tiers[t]->stmts[i];
+      if (s->kind == AST_REPLACE && !strcmp(s->kind_word.text, sort) &&
+          !strcmp(s->name.text, name))
+        return s;
+    }
+  return NULL;
+}
+
+const struct ast_expr *dsl_replaced(const struct dsl *dsl, const struct dsl_var *var,
+                                    const struct ast_expr *value)
+{
+  if (var->from_tier || (value->kind != AST_NAME && value->kind != AST_CALL))
+    return value;
+  const struct ast_stmt *r = dsl_replacement(dsl, var->name, value->text);
+  return r && r->value ? r->value : value;
+}

@@ -1,0 +1,61 @@
+/* From blocks to experiments: inheritance and the tier's overlays applied.
+ *
+ * Layers, later ones win: the experiment's ancestors from the root down, the
+ * experiment itself, then the tier's settings for all, then the tier's overlays
+ * of the ancestors and of the experiment (in each, a base tier before the tier).
+ * A setting and a sweep of one name replace each other; branches, merges,
+ * measures and lets replace those of the same name; there is one trunk. */
+#ifndef MERGESCAPE_DSL_RESOLVE_H
+#define MERGESCAPE_DSL_RESOLVE_H
+
+#include "base/diag.h"
+#include "dsl/ast.h"
+
+struct dsl_var {
+  const char *name;
+  const struct ast_stmt *stmt; /* a setting, a sweep or a let */
+  struct ast_expr *const *values; /* the sweep's values, or one */
+  size_t n_values;
+  /* What the experiment files say where the tier says something else; else NULL. */
+  const struct ast_stmt *paper;
+  bool from_tier;
+};
+
+struct dsl_experiment {
+  const struct ast_block *block;
+  const char *name;
+  struct dsl_var *vars; /* in order of first appearance */
+  size_t n_vars, cap_vars;
+  const struct ast_stmt *trunk;
+  const struct ast_stmt **branches, **merges, **measures;
+  size_t n_branches, cap_branches, n_merges, cap_merges, n_measures, cap_measures;
+  bool planned;    /* a leaf of the inheritance, or drawn by a figure */
+  bool complete;   /* check found no mistake that would stop lowering */
+  const char *unavailable; /* what the engine cannot do yet; NULL: nothing */
+};
+
+struct dsl {
+  struct arena *arena;
+  const struct ast_program *program;
+  const struct ast_block *tiers[8]; /* base first; the chosen one last */
+  size_t n_tiers;
+  struct dsl_experiment *experiments;
+  size_t n_experiments, cap_experiments;
+};
+
+/* `tier` NULL: the files' own values.  Mistakes are added to diag; what could
+ * be resolved is returned all the same. */
+struct dsl *dsl_resolve(struct arena *, const struct ast_program *, const char *tier,
+                        struct diag *);
+
+struct dsl_experiment *dsl_experiment(const struct dsl *, const char *name); /* or NULL */
+const struct dsl_var *dsl_var(const struct dsl_experiment *, const char *name);
+
+/* What stands in for a data set or a model at this tier: the replacement's
+ * value and label, or NULL where nothing does. `sort` is "data" or "model". */
+const struct ast_stmt *dsl_replacement(const struct dsl *, const char *sort, const char *name);
+/* The value of `data` or `model` after the tier's replacement. */
+const struct ast_expr *dsl_replaced(const struct dsl *, const struct dsl_var *,
+                                    const struct ast_expr *value);
+
+#endif

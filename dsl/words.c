@@ -1,0 +1,220 @@
+#include "dsl/words.h"
+
+#include "base/diag.h"
+#include "base/num.h"
+
+#include <math.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+enum { MAX_WORDS = 64 };
+
+static const struct words_setting settings[] = {
+#define SETTING(name, type, lb, low, high, rb, def, label, meaning)                                \
+  {#name, WORDS_##type, {lb, rb, low, high}, def, label, meaning},
+#include "dsl/words.def"
+};
+
+static const struct {
+  const char *owner, *word;
+} choices[] = {
+#define CHOICE(owner, word) {#owner, #word},
+#include "dsl/words.def"
+};
+
+static const struct words_thing things[] = {
+#define THING(sort, name, available, meaning) {WORDS_##sort, #name, available, meaning},
+#include "dsl/words.def"
+};
+
+static const struct words_shape shapes[] = {
+#define SHAPE(name, train, test, height, width, channels, classes)                                 \
+  {#name, train, test, height, width, channels, classes},
+#include "dsl/words.def"
+};
+
+static const struct words_param params[] = {
+#define PARAM(owner, name, type, lb, low, high, rb, def, attr, meaning)                            \
+  {#owner, #name, WORDS_##type, {lb, rb, low, high}, def, PLAN_A_##attr, meaning},
+#include "dsl/words.def"
+};
+
+static const struct words_function functions[] = {
+#define FUNCTION(name, op, operands) {#name, PLAN_OP_##op, operands},
+#include "dsl/words.def"
+};
+
+static const struct {
+  const char *key, *name, *article;
+} sorts[] = {
+    [WORDS_NUMBER] = {"", "number", "a number"},
+    [WORDS_COUNT] = {"", "whole number", "a whole number"},
+    [WORDS_CHOICE] = {"", "word", "a word"},
+    [WORDS_DATASET] = {"DATASET", "data set", "a data set"},
+    [WORDS_MODEL] = {"MODEL", "model", "a model"},
+    [WORDS_OPTIMIZER] = {"OPTIMIZER", "optimizer", "an optimizer"},
+    [WORDS_SCHEDULE] = {"SCHEDULE", "schedule", "a schedule"},
+    [WORDS_METHOD] = {"METHOD", "merging method", "a merging method"},
+    [WORDS_MEASUREMENT] = {"MEASUREMENT", "measurement", "a measurement"},
+    [WORDS_SPLIT] = {"SPLIT", "split", "a split"},
+    [WORDS_PANEL] = {"PANEL", "kind of panel", "a kind of panel"},
+};
+
+#define FIND(array, member, wanted)                                                                \
+  for (size_t i = 0; i < COUNT(array); i++)                                                        \
+    if (!strcmp((array)[i].member, wanted))                                                        \
+      return &(array)[i];                                                                          \
+  return NULL
+
+const struct words_setting *words_setting(const char *name)
+{
+  FIND(settings, name, name);
+}
+
+const struct words_shape *words_shape(const char *data)
+{
+  FIND(shapes, name, data);
+}
+
+const struct words_function *words_function(const char *name)
+{
+  FIND(functions, name, name);
+}
+
+const struct words_thing *words_thing(enum words_type sort, const char *name)
+{
+  for (size_t i = 0; i < COUNT(things); i++)
+    if (things[i].sort == sort && !strcmp(things[i].name, name))
+      return &things[i];
+  return NULL;
+}
+
+const struct words_param *words_param_at(const struct words_thing *thing, size_t k)
+{
+  for (size_t i = 0; i < COUNT(params); i++)
+    if (!strcmp(params[i].owner, thing->name) || !strcmp(params[i].owner, sorts[thing->sort].key))
+      if (k-- == 0)
+        return &params[i];
+  return NULL;
+}
+
+const struct words_param *words_param(const struct words_thing *thing, const char *name)
+{
+  const struct words_param *p;
+  for (size_t k = 0; (p = words_param_at(thing, k)); k++)
+    if (!strcmp(p->name, name))
+      return p;
+  return NULL;
+}
+
+bool words_choice(const char *owner, const char *word)
+{
+  for (size_t i = 0; i < COUNT(choices); i++)
+    if (!strcmp(choices[i].owner, owner) && !strcmp(choices[i].word, word))
+      return true;
+  return false;
+}
+
+static size_t choice_words(const char *owner, const char *out[MAX_WORDS])
+{
+  size_t n = 0;
+  for (size_t i = 0; i < COUNT(choices) && n < MAX_WORDS; i++)
+    if (!strcmp(choices[i].owner, owner))
+      out[n++] = choices[i].word;
+  return n;
+}
+
+static size_t thing_words(enum words_type sort, const char *out[MAX_WORDS])
+{
+  size_t n = 0;
+  for (size_t i = 0; i < COUNT(things) && n < MAX_WORDS; i++)
+    if (things[i].sort == sort)
+      out[n++] = things[i].name;
+  return n;
+}
+
+static char *join(struct arena *a, const char *const *words, size_t n)
+{
+  char *text = arena_strdup(a, n ? words[0] : "");
+  for (size_t i = 1; i < n; i++)
+    text = arena_printf(a, "%s, %s", text, words[i]);
+  return text;
+}
+
+char *words_choices(struct arena *a, const char *owner)
+{
+  const char *words[MAX_WORDS];
+  return join(a, words, choice_words(owner, words));
+}
+
+char *words_things(struct arena *a, enum words_type sort)
+{
+  const char *words[MAX_WORDS];
+  return join(a, words, thing_words(sort, words));
+}
+
+const char *words_sort_name(enum words_type type)
+{
+  return sorts[type].name;
+}
+
+const char *words_sort_article(enum words_type type)
+{
+  return sorts[type].article;
+}
+
+bool words_in_range(const struct words_range *r, double v)
+{
+  bool above = *r->left == '(' ? v > r->low : v >= r->low;
+  bool below = *r->right == ')' ? v < r->high : v <= r->high;
+  return isfinite(v) && above && below;
+}
+
+char *words_range_text(struct arena *a, const struct words_range *r)
+{
+  char low[NUM_TEXT], high[NUM_TEXT];
+  num_text(r->low, low);
+  num_text(r->high, high);
+  if (isinf(r->high))
+    return arena_printf(a, *r->left == '(' ? "greater than %s" : "%s or more", low);
+  return arena_printf(a, "%s %s %s %s", *r->left == '(' ? "above" : "from", low,
+                      *r->right == ')' ? "to below" : "to", high);
+}
+
+const char *words_near_thing(enum words_type sort, const char *word)
+{
+  const char *words[MAX_WORDS];
+  return diag_nearest(word, words, thing_words(sort, words));
+}
+
+const char *words_near_setting(const char *word)
+{
+  const char *words[COUNT(settings)];
+  for (size_t i = 0; i < COUNT(settings); i++)
+    words[i] = settings[i].name;
+  return diag_nearest(word, words, COUNT(settings));
+}
+
+const char *words_near_param(const struct words_thing *thing, const char *word)
+{
+  const char *words[MAX_WORDS];
+  size_t n = 0;
+  for (const struct words_param *p; n < MAX_WORDS && (p = words_param_at(thing, n)); n++)
+    words[n] = p->name;
+  return diag_nearest(word, words, n);
+}
+
+const char *words_near_choice(const char *owner, const char *word)
+{
+  const char *words[MAX_WORDS];
+  return diag_nearest(word, words, choice_words(owner, words));
+}
+
+const char *words_near_function(const char *word)
+{
+  const char *words[MAX_WORDS];
+  size_t n = thing_words(WORDS_MEASUREMENT, words);
+  for (size_t i = 0; i < COUNT(functions) && n < MAX_WORDS; i++)
+    words[n++] = functions[i].name;
+  return diag_nearest(word, words, n);
+}

@@ -1,0 +1,80 @@
+/* Look-up in words.def. */
+#ifndef MERGESCAPE_DSL_WORDS_H
+#define MERGESCAPE_DSL_WORDS_H
+
+#include "plan/plan.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum words_type {
+  WORDS_NUMBER, WORDS_COUNT, WORDS_CHOICE,
+  WORDS_DATASET, WORDS_MODEL, WORDS_OPTIMIZER, WORDS_SCHEDULE, WORDS_METHOD,
+  WORDS_MEASUREMENT, WORDS_SPLIT, WORDS_PANEL
+};
+
+struct words_range {
+  const char *left, *right; /* brackets */
+  double low, high;
+};
+
+struct words_setting {
+  const char *name;
+  enum words_type type;
+  struct words_range range;
+  const char *def, *label, *meaning; /* def "": none */
+};
+
+struct words_thing {
+  enum words_type sort;
+  const char *name;
+  bool available;
+  const char *meaning;
+};
+
+struct words_param {
+  const char *owner, *name;
+  enum words_type type;
+  struct words_range range;
+  const char *def;
+  enum plan_attr_id attr;
+  const char *meaning;
+};
+
+struct words_shape {
+  const char *name;
+  unsigned train, test, height, width, channels, classes;
+};
+
+struct words_function {
+  const char *name;
+  enum plan_op op;
+  unsigned operands;
+};
+
+const struct words_setting *words_setting(const char *name);
+const struct words_thing *words_thing(enum words_type sort, const char *name);
+const struct words_shape *words_shape(const char *data);
+const struct words_function *words_function(const char *name);
+/* The k-th parameter of a thing (its own, and those of its sort); NULL behind the last. */
+const struct words_param *words_param_at(const struct words_thing *, size_t k);
+const struct words_param *words_param(const struct words_thing *, const char *name);
+bool words_choice(const char *owner, const char *word);
+/* "none, flip_crop": the words that are allowed, for messages. */
+char *words_choices(struct arena *, const char *owner);
+char *words_things(struct arena *, enum words_type sort);
+const char *words_sort_name(enum words_type); /* "data set" */
+const char *words_sort_article(enum words_type); /* "a data set", "an optimizer" */
+
+bool words_in_range(const struct words_range *, double);
+/* "greater than 0", "from 0 up to, but not including, 1". */
+char *words_range_text(struct arena *, const struct words_range *);
+
+/* The nearest word of a sort, or NULL; likewise for the rest. */
+const char *words_near_thing(enum words_type, const char *);
+const char *words_near_setting(const char *);
+const char *words_near_param(const struct words_thing *, const char *);
+const char *words_near_choice(const char *owner, const char *);
+const char *words_near_function(const char *); /* functions and measurements */
+
+#endif

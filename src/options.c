@@ -1,0 +1,180 @@
+#include "config.h"
+
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "Usage: mergescape COMMAND [OPTION]... FILE...\n"
+    "\n"
+    "Commands:\n"
+    "  check     say what is wrong with the experiment files\n"
+    "  explain   print the plan: its steps, what is cached, how much is shared\n"
+    "  run       run the experiments, without drawing\n"
+    "  figures   run what the figures need, and draw them\n"
+    "\n"
+    "Options:\n"
+    "  -t, --tier=NAME      scale to run at: small (default), smoke, paper, or a tier\n"
+    "                       that a file defines; tiers/NAME.exp beside the first FILE\n"
+    "                       is read\n"
+    "  -f, --figure=N       only figure N (repeatable)\n"
+    "  -j, --jobs=N         worker processes (default: one a core)\n"
+    "  -s, --store=DIR      where results are kept (default: store)\n"
+    "  -o, --output=DIR     where figures are written (default: figures)\n"
+    "  -d, --data=DIR       look for data sets in DIR first (repeatable)\n"
+    "      --style=FILE     gnuplot style of all figures\n"
+    "      --max-steps=N    refuse a plan with more steps (default: 1000000)\n"
+    "      --summary        explain: counts only\n"
+    "  -q, --quiet          no progress\n"
+    "  -h, --help           print this help and exit\n"
+    "  -V, --version        print the version and exit\n"
+    "\n"
+    "Exit status: 0 done; 1 a check failed; 2 a step failed, or the machine (files,\n"
+    "memory, disk, command line) is at fault; 3 an experiment file is wrong.\n";
+
+enum { OPTION_STYLE = 256, OPTION_MAX_STEPS, OPTION_SUMMARY };
+
+static const struct option long_options[] = {
+    {"tier", required_argument, NULL, 't'},
+    {"figure", required_argument, NULL, 'f'},
+    {"jobs", required_argument, NULL, 'j'},
+    {"store", required_argument, NULL, 's'},
+    {"output", required_argument, NULL, 'o'},
+    {"data", required_argument, NULL, 'd'},
+    {"style", required_argument, NULL, OPTION_STYLE},
+    {"max-steps", required_argument, NULL, OPTION_MAX_STEPS},
+    {"summary", no_argument, NULL, OPTION_SUMMARY},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {NULL, 0, NULL, 0},
+};
+
+static bool wrong(const char *what, const char *value)
+{
+  fprintf(stderr, "mergescape: error: %s `%s`\n", what, value);
+  fprintf(stderr, "hint: mergescape --help lists commands and options\n");
+  return false;
+}
+
+static bool whole_number(const char *option, const char *text, double low, double high, double *out)
+{
+  char *end;
+  errno = 0;
+  double v = strtod(text, &end);
+  if (end == text || *end || errno || v != floor(v) || v < low || v > high) {
+    fprintf(stderr, "mergescape: error: %s takes a whole number from %.0f to %.0f, not `%s`\n",
+            option, low, high, text);
+    return false;
+  }
+  *out = v;
+  return true;
+}
+
+static bool set_option(struct arena *a, struct options *o, int c, const char *arg, size_t caps[2])
+{
+  double n;
+  switch (c) {
+  case 't':
+    o->tier = arg;
+    return true;
+  case 'f':
+    if (!whole_number("--figure", arg, 1, 999, &n))
+      return false;
+    ARENA_PUSH(a, o->figures, o->n_figures, caps[0], (unsigned)n);
+    return true;
+  case 'j':
+    if (!whole_number("--jobs", arg, 1, 1024, &n))
+      return false;
+    o->jobs = (unsigned)n;
+    return true;
+  case 's':
+    o->store = arg;
+    return true;
+  case 'o':
+    o->output = arg;
+    return true;
+  case 'd':
+    ARENA_PUSH(a, o->data, o->n_data, caps[1], arg);
+    return true;
+  case OPTION_STYLE:
+    o->style = arg;
+    return true;
+  case OPTION_MAX_STEPS:
+    return whole_number("--max-steps", arg, 1, 4e9, &o->max_steps);
+  case OPTION_SUMMARY:
+    o->summary = true;
+    return true;
+  case 'q':
+    o->quiet = true;
+    return true;
+  default:
+    fprintf(stderr, "hint: mergescape --help lists commands and options\n");
+    return false;
+  }
+}
+
+static void add_default_data(struct arena *a, struct options *o, size_t *cap)
+{
+  /* MERGESCAPE_DATA is a list of folders separated by colons, like PATH. */
+  const char *path = getenv("MERGESCAPE_DATA");
+  while (path && *path) {
+    size_t n = strcspn(path, ":");
+    if (n)
+      ARENA_PUSH(a, o->data, o->n_data, *cap, arena_strndup(a, path, n));
+    path += n + (path[n] == ':');
+  }
+  ARENA_PUSH(a, o->data, o->n_data, *cap, DATASETDIR);
+}
+
+static unsigned cores(void)
+{
+  long n = sysconf(_SC_NPROCESSORS_ONLN);
+  return n > 0 ? (unsigned)n : 1;
+}
+
+enum options_verdict options_parse(struct arena *a, int argc, char **argv, struct options *o)
+{
+  size_t caps[2] = {0};
+  *o = (struct options){.tier = "small", .store = "store", .output = "figures", .jobs = cores(),
+                        .max_steps = 1e6};
+  int c;
+  while ((c = getopt_long(argc, argv, "t:f:j:s:o:d:qhV", long_options, NULL)) != -1) {
+    if (c == 'h') {
+      fputs(usage, stdout);
+      return OPTIONS_DONE;
+    }
+    if (c == 'V') {
+      puts(PACKAGE_STRING);
+      return OPTIONS_DONE;
+    }
+    if (!set_option(a, o, c, optarg, caps))
+      return OPTIONS_WRONG;
+  }
+  add_default_data(a, o, &caps[1]);
+  if (optind == argc) {
+    fputs(usage, stderr);
+    return OPTIONS_WRONG;
+  }
+  o->command = argv[optind];
+  o->files = (const char *const *)argv + optind + 1;
+  o->n_files = (size_t)(argc - optind - 1);
+  static const char *const commands[] = {"check", "explain", "run", "figures"};
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+    if (strcmp(commands[i], o->command))
+      continue;
+    if (o->n_files)
+      return OPTIONS_RUN;
+    wrong("no experiment file is given to", o->command);
+    return OPTIONS_WRONG;
+  }
+  wrong("unknown command", o->command);
+  return OPTIONS_WRONG;
+}

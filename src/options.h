@@ -1,0 +1,32 @@
+/* The command line. */
+#ifndef MERGESCAPE_OPTIONS_H
+#define MERGESCAPE_OPTIONS_H
+
+#include "base/arena.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct options {
+  const char *command;
+  const char *const *files;
+  size_t n_files;
+  const char *tier;   /* default "small" */
+  const char *store;  /* default "store" */
+  const char *output; /* folder of the figures, default "figures" */
+  const char *style;  /* style.gp; NULL: where it is found */
+  const char **data;  /* folders, the command line's before the defaults */
+  size_t n_data;
+  unsigned *figures;  /* numbers asked for; none: all */
+  size_t n_figures;
+  unsigned jobs;
+  double max_steps;
+  bool quiet, summary;
+};
+
+enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG };
+
+/* Prints help, the version or what is wrong itself. */
+enum options_verdict options_parse(struct arena *, int argc, char **argv, struct options *);
+
+#endif

@@ -1,0 +1,184 @@
+#include "run/bind_int.h"
+
+#include "merge/merge.h"
+#include "measure/measure.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cblas.h>
+
+#define JOIN(a, b) a "." b
+
+void bind_versions(const char *versions[PLAN_KIND_COUNT])
+{
+  versions[PLAN_DATA] = DATA_VERSION;
+  versions[PLAN_INIT] = ENGINE_VERSION;
+  versions[PLAN_TRAIN] = JOIN(DATA_VERSION, ENGINE_VERSION);
+  versions[PLAN_MERGE] = JOIN(MERGE_VERSION, ENGINE_VERSION);
+  versions[PLAN_MEASURE] = JOIN(MEASURE_VERSION, ENGINE_VERSION);
+}
+
+struct bind *bind_new(struct arena *a, const char *const *dirs, size_t n_dirs)
+{
+  struct bind *b = arena_alloc(a, sizeof *b);
+  b->dirs = dirs;
+  b->n_dirs = n_dirs;
+  return b;
+}
+
+const struct ops *bind_ops(void)
+{
+  return ops_cpu();
+}
+
+const char *bind_libraries(void)
+{
+  static char text[256];
+  snprintf(text, sizeof text, "%s; kernels %s", openblas_get_config(), bind_ops()->isa);
+  return text;
+}
+
+struct data_spec bind_data_spec(const struct plan_step *s)
+{
+  return (struct data_spec){
+      .name = plan_str(s, PLAN_A_data),
+      .image_size = (unsigned)plan_num(s, PLAN_A_image_size),
+      .pairs = !strcmp(plan_str(s, PLAN_A_compose), "pairs"),
+      .size = {(unsigned)plan_num(s, PLAN_A_train_size), (unsigned)plan_num(s, PLAN_A_test_size)},
+  };
+}
+
+/* The data's digest is the data step's note: two runs that find different files
+ * under one name must not share a store. */
+static bool same_data(struct store *store, const struct plan_step *s, const struct data_set *set,
+                      struct diag *d)
+{
+  struct arena *a = arena_new();
+  struct store_result known = {0};
+  char hex[HASH_HEX];
+  hash_hex(set->digest, hex);
+  bool same = !store_read(store, s->key, a, &known, d) || !known.note || !strcmp(known.note, hex);
+  if (!same) {
+    diag_error(d, SPAN_NONE, "data set `%s` is not the one that this store's results were made with",
+               plan_str(s, PLAN_A_data));
+    diag_hint(d, "bring the earlier files back, or use another folder with --store");
+  }
+  arena_free(a);
+  return same;
+}
+
+const struct data_set *bind_data(struct bind *b, struct store *store, const struct plan *plan,
+                                 const struct plan_step *s, struct diag *d)
+{
+  (void)plan;
+  struct bind_data *slot = &b->data[0];
+  for (int i = 0; i < BIND_DATA_SETS; i++) {
+    if (b->data[i].arena && hash_equal(b->data[i].key, s->key)) {
+      b->data[i].used = ++b->clock;
+      return &b->data[i].set;
+    }
+    if (b->data[i].used < slot->used)
+      slot = &b->data[i];
+  }
+  arena_free(slot->arena);
+  *slot = (struct bind_data){.key = s->key, .arena = arena_new(), .used = ++b->clock};
+  struct data_spec spec = bind_data_spec(s);
+  if (data_load(slot->arena, &spec, b->dirs, b->n_dirs, &slot->set, d) &&
+      same_data(store, s, &slot->set, d))
+    return &slot->set;
+  arena_free(slot->arena);
+  *slot = (struct bind_data){0};
+  return NULL;
+}
+
+static unsigned optional(const struct plan_step *s, enum plan_attr_id id)
+{
+  const struct plan_attr *a = plan_attr(s, id);
+  return a ? (unsigned)a->num : 0;
+}
+
+static struct net *make_net(struct arena *a, const struct plan *plan, const struct plan_step *init,
+                            struct diag *d)
+{
+  struct data_spec data = bind_data_spec(plan_step(plan, init->inputs[0]));
+  struct data_set shape;
+  if (!data_shape(&data, &shape, d))
+    return NULL;
+  struct net_spec spec = {
+      .model = plan_str(init, PLAN_A_model),
+      .width = optional(init, PLAN_A_width),
+      .stages = optional(init, PLAN_A_stages),
+      .blocks = optional(init, PLAN_A_blocks),
+      .layers = optional(init, PLAN_A_layers),
+      .channels = shape.channels,
+      .height = shape.height,
+      .image_width = shape.width,
+      .classes = shape.classes,
+  };
+  return net_new(a, &spec, d);
+}
+
+static void drop_net(struct bind *b)
+{
+  net_work_free(b->train);
+  net_work_free(b->eval);
+  arena_free(b->net_arena);
+  b->train = b->eval = NULL;
+  b->net_arena = NULL;
+  b->net = NULL;
+}
+
+const struct net *bind_net(struct bind *b, const struct plan *plan, const struct plan_step *model,
+                           struct diag *d)
+{
+  const struct plan_step *init = plan_model_of(plan, model);
+  if (b->net && hash_equal(b->net_key, init->key))
+    return b->net;
+  drop_net(b);
+  b->net_arena = arena_new();
+  b->net_key = init->key;
+  b->net = make_net(b->net_arena, plan, init, d);
+  return b->net;
+}
+
+struct net_work *bind_train_work(struct bind *b, unsigned batch)
+{
+  if (b->train && b->train_batch == batch)
+    return b->train;
+  net_work_free(b->train);
+  b->train_batch = batch;
+  return b->train = net_work_new(b->net, bind_ops(), batch, true);
+}
+
+struct net_work *bind_eval_work(struct bind *b)
+{
+  if (!b->eval)
+    b->eval = net_work_new(b->net, bind_ops(), BIND_EVAL_BATCH, false);
+  return b->eval;
+}
+
+/* What a step costs beside arithmetic (files, syncs), as if it were arithmetic. */
+static const double overhead = 2e8;
+
+double bind_cost(void *context, const struct plan *plan, const struct plan_step *s)
+{
+  (void)context;
+  if (s->kind != PLAN_TRAIN && s->kind != PLAN_MERGE && s->kind != PLAN_MEASURE)
+    return overhead;
+  struct arena *a = arena_new();
+  struct diag *d = diag_new(a);
+  const struct plan_step *model = s->kind == PLAN_MEASURE ? plan_step(plan, s->inputs[0]) : s;
+  const struct plan_step *data = plan_step(plan, s->inputs[s->n_inputs - 1]);
+  const struct net *net = make_net(a, plan, plan_model_of(plan, model), d);
+  double flops = net ? net_flops(net) : 0, samples = plan_num(data, PLAN_A_train_size);
+  if (s->kind == PLAN_TRAIN)
+    samples = 3 * plan_num(s, PLAN_A_batch) * (plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from));
+  else if (s->kind == PLAN_MERGE && strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated"))
+    samples = 0;
+  else if (s->kind == PLAN_MEASURE && !strcmp(plan_str(s, PLAN_A_split), "test"))
+    samples = plan_num(data, PLAN_A_test_size);
+  arena_free(a);
+  return overhead + flops * samples;
+}

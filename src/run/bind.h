@@ -1,0 +1,28 @@
+/* Where the plan meets the engine: how each kind of step is computed.
+ *
+ * The only file of run/ that knows engine, merge and measure. */
+#ifndef MERGESCAPE_RUN_BIND_H
+#define MERGESCAPE_RUN_BIND_H
+
+#include "plan/plan.h"
+#include "run/store.h"
+
+struct bind;
+
+/* Versions of the arithmetic behind data, init, train, merge and measure steps;
+ * the other kinds' are NULL, for the caller to fill. */
+void bind_versions(const char *versions[PLAN_KIND_COUNT]);
+
+/* `dirs`: where data sets are looked for, in order; kept, not copied. */
+struct bind *bind_new(struct arena *, const char *const *dirs, size_t n_dirs);
+
+/* For struct run_kind, with the bind as context. */
+bool bind_execute(void *bind, struct store *, const struct plan *, const struct plan_step *,
+                  struct diag *);
+/* In floating-point operations. */
+double bind_cost(void *bind, const struct plan *, const struct plan_step *);
+
+/* "OpenBLAS 0.3.21 ... avx512": for the store's provenance. */
+const char *bind_libraries(void);
+
+#endif

@@ -1,0 +1,47 @@
+/* What bind.c (caches) and bind_steps.c (computing) share. */
+#ifndef MERGESCAPE_RUN_BIND_INT_H
+#define MERGESCAPE_RUN_BIND_INT_H
+
+#include "engine/data.h"
+#include "engine/net.h"
+#include "engine/ops.h"
+#include "run/bind.h"
+
+enum { BIND_DATA_SETS = 3 };
+
+/* A data set that this process has loaded. */
+struct bind_data {
+  struct hash key;
+  struct arena *arena; /* NULL: the slot is empty */
+  struct data_set set;
+  unsigned used; /* for replacing the one unused the longest */
+};
+
+struct bind {
+  const char *const *dirs;
+  size_t n_dirs;
+  struct bind_data data[BIND_DATA_SETS];
+  unsigned clock;
+  /* The network of the last step, and its memory for training or evaluation. */
+  struct arena *net_arena;
+  struct hash net_key;
+  struct net *net;
+  struct net_work *train, *eval;
+  unsigned train_batch;
+};
+
+enum { BIND_EVAL_BATCH = 200 };
+
+/* Each returns NULL after a diagnostic. */
+const struct data_set *bind_data(struct bind *, struct store *, const struct plan *,
+                                 const struct plan_step *data, struct diag *);
+/* The network of a model step; valid until the next call. */
+const struct net *bind_net(struct bind *, const struct plan *, const struct plan_step *model,
+                           struct diag *);
+struct net_work *bind_train_work(struct bind *, unsigned batch);
+struct net_work *bind_eval_work(struct bind *);
+const struct ops *bind_ops(void);
+
+struct data_spec bind_data_spec(const struct plan_step *data);
+
+#endif
