@@ -5,6 +5,11 @@ tests_test_data_SOURCES = tests/test_data.c
 tests_test_data_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_data_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_batch
+tests_test_batch_SOURCES = tests/test_batch.c
+tests_test_batch_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_batch_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_merge
 tests_test_merge_SOURCES = tests/test_merge.c
 tests_test_merge_CPPFLAGS = $(CHECK_CPPFLAGS)
