@@ -27,3 +27,8 @@ CLEANFILES += tests/parity_driver$(EXEEXT)
 TESTS += tests/parity.sh
 EXTRA_DIST += tests/parity.sh tests/parity.py
 check_DATA = tests/parity_driver$(EXEEXT)
+
+check_PROGRAMS += tests/test_ops
+tests_test_ops_SOURCES = tests/test_ops.c
+tests_test_ops_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_ops_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
