@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TAB = 8, NEAREST_MAX = 64 };
+enum { TAB = 8, NEAREST_MAX = 64, LINE_SHOWN = 160 };
 
 struct note {
   struct span span;
@@ -185,15 +185,38 @@ static void put_message(const struct printer *p, const char *text)
   }
 }
 
+static uint32_t char_end(const struct source_place *at, uint32_t i)
+{
+  while (i < at->line_length && (at->line_text[i] & 0xC0) == 0x80)
+    i++;
+  return i;
+}
+
+/* Where a line that is too long to show begins: some way before the span. */
+static uint32_t clip_begin(const struct source_place *at)
+{
+  if (at->line_length <= LINE_SHOWN || at->line_offset <= LINE_SHOWN / 2)
+    return 0;
+  return char_end(at, at->line_offset - LINE_SHOWN / 2);
+}
+
 /* The source line and the underline of the span's part on it. */
 static void put_excerpt(const struct printer *p, struct span span, const struct source_place *at,
                         const char *colour)
 {
   uint32_t begin = at->line_offset, length = span.end > span.begin ? span.end - span.begin : 0;
   uint32_t end = length < at->line_length - begin ? begin + length : at->line_length;
-  fprintf(p->out, "%4u | ", (unsigned)at->line);
-  put_text(p->out, at->line_text, at->line_length, 0);
-  unsigned from = put_text(NULL, at->line_text, begin, 0);
+  uint32_t first = clip_begin(at), last = at->line_length;
+  if (last - first > LINE_SHOWN)
+    last = char_end(at, first + LINE_SHOWN);
+  if (end > last)
+    end = last;
+  unsigned from = first ? 3 : 0;
+  fprintf(p->out, "%4u | %s", (unsigned)at->line, first ? "..." : "");
+  put_text(p->out, at->line_text + first, last - first, from);
+  if (last < at->line_length)
+    fputs("...", p->out);
+  from = put_text(NULL, at->line_text + first, begin - first, from);
   unsigned to = put_text(NULL, at->line_text + begin, end - begin, from);
   fprintf(p->out, "\n     | %*s", (int)from, "");
   paint(p, colour);
