@@ -1,1 +1,11 @@
 # tests of figure
+check_PROGRAMS += tests/test_figure
+tests_test_figure_SOURCES = tests/test_figure.c tests/figure_fixture.c tests/figure_fixture.h
+tests_test_figure_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_figure_LDADD = libfigure.a librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
+
+# draws figures of made-up tables into a folder, to look at
+EXTRA_PROGRAMS += tests/draw_samples
+tests_draw_samples_SOURCES = tests/draw_samples.c tests/figure_fixture.c tests/figure_fixture.h
+tests_draw_samples_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_draw_samples_LDADD = libfigure.a librun.a libplan.a $(BASE_LIBS)

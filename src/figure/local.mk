@@ -1,1 +1,7 @@
-# files of this folder
+noinst_LIBRARIES += libfigure.a
+libfigure_a_SOURCES = \
+  src/figure/figure.h src/figure/figure_int.h \
+  src/figure/axis.c src/figure/csv.c src/figure/draw.c \
+  src/figure/figure.c src/figure/gnuplot.c src/figure/layout.c \
+  src/figure/legend.c src/figure/points.c src/figure/table.c src/figure/text.c
+EXTRA_DIST += figures/style.gp

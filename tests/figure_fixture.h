@@ -1,0 +1,14 @@
+/* A page of a figure from tables given as text, without a store. */
+#ifndef MERGESCAPE_TESTS_FIGURE_FIXTURE_H
+#define MERGESCAPE_TESTS_FIGURE_FIXTURE_H
+
+#include "figure/figure_int.h"
+
+/* tables[k] is what panel->table = k draws.  false: see diag. */
+bool figure_fixture_page(struct arena *, const struct plan_figure *, const char *const *tables,
+                         struct figure_page *, struct diag *);
+/* Writes figNN.csv and figNN.gp. */
+bool figure_fixture_write(struct arena *, const struct figure_page *, const char *folder,
+                          struct diag *);
+
+#endif
