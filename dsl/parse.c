@@ -192,8 +192,8 @@ void parse_include(struct parser *p, struct ast_name path, struct span at)
   const char *dir = file_dir_name(program->arena, source_name(program->sources, p->file));
   include.doc = parse_doc_of(p, at, &include.doc_span);
   /* Included files come first, as their blocks do. */
-  include.file = read_path(program, path.text, file_join(program->arena, dir, path.text),
-                           path.span, p->diag);
+  include.file =
+      read_path(program, path.text, file_join(program->arena, dir, path.text), path.span, p->diag);
   ARENA_PUSH(program->arena, program->includes, program->n_includes, program->cap_includes,
              include);
 }

@@ -90,8 +90,8 @@ struct ast_stmt *parse_stmt_new(struct parser *p, enum ast_stmt_kind kind, struc
   return s;
 }
 
-struct ast_stmt *parse_stmt_as(struct ast_stmt *s, enum ast_stmt_kind kind,
-                               struct parse_value name, struct span name_span, struct span span)
+struct ast_stmt *parse_stmt_as(struct ast_stmt *s, enum ast_stmt_kind kind, struct parse_value name,
+                               struct span name_span, struct span span)
 {
   s->kind = kind;
   s->name = parse_name(name, name_span);

@@ -51,9 +51,9 @@ static void want(struct wanted *w, const char *name)
 /* What may follow nearly everywhere, or is named first. */
 static bool is_operator(const char *name)
 {
-  static const char *const operators[] = {"'+'", "'-'", "'*'", "'/'", "'^'", "'<'", "'>'", "<=",
-                                          ">=",  "==",  "!=",  "and", "or",  "by",  "'@'",
-                                          "','", "':'", "a unit"};
+  static const char *const operators[] = {"'+'", "'-'", "'*'", "'/'", "'^'", "'<'",
+                                          "'>'", "<=",  ">=",  "==",  "!=",  "and",
+                                          "or",  "by",  "'@'", "','", "':'", "a unit"};
   for (size_t i = 0; i < sizeof operators / sizeof *operators; i++)
     if (!strcmp(name, operators[i]))
       return true;
@@ -128,8 +128,8 @@ static const char *listed(const struct parser *p, const struct wanted *w)
 {
   const char *text = w->n ? w->names[0] : "something else";
   for (size_t i = 1; i < w->n; i++)
-    text = arena_printf(p->program->arena, "%s%s%s", text, i + 1 < w->n ? ", " : " or ",
-                        w->names[i]);
+    text =
+        arena_printf(p->program->arena, "%s%s%s", text, i + 1 < w->n ? ", " : " or ", w->names[i]);
   return text;
 }
 
@@ -184,8 +184,8 @@ static bool is_keyword(const struct parser *p, const struct parse_token *t)
 
 static const char *misspelt_start(const struct parse_token *start)
 {
-  static const char *const words[] = {"experiment", "figure", "panel", "claim",   "tier",
-                                      "include",    "sweep",  "let",   "trunk",   "branch",
+  static const char *const words[] = {"experiment", "figure",  "panel",   "claim", "tier",
+                                      "include",    "sweep",   "let",     "trunk", "branch",
                                       "merge",      "measure", "replace", "expect"};
   if (start->kind != TOK_NAME)
     return NULL;
@@ -205,8 +205,7 @@ static void add_hint(struct parser *p, const struct expected *e, const struct wa
   else if (t->kind == '@')
     diag_hint(p->diag, "an annotation stands behind the `;` of the statement that it is about");
   else if (w->after && is_keyword(p, t) && !t->first && has(e, "a name"))
-    diag_hint(p->diag, "%s is a word of the language and cannot be a name",
-              parse_token_text(p, t));
+    diag_hint(p->diag, "%s is a word of the language and cannot be a name", parse_token_text(p, t));
   else if (t->kind == '=' && has(e, "'+'"))
     diag_hint(p->diag, "a comparison is written ==");
   else if ((t->kind == '<' || t->kind == '>' || t->kind == TOK_LE || t->kind == TOK_GE) &&

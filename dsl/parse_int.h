@@ -37,7 +37,8 @@ struct parse_bracket {
 
 struct parse_doc {
   struct span span, owner; /* owner: the token that follows */
-  const char *text;
+  char *text;
+  size_t length, cap;
   bool used;
 };
 

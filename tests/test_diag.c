@@ -174,8 +174,8 @@ static void test_colour(void **state)
 static void test_nearest(void **state)
 {
   (void)state;
-  static const char *const words[] = {"resnet18", "densenet121", "mlp", "lr", "momentum",
-                                      "weight_decay"};
+  static const char *const words[] = {"resnet18", "densenet121", "mlp",
+                                      "lr",       "momentum",    "weight_decay"};
   const size_t n = sizeof words / sizeof *words;
   assert_string_equal(diag_nearest("resnet81", words, n), "resnet18");
   assert_string_equal(diag_nearest("momentun", words, n), "momentum");

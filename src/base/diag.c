@@ -119,9 +119,9 @@ static unsigned cells(long c)
     long first, last;
     unsigned cells;
   } ranges[] = {
-      {0x0300, 0x036F, 0},   {0x1100, 0x115F, 2},   {0x200B, 0x200F, 0},   {0x2E80, 0xA4CF, 2},
-      {0xAC00, 0xD7A3, 2},   {0xF900, 0xFAFF, 2},   {0xFE00, 0xFE0F, 0},   {0xFE30, 0xFE6F, 2},
-      {0xFF00, 0xFF60, 2},   {0xFFE0, 0xFFE6, 2},   {0x1F300, 0x1FAFF, 2}, {0x20000, 0x3FFFD, 2},
+      {0x0300, 0x036F, 0}, {0x1100, 0x115F, 2}, {0x200B, 0x200F, 0},   {0x2E80, 0xA4CF, 2},
+      {0xAC00, 0xD7A3, 2}, {0xF900, 0xFAFF, 2}, {0xFE00, 0xFE0F, 0},   {0xFE30, 0xFE6F, 2},
+      {0xFF00, 0xFF60, 2}, {0xFFE0, 0xFFE6, 2}, {0x1F300, 0x1FAFF, 2}, {0x20000, 0x3FFFD, 2},
   };
   for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
     if (c >= ranges[i].first && c <= ranges[i].last)
@@ -227,8 +227,8 @@ static void put_excerpt(const struct printer *p, struct span span, const struct 
   fputc('\n', p->out);
 }
 
-static void put_one(const struct printer *p, struct span span, const char *word,
-                    const char *colour, const char *text)
+static void put_one(const struct printer *p, struct span span, const char *word, const char *colour,
+                    const char *text)
 {
   struct source_place at;
   bool found = source_locate(p->sources, span, &at);
