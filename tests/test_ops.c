@@ -1,0 +1,546 @@
+/* Every operation against a naive reference in double, for every instruction
+ * set of this machine; and gradients against central differences of the
+ * reference. */
+#include "config.h"
+
+#include "base/arena.h"
+#include "base/rng.h"
+#include "engine/ops.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const sets[] = {"baseline", "avx2", "avx512"};
+enum { SETS = sizeof sets / sizeof *sets };
+
+static float *random_floats(struct arena *a, size_t n, uint32_t stream)
+{
+  struct rng r = rng_at(7, RNG_TEST, stream, 0, 0);
+  float *v = arena_array(a, n ? n : 1, sizeof *v);
+  for (size_t i = 0; i < n; i++)
+    v[i] = (float)rng_normal(&r);
+  return v;
+}
+
+static void assert_near(const float *got, const double *want, size_t n, double tolerance,
+                        const char *what)
+{
+  for (size_t i = 0; i < n; i++) {
+    if (!(fabs((double)got[i] - want[i]) <= tolerance * (1 + fabs(want[i]))))
+      fail_msg("%s: [%zu] is %.9g, not %.9g", what, i, (double)got[i], want[i]);
+  }
+}
+
+/* The sum over outputs of upstream[i] * y[i], whose gradient is checked. */
+static double dot(const double *y, const float *upstream, size_t n)
+{
+  double sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += y[i] * (double)upstream[i];
+  return sum;
+}
+
+static double *widen(struct arena *a, const float *x, size_t n)
+{
+  double *y = arena_array(a, n ? n : 1, sizeof *y);
+  for (size_t i = 0; i < n; i++)
+    y[i] = (double)x[i];
+  return y;
+}
+
+/* ---- convolution ---- */
+
+struct conv_case {
+  struct ops_conv c;
+  unsigned n;
+};
+
+static size_t x_at(const struct ops_conv *c, unsigned n, unsigned y, unsigned x, unsigned k)
+{
+  return (((size_t)n * c->h + y) * c->w + x) * c->ci + k;
+}
+
+static size_t w_at(const struct ops_conv *c, unsigned o, unsigned i, unsigned ky, unsigned kx)
+{
+  return (((size_t)o * c->ci + i) * c->k + ky) * c->k + kx;
+}
+
+/* Calls visit for every product of the convolution. */
+typedef void product(void *context, size_t x, size_t w, size_t y);
+
+static void each_product(const struct ops_conv *c, unsigned n, product *visit, void *context)
+{
+  const unsigned oh = ops_conv_out(c, c->h), ow = ops_conv_out(c, c->w);
+  size_t y = 0;
+  for (size_t p = 0; p < (size_t)n * oh * ow; p++) {
+    const unsigned s = (unsigned)(p / (oh * ow)), oy = (unsigned)(p / ow % oh),
+                   ox = (unsigned)(p % ow);
+    for (unsigned o = 0; o < c->co; o++, y++) {
+      for (unsigned t = 0; t < c->k * c->k * c->ci; t++) {
+        const unsigned i = t % c->ci, ky = t / c->ci / c->k, kx = t / c->ci % c->k;
+        const unsigned iy = oy * c->stride + ky - c->pad, ix = ox * c->stride + kx - c->pad;
+        if (iy < c->h && ix < c->w)
+          visit(context, x_at(c, s, iy, ix, i), w_at(c, o, i, ky, kx), y);
+      }
+    }
+  }
+}
+
+struct conv_reference {
+  const float *x, *w, *dy;
+  double *y, *dx, *dw;
+};
+
+static void add_product(void *context, size_t x, size_t w, size_t y)
+{
+  const struct conv_reference *r = context;
+  r->y[y] += (double)r->x[x] * (double)r->w[w];
+  r->dx[x] += (double)r->w[w] * (double)r->dy[y];
+  r->dw[w] += (double)r->x[x] * (double)r->dy[y];
+}
+
+static void check_conv(const struct ops *ops, const struct conv_case *k)
+{
+  struct arena *a = arena_new();
+  const struct ops_conv *c = &k->c;
+  const size_t nx = (size_t)k->n * c->h * c->w * c->ci, nw = (size_t)c->co * c->ci * c->k * c->k;
+  const size_t ny = (size_t)k->n * ops_conv_out(c, c->h) * ops_conv_out(c, c->w) * c->co;
+  struct conv_reference r = {
+      .x = random_floats(a, nx, 1), .w = random_floats(a, nw, 2), .dy = random_floats(a, ny, 3),
+      .y = arena_array(a, ny, sizeof *r.y), .dx = arena_array(a, nx, sizeof *r.dx),
+      .dw = arena_array(a, nw, sizeof *r.dw)};
+  each_product(c, k->n, add_product, &r);
+  const size_t scratch_bytes = ops->conv_scratch(ops, c, k->n) * sizeof(float);
+  float *scratch = mem_alloc(scratch_bytes);
+  memset(scratch, 0xff, scratch_bytes); /* NaN: nothing may be read that was not written */
+  float *y = arena_array(a, ny, sizeof *y), *dx = arena_array(a, nx, sizeof *dx);
+  float *dw = arena_array(a, nw, sizeof *dw);
+  char what[128];
+  snprintf(what, sizeof what, "%s conv %ux%u %u->%u k%u s%u p%u n%u", ops->isa, c->h, c->w, c->ci,
+           c->co, c->k, c->stride, c->pad, k->n);
+  memset(y, 0xff, ny * sizeof *y);
+  memset(dx, 0xff, nx * sizeof *dx);
+  memset(dw, 0xff, nw * sizeof *dw);
+  ops->conv_forward(ops, c, k->n, r.x, r.w, y, scratch);
+  assert_near(y, r.y, ny, 1e-4, what);
+  memset(scratch, 0xff, scratch_bytes);
+  ops->conv_backward_weights(ops, c, k->n, r.x, r.dy, dw, scratch);
+  assert_near(dw, r.dw, nw, 1e-4, what);
+  memset(scratch, 0xff, scratch_bytes);
+  ops->conv_backward_data(ops, c, k->n, r.dy, r.w, dx, false, scratch);
+  assert_near(dx, r.dx, nx, 1e-4, what);
+  for (size_t i = 0; i < nx; i++)
+    r.dx[i] += (double)dx[i];
+  ops->conv_backward_data(ops, c, k->n, r.dy, r.w, dx, true, scratch);
+  assert_near(dx, r.dx, nx, 1e-4, what);
+  free(scratch);
+  arena_free(a);
+}
+
+static void conv_matches_reference(void **state)
+{
+  (void)state;
+  static const struct conv_case cases[] = {
+      {{14, 14, 16, 16, 3, 1, 1}, 2}, {{14, 14, 2, 16, 3, 1, 1}, 3}, {{14, 14, 8, 8, 3, 1, 1}, 2},
+      {{14, 14, 16, 32, 3, 2, 1}, 2}, {{7, 7, 32, 64, 3, 2, 1}, 5},  {{4, 4, 64, 64, 3, 1, 1}, 5},
+      {{14, 14, 16, 32, 1, 2, 0}, 2}, {{7, 7, 32, 64, 1, 2, 0}, 3},  {{9, 11, 3, 5, 3, 1, 1}, 2},
+      {{5, 3, 7, 9, 3, 2, 1}, 4},     {{6, 6, 17, 33, 3, 1, 1}, 2},  {{13, 29, 1, 24, 3, 1, 1}, 1},
+      {{1, 1, 19, 21, 3, 1, 1}, 2},   {{2, 2, 4, 4, 3, 2, 1}, 2},    {{1, 5, 3, 3, 1, 2, 0}, 2},
+      {{8, 8, 6, 10, 5, 1, 2}, 2},    {{9, 9, 5, 12, 5, 3, 2}, 2},   {{10, 7, 4, 3, 7, 2, 3}, 2},
+      {{6, 7, 31, 48, 1, 1, 0}, 3},   {{8, 8, 40, 20, 3, 1, 0}, 2},  {{6, 6, 12, 18, 2, 2, 0}, 2},
+      {{32, 32, 3, 8, 3, 1, 1}, 2},   {{16, 15, 9, 7, 3, 2, 1}, 2},  {{4, 4, 300, 140, 3, 1, 1}, 2},
+      {{4, 4, 160, 270, 3, 2, 1}, 20}, {{40, 40, 16, 16, 3, 1, 1}, 1}, {{3, 3, 2, 2, 3, 1, 1}, 5},
+  };
+  for (int s = 0; s < SETS; s++) {
+    const struct ops *ops = ops_cpu_isa(sets[s]);
+    if (!ops) {
+      print_message("%s: not of this machine\n", sets[s]);
+      continue;
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+      check_conv(ops, &cases[i]);
+  }
+}
+
+/* All combinations of small sizes around the vectors' and the tiles' edges. */
+static void conv_matches_reference_at_edges(void **state)
+{
+  (void)state;
+  static const unsigned channels[] = {1, 2, 4, 5, 8, 9, 12, 16, 20, 24, 25, 32, 36};
+  enum { CHANNELS = sizeof channels / sizeof *channels };
+  for (int s = 0; s < SETS; s++) {
+    const struct ops *ops = ops_cpu_isa(sets[s]);
+    for (unsigned i = 0; ops && i < CHANNELS * CHANNELS; i++) {
+      const unsigned k = i % 2 ? 3 : 1;
+      const struct conv_case c = {
+          {1 + i % 5, 1 + i % 17, channels[i % CHANNELS], channels[i / CHANNELS], k, 1 + i % 3 % 2,
+           k / 2},
+          1 + i % 3};
+      check_conv(ops, &c);
+    }
+  }
+}
+
+static void conv_is_the_same_every_time(void **state)
+{
+  (void)state;
+  const struct ops_conv c = {14, 14, 16, 16, 3, 1, 1};
+  const struct ops *ops = ops_cpu();
+  struct arena *a = arena_new();
+  const size_t n = 4 * 14 * 14 * 16;
+  const float *x = random_floats(a, n, 1), *dy = random_floats(a, n, 2);
+  float *scratch = mem_alloc(ops->conv_scratch(ops, &c, 4) * sizeof(float));
+  float *first = arena_array(a, 16 * 16 * 9, sizeof *first);
+  float *again = arena_array(a, 16 * 16 * 9, sizeof *again);
+  ops->conv_backward_weights(ops, &c, 4, x, dy, first, scratch);
+  ops->conv_backward_weights(ops, &c, 4, x, dy, again, scratch);
+  assert_memory_equal(first, again, 16 * 16 * 9 * sizeof *first);
+  free(scratch);
+  arena_free(a);
+}
+
+/* ---- batch norm ---- */
+
+struct norm_case {
+  size_t rows;
+  unsigned c;
+  bool relu, residual;
+  const float *x, *residual_values, *gamma, *beta, *dy;
+};
+
+/* y of the whole operation in training mode, in double. */
+static void norm_reference(const struct norm_case *k, const double *x, const double *gamma,
+                           const double *beta, double *y)
+{
+  for (unsigned c = 0; c < k->c; c++) {
+    double mean = 0, var = 0;
+    for (size_t r = 0; r < k->rows; r++)
+      mean += x[r * k->c + c] / (double)k->rows;
+    for (size_t r = 0; r < k->rows; r++)
+      var += pow(x[r * k->c + c] - mean, 2) / (double)k->rows;
+    for (size_t r = 0; r < k->rows; r++) {
+      const size_t i = r * k->c + c;
+      y[i] = (x[i] - mean) / sqrt(var + 1e-5) * gamma[c] + beta[c];
+      y[i] += k->residual ? (double)k->residual_values[i] : 0;
+      y[i] = k->relu && y[i] < 0 ? 0 : y[i];
+    }
+  }
+}
+
+struct norm_result {
+  float *mean, *inv_std, *y, *dy, *dx, *dgamma, *dbeta;
+};
+
+static struct norm_result run_norm(const struct ops *ops, struct arena *a, const struct norm_case *k)
+{
+  const size_t n = k->rows * k->c;
+  struct norm_result r;
+  float **vectors[] = {&r.mean, &r.inv_std, &r.dgamma, &r.dbeta};
+  for (int i = 0; i < 4; i++)
+    *vectors[i] = arena_array(a, k->c, sizeof(float));
+  float **arrays[] = {&r.y, &r.dy, &r.dx};
+  for (int i = 0; i < 3; i++)
+    *arrays[i] = arena_array(a, n, sizeof(float));
+  float *scale = arena_array(a, k->c, sizeof *scale), *shift = arena_array(a, k->c, sizeof *shift);
+  ops->norm_statistics(ops, k->rows, k->c, k->x, r.mean, r.inv_std);
+  for (unsigned c = 0; c < k->c; c++) {
+    r.inv_std[c] = 1 / sqrtf(r.inv_std[c] + 1e-5f);
+    scale[c] = k->gamma[c] * r.inv_std[c];
+    shift[c] = k->beta[c] - r.mean[c] * scale[c];
+  }
+  ops->norm_apply(ops, k->rows, k->c, k->x, scale, shift, k->residual ? k->residual_values : NULL,
+                  k->relu, r.y);
+  memcpy(r.dy, k->dy, n * sizeof *r.dy);
+  ops->norm_backward(ops, k->rows, k->c, k->x, r.y, k->relu, r.mean, r.inv_std, k->gamma, r.dy,
+                     r.dx, r.dgamma, r.dbeta);
+  return r;
+}
+
+static double norm_objective(const struct norm_case *k, const double *x, const double *gamma,
+                             const double *beta, double *y)
+{
+  norm_reference(k, x, gamma, beta, y);
+  return dot(y, k->dy, k->rows * k->c);
+}
+
+/* Central differences by one of x, gamma, beta; entries where a ReLU flips are
+ * rare and give a wide miss: none is hit with these seeds. */
+static void check_norm_gradient(const struct norm_case *k, double *by, size_t n, const double *x,
+                                const double *gamma, const double *beta, double *y,
+                                const float *got, const char *what)
+{
+  const double h = 1e-6;
+  for (size_t i = 0; i < n; i += 1 + n / 23) {
+    const double was = by[i];
+    by[i] = was + h;
+    const double up = norm_objective(k, x, gamma, beta, y);
+    by[i] = was - h;
+    const double down = norm_objective(k, x, gamma, beta, y);
+    by[i] = was;
+    const double want = (up - down) / (2 * h);
+    assert_near(&got[i], &want, 1, 2e-4, what);
+  }
+}
+
+static void check_norm(const struct ops *ops, size_t rows, unsigned c, bool relu, bool residual)
+{
+  struct arena *a = arena_new();
+  const size_t n = rows * c;
+  struct norm_case k = {rows, c, relu, residual, random_floats(a, n, 4), random_floats(a, n, 5),
+                        random_floats(a, c, 6), random_floats(a, c, 7), random_floats(a, n, 8)};
+  double *x = widen(a, k.x, n), *gamma = widen(a, k.gamma, c), *beta = widen(a, k.beta, c);
+  double *y = arena_array(a, n, sizeof *y);
+  const struct norm_result r = run_norm(ops, a, &k);
+  char what[96];
+  snprintf(what, sizeof what, "%s norm %zux%u%s%s", ops->isa, rows, c, relu ? " relu" : "",
+           residual ? " residual" : "");
+  norm_reference(&k, x, gamma, beta, y);
+  assert_near(r.y, y, n, 2e-5, what);
+  for (size_t i = 0; i < n; i++) /* dy is the residual's gradient now */
+    assert_true(r.dy[i] == (relu && y[i] <= 0 ? 0 : k.dy[i]) || fabs(y[i]) < 1e-5);
+  check_norm_gradient(&k, x, n, x, gamma, beta, y, r.dx, what);
+  check_norm_gradient(&k, gamma, c, x, gamma, beta, y, r.dgamma, what);
+  check_norm_gradient(&k, beta, c, x, gamma, beta, y, r.dbeta, what);
+  arena_free(a);
+}
+
+static void norm_matches_reference(void **state)
+{
+  (void)state;
+  static const unsigned channels[] = {1, 2, 3, 4, 8, 12, 16, 20, 32, 65};
+  for (int s = 0; s < SETS; s++) {
+    const struct ops *ops = ops_cpu_isa(sets[s]);
+    for (unsigned i = 0; ops && i < 4 * sizeof channels / sizeof *channels; i++)
+      check_norm(ops, 37 + 60 * (i % 3), channels[i / 4], i & 1, i & 2);
+  }
+}
+
+/* Statistics of values far from zero must not cancel. */
+static void norm_statistics_are_exact_far_from_zero(void **state)
+{
+  (void)state;
+  for (int s = 0; s < SETS; s++) {
+    const struct ops *ops = ops_cpu_isa(sets[s]);
+    if (!ops)
+      continue;
+    struct arena *a = arena_new();
+    enum { ROWS = 5000, C = 6 };
+    float *x = random_floats(a, ROWS * C, 9), mean[C], var[C];
+    double want_mean[C] = {0}, want_var[C] = {0};
+    for (int i = 0; i < ROWS * C; i++)
+      x[i] = x[i] * 0.1f + 1000;
+    for (int i = 0; i < ROWS * C; i++)
+      want_mean[i % C] += (double)x[i] / ROWS;
+    for (int i = 0; i < ROWS * C; i++)
+      want_var[i % C] += pow((double)x[i] - want_mean[i % C], 2) / ROWS;
+    ops->norm_statistics(ops, ROWS, C, x, mean, var);
+    assert_near(mean, want_mean, C, 1e-6, "mean");
+    for (int c = 0; c < C; c++)
+      assert_true(fabs((double)var[c] / want_var[c] - 1) < 1e-4);
+    arena_free(a);
+  }
+}
+
+/* A diverged run must show: no ReLU may turn NaN into 0. */
+static void relu_keeps_nan(void **state)
+{
+  (void)state;
+  for (int s = 0; s < SETS; s++) {
+    const struct ops *ops = ops_cpu_isa(sets[s]);
+    if (!ops)
+      continue;
+    float x[40], y[40];
+    const float one = 1, zero = 0;
+    for (int i = 0; i < 40; i++)
+      x[i] = i % 2 ? NAN : -1;
+    ops->norm_apply(ops, 40, 1, x, &one, &zero, NULL, true, y);
+    for (int i = 0; i < 40; i++)
+      assert_true(i % 2 ? isnan(y[i]) : y[i] == 0);
+  }
+}
+
+/* ---- linear, pool, flatten, loss, sgd ---- */
+
+static void check_linear(const struct ops *ops, unsigned n, unsigned in, unsigned out, bool relu)
+{
+  struct arena *a = arena_new();
+  const float *x = random_floats(a, n * in, 1), *w = random_floats(a, out * in, 2);
+  const float *b = random_floats(a, out, 3), *upstream = random_floats(a, n * out, 4);
+  double *y = arena_array(a, n * out, sizeof *y), *dx = arena_array(a, n * in, sizeof *dx);
+  double *dw = arena_array(a, out * in, sizeof *dw), *db = arena_array(a, out, sizeof *db);
+  for (unsigned i = 0; i < n * out; i++) {
+    const unsigned s = i / out, o = i % out;
+    y[i] = (double)b[o];
+    for (unsigned k = 0; k < in; k++)
+      y[i] += (double)x[s * in + k] * (double)w[o * in + k];
+    const double g = relu && y[i] <= 0 ? 0 : (double)upstream[i];
+    y[i] = relu && y[i] < 0 ? 0 : y[i];
+    db[o] += g;
+    for (unsigned k = 0; k < in; k++) {
+      dx[s * in + k] += g * (double)w[o * in + k];
+      dw[o * in + k] += g * (double)x[s * in + k];
+    }
+  }
+  float *got = arena_array(a, n * out, sizeof *got), *dy = arena_copy(a, upstream, n * out * 4);
+  float *gx = arena_array(a, n * in, sizeof *gx), *gw = arena_array(a, out * in, sizeof *gw);
+  float *gb = arena_array(a, out, sizeof *gb);
+  ops->linear_forward(ops, n, in, out, x, w, b, relu, got);
+  assert_near(got, y, n * out, 1e-4, "linear");
+  ops->linear_backward(ops, n, in, out, x, w, relu ? got : NULL, dy, gx, false, gw, gb);
+  assert_near(gx, dx, n * in, 1e-4, "linear dx");
+  assert_near(gw, dw, out * in, 1e-4, "linear dw");
+  assert_near(gb, db, out, 1e-4, "linear db");
+  ops->linear_backward(ops, n, in, out, x, w, relu ? got : NULL, dy, gx, true, gw, gb);
+  for (unsigned i = 0; i < n * in; i++)
+    dx[i] *= 2;
+  assert_near(gx, dx, n * in, 1e-4, "linear dx, added");
+  arena_free(a);
+}
+
+static void linear_matches_reference(void **state)
+{
+  (void)state;
+  static const unsigned shapes[][3] = {{1, 1, 1}, {3, 7, 5}, {32, 196, 33}, {5, 64, 100}, {2, 300, 17}};
+  for (int s = 0; s < SETS; s++) {
+    const struct ops *ops = ops_cpu_isa(sets[s]);
+    for (int i = 0; ops && i < 10; i++)
+      check_linear(ops, shapes[i / 2][0], shapes[i / 2][1], shapes[i / 2][2], i % 2);
+  }
+}
+
+static void pool_and_flatten_follow_their_definitions(void **state)
+{
+  (void)state;
+  const struct ops *ops = ops_cpu();
+  struct arena *a = arena_new();
+  enum { N = 3, PIXELS = 35, C = 6, ALL = N * PIXELS * C };
+  const float *x = random_floats(a, ALL, 1), *dy = random_floats(a, ALL, 2);
+  float y[ALL], dx[ALL];
+  ops->pool_forward(ops, N, PIXELS, C, x, y);
+  ops->pool_backward(ops, N, PIXELS, C, dy, dx, false);
+  for (int i = 0; i < N * C; i++) {
+    double mean = 0;
+    for (int p = 0; p < PIXELS; p++) {
+      const int at = (i / C * PIXELS + p) * C + i % C;
+      mean += (double)x[at] / PIXELS;
+      assert_true(fabsf(dx[at] - dy[i] / PIXELS) < 1e-7f);
+    }
+    assert_near(&y[i], &mean, 1, 1e-6, "pool");
+  }
+  ops->pool_backward(ops, N, PIXELS, C, dy, dx, true);
+  assert_true(fabsf(dx[C - 1] - 2 * dy[C - 1] / PIXELS) < 1e-6f);
+  ops->flatten_forward(ops, N, PIXELS, C, x, y);
+  for (int i = 0; i < ALL; i++) { /* y is [n][c][pixel] */
+    const int n = i / (PIXELS * C), c = i / PIXELS % C, p = i % PIXELS;
+    assert_true(y[i] == x[(n * PIXELS + p) * C + c]);
+  }
+  ops->flatten_backward(ops, N, PIXELS, C, y, dx, false);
+  assert_memory_equal(dx, x, sizeof dx);
+  ops->flatten_backward(ops, N, PIXELS, C, y, dx, true);
+  for (int i = 0; i < ALL; i++)
+    assert_true(dx[i] == 2 * x[i]);
+  ops->flatten_forward(ops, N, PIXELS * C, 1, x, y);
+  assert_memory_equal(y, x, sizeof y);
+  arena_free(a);
+}
+
+static double softmax_reference(const double *logits, const int32_t *labels, unsigned n, unsigned c)
+{
+  double loss = 0;
+  for (unsigned i = 0; i < n; i++) {
+    double sum = 0;
+    for (unsigned k = 0; k < c; k++)
+      sum += exp(logits[i * c + k]);
+    loss += (log(sum) - logits[i * c + (unsigned)labels[i]]) / n;
+  }
+  return loss;
+}
+
+static void softmax_loss_matches_reference(void **state)
+{
+  (void)state;
+  const struct ops *ops = ops_cpu();
+  struct arena *a = arena_new();
+  enum { N = 5, C = 13 };
+  const float *logits = random_floats(a, N * C, 1);
+  double *wide = widen(a, logits, N * C);
+  const int32_t labels[N] = {0, 12, 5, 5, 7};
+  float grad[N * C];
+  const float loss = ops->softmax_loss(ops, N, C, logits, labels, grad);
+  const double want = softmax_reference(wide, labels, N, C);
+  assert_near(&loss, &want, 1, 1e-6, "loss");
+  assert_true(loss == ops->softmax_loss(ops, N, C, logits, labels, NULL));
+  for (int i = 0; i < N * C; i++) {
+    const double was = wide[i];
+    wide[i] = was + 1e-5;
+    const double up = softmax_reference(wide, labels, N, C);
+    wide[i] = was - 1e-5;
+    const double slope = (up - softmax_reference(wide, labels, N, C)) / 2e-5;
+    wide[i] = was;
+    assert_near(&grad[i], &slope, 1, 1e-6, "softmax gradient");
+  }
+  const float huge[3] = {1e30f, 0, -1e30f};
+  const int32_t second = 1;
+  assert_true(ops->softmax_loss(ops, 1, 3, huge, &second, NULL) > 9e29f);
+  const float nan[3] = {0, NAN, 1};
+  assert_true(isnan(ops->softmax_loss(ops, 1, 3, nan, &second, NULL)));
+  arena_free(a);
+}
+
+static void sgd_follows_its_formula(void **state)
+{
+  (void)state;
+  for (int s = 0; s < SETS; s++) {
+    const struct ops *ops = ops_cpu_isa(sets[s]);
+    if (!ops)
+      continue;
+    struct arena *a = arena_new();
+    enum { N = 53 };
+    float *w = random_floats(a, N, 1), *v = random_floats(a, N, 2), *g = random_floats(a, N, 3);
+    double *want_w = widen(a, w, N), *want_v = widen(a, v, N);
+    for (int i = 0; i < N; i++) {
+      want_v[i] = 0.9 * want_v[i] + ((double)g[i] + 5e-4 * want_w[i]);
+      want_w[i] -= 0.1 * want_v[i];
+    }
+    ops->sgd(ops, N, 0.1f, 0.9f, 5e-4f, w, v, g);
+    assert_near(w, want_w, N, 1e-6, "sgd w");
+    assert_near(v, want_v, N, 1e-6, "sgd v");
+    arena_free(a);
+  }
+}
+
+static void isa_is_chosen_by_name(void **state)
+{
+  (void)state;
+  assert_null(ops_cpu_isa("sse9"));
+  assert_non_null(ops_cpu_isa("baseline"));
+  assert_string_equal(ops_cpu_isa("baseline")->isa, "baseline");
+  setenv("MERGESCAPE_ISA", "baseline", 1);
+  assert_string_equal(ops_cpu()->isa, "baseline");
+  unsetenv("MERGESCAPE_ISA");
+  assert_string_equal(ops_cpu()->numerics, "f32-cpu");
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(conv_matches_reference),
+      cmocka_unit_test(conv_matches_reference_at_edges),
+      cmocka_unit_test(conv_is_the_same_every_time),
+      cmocka_unit_test(norm_matches_reference),
+      cmocka_unit_test(norm_statistics_are_exact_far_from_zero),
+      cmocka_unit_test(relu_keeps_nan),
+      cmocka_unit_test(linear_matches_reference),
+      cmocka_unit_test(pool_and_flatten_follow_their_definitions),
+      cmocka_unit_test(softmax_loss_matches_reference),
+      cmocka_unit_test(sgd_follows_its_formula),
+      cmocka_unit_test(isa_is_chosen_by_name),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
