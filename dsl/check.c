@@ -350,30 +350,50 @@ static void check_tier(struct dsl *dsl, const struct ast_block *b, struct diag *
 /* ---- whole experiments ---- */
 
 static void leave_out(struct dsl *dsl, struct dsl_experiment *e, const struct ast_expr *x,
-                      enum words_type sort, struct diag *d)
+                      enum words_type sort)
 {
   const struct words_thing *t = x->text ? words_thing(sort, x->text) : NULL;
   if (!t || t->available || e->unavailable)
     return;
   e->unavailable = arena_printf(dsl->arena, "%s %s is not available yet", words_sort_name(sort),
                                 x->text);
-  diag_warning(d, x->text_span, "%s `%s` is not available yet: experiment `%s` is left out",
-               words_sort_name(sort), x->text, e->name);
+  e->unavailable_at = x->text_span;
 }
 
-static void check_available(struct dsl *dsl, struct dsl_experiment *e, struct diag *d)
+/* One warning a word, with all the experiments that it leaves out. */
+static void report_left_out(const struct dsl *dsl, struct diag *d)
+{
+  for (size_t i = 0; i < dsl->n_experiments; i++) {
+    const struct dsl_experiment *e = &dsl->experiments[i];
+    char *names = NULL;
+    for (size_t k = 0; e->unavailable && k < dsl->n_experiments; k++) {
+      const struct dsl_experiment *o = &dsl->experiments[k];
+      if (!o->unavailable || o->unavailable_at.file != e->unavailable_at.file ||
+          o->unavailable_at.begin != e->unavailable_at.begin)
+        continue;
+      if (k < i)
+        break; /* said before */
+      names = names ? arena_printf(dsl->arena, "%s, `%s`", names, o->name)
+                    : arena_printf(dsl->arena, "`%s`", o->name);
+    }
+    if (names)
+      diag_warning(d, e->unavailable_at, "%s; left out: %s", e->unavailable, names);
+  }
+}
+
+static void check_available(struct dsl *dsl, struct dsl_experiment *e)
 {
   for (size_t i = 0; i < e->n_vars; i++) {
     const struct words_setting *w = words_setting(e->vars[i].name);
     if (!w || w->type < WORDS_DATASET)
       continue;
     for (size_t k = 0; k < e->vars[i].n_values; k++)
-      leave_out(dsl, e, dsl_replaced(dsl, &e->vars[i], e->vars[i].values[k]), w->type, d);
+      leave_out(dsl, e, dsl_replaced(dsl, &e->vars[i], e->vars[i].values[k]), w->type);
   }
   if (e->trunk && e->trunk->schedule)
-    leave_out(dsl, e, e->trunk->schedule, WORDS_SCHEDULE, d);
+    leave_out(dsl, e, e->trunk->schedule, WORDS_SCHEDULE);
   for (size_t i = 0; i < e->n_branches; i++)
-    leave_out(dsl, e, e->branches[i]->schedule, WORDS_SCHEDULE, d);
+    leave_out(dsl, e, e->branches[i]->schedule, WORDS_SCHEDULE);
 }
 
 static void check_required(struct dsl_experiment *e, struct diag *d)
@@ -466,7 +486,7 @@ static void check_numbers(struct dsl_experiment *e, struct diag *d)
 
 static void check_experiment(struct dsl *dsl, struct dsl_experiment *e, struct diag *d)
 {
-  check_available(dsl, e, d);
+  check_available(dsl, e);
   check_required(e, d);
   check_merge_names(e, d);
   check_branch_points(e, d);
@@ -493,6 +513,7 @@ void dsl_check(struct dsl *dsl, struct diag *d)
     if (dsl->experiments[i].planned && dsl->experiments[i].complete &&
         !dsl->experiments[i].block->incomplete)
       check_experiment(dsl, &dsl->experiments[i], d);
+  report_left_out(dsl, d);
   for (size_t i = 0; i < p->n_blocks; i++)
     if (p->blocks[i].kind == AST_FIGURE)
       check_figure(dsl, &p->blocks[i], d);

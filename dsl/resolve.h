@@ -32,6 +32,7 @@ struct dsl_experiment {
   bool planned;    /* a leaf of the inheritance, or drawn by a figure */
   bool complete;   /* check found no mistake that would stop lowering */
   const char *unavailable; /* what the engine cannot do yet; NULL: nothing */
+  struct span unavailable_at; /* the word that asks for it */
 };
 
 struct dsl {
