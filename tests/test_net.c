@@ -1,0 +1,467 @@
+/* Networks: schedules, initialisation, names, files, and training. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "scratch.h"
+
+#include "base/rng.h"
+#include "base/safetensors.h"
+#include "engine/net.h"
+#include "engine/ops.h"
+#include "engine/optim.h"
+#include "engine/schedule.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct fixture {
+  struct arena *arena;
+  struct diag *diag;
+  struct net *net;
+  size_t count, params, values; /* values: floats a sample */
+  float *flat, *grad, *velocity, *x;
+  int32_t *labels;
+};
+
+enum { SAMPLES = 12 };
+
+static const struct net_spec RESNET = {.model = "resnet18", .width = 4, .stages = 2, .blocks = 1,
+                                       .channels = 2, .height = 6, .image_width = 5, .classes = 3};
+static const struct net_spec MLP = {.model = "mlp", .width = 10, .layers = 2, .channels = 2,
+                                    .height = 4, .image_width = 3, .classes = 3};
+
+static struct fixture setup(const struct net_spec *spec)
+{
+  struct fixture f = {.arena = arena_new()};
+  f.diag = diag_new(f.arena);
+  f.net = net_new(f.arena, spec, f.diag);
+  assert_non_null(f.net);
+  f.count = net_count(f.net);
+  f.params = net_params(f.net);
+  f.values = (size_t)spec->height * spec->image_width * spec->channels;
+  f.flat = arena_array(f.arena, f.count, sizeof *f.flat);
+  f.grad = arena_array(f.arena, f.count, sizeof *f.grad);
+  f.velocity = arena_array(f.arena, f.count, sizeof *f.velocity);
+  f.x = arena_array(f.arena, SAMPLES * f.values, sizeof *f.x);
+  f.labels = arena_array(f.arena, SAMPLES, sizeof *f.labels);
+  struct rng r = rng_at(3, RNG_TEST, 0, 0, 0);
+  for (size_t i = 0; i < SAMPLES * f.values; i++)
+    f.x[i] = (float)rng_normal(&r);
+  for (int i = 0; i < SAMPLES; i++)
+    f.labels[i] = i % 3;
+  net_init(f.net, 1, f.flat);
+  return f;
+}
+
+static void teardown(struct fixture *f)
+{
+  arena_free(f->arena);
+}
+
+static const struct net_tensor *tensor(const struct net *net, const char *name)
+{
+  size_t n;
+  const struct net_tensor *t = net_tensors(net, &n);
+  for (size_t i = 0; i < n; i++) {
+    if (!strcmp(t[i].name, name))
+      return &t[i];
+  }
+  fail_msg("no tensor %s", name);
+  return NULL;
+}
+
+static void schedules_have_their_values(void **state)
+{
+  (void)state;
+  enum schedule_kind k;
+  assert_true(schedule_find("constant", &k));
+  assert_int_equal(k, SCHEDULE_CONSTANT);
+  assert_true(schedule_factor(k, 17, 20) == 1);
+  assert_true(schedule_find("sqrt_decay", &k));
+  assert_true(schedule_factor(k, 0, 100) == 1);
+  assert_true(schedule_factor(k, 25, 100) == 0.5);
+  assert_true(fabs(schedule_factor(k, 81, 100) - 0.1) < 1e-12);
+  assert_true(schedule_factor(k, 100, 100) == 0);
+  assert_false(schedule_find("cosine_of_sorts", &k));
+}
+
+/* torchvision's resnet18: 11,689,512 parameters; with the small stem and 100
+ * classes 11,220,132. */
+static void resnet_has_torchvision_names_and_sizes(void **state)
+{
+  (void)state;
+  const struct net_spec spec = {.model = "resnet18", .channels = 3, .height = 32,
+                                .image_width = 32, .classes = 100};
+  struct arena *a = arena_new();
+  struct net *net = net_new(a, &spec, diag_new(a));
+  assert_int_equal(net_params(net), 11220132);
+  assert_int_equal(net_count(net) - net_params(net), 2 * 4800);
+  assert_true(fabs(net_flops(net) / 1.1115e9 - 1) < 1e-2);
+  assert_true(net_has_batchnorm(net));
+  assert_int_equal(net_classes(net), 100);
+  const struct {
+    const char *name;
+    unsigned rank;
+    size_t shape[4];
+  } want[] = {
+      {"conv1.weight", 4, {64, 3, 3, 3}},
+      {"bn1.running_mean", 1, {64}},
+      {"layer1.0.conv1.weight", 4, {64, 64, 3, 3}},
+      {"layer2.0.downsample.0.weight", 4, {128, 64, 1, 1}},
+      {"layer2.0.downsample.1.bias", 1, {128}},
+      {"layer4.1.bn2.running_var", 1, {512}},
+      {"fc.weight", 2, {100, 512}},
+      {"fc.bias", 1, {100}},
+  };
+  for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+    const struct net_tensor *t = tensor(net, want[i].name);
+    assert_int_equal(t->rank, want[i].rank);
+    assert_memory_equal(t->shape, want[i].shape, t->rank * sizeof *t->shape);
+    assert_int_equal(t->buffer, strstr(t->name, "running") != NULL);
+  }
+  size_t n, end = 0;
+  const struct net_tensor *t = net_tensors(net, &n);
+  for (size_t i = 0; i < n; i++) { /* one after the other, parameters first */
+    assert_int_equal(t[i].offset, end);
+    end += t[i].count;
+    assert_int_equal(t[i].buffer, end > net_params(net));
+    assert_null(strstr(t[i].name, "layer1.0.downsample"));
+  }
+  assert_int_equal(end, net_count(net));
+  arena_free(a);
+}
+
+static void mlp_lists_linear_layers(void **state)
+{
+  (void)state;
+  struct fixture f = setup(&MLP);
+  assert_int_equal(f.params, 24 * 10 + 10 + 10 * 10 + 10 + 10 * 3 + 3);
+  assert_int_equal(f.count, f.params);
+  assert_false(net_has_batchnorm(f.net));
+  assert_int_equal(tensor(f.net, "fc1.weight")->shape[1], 24);
+  assert_int_equal(tensor(f.net, "fc3.bias")->count, 3);
+  assert_true(net_flops(f.net) == 2 * (24 * 10 + 10 * 10 + 10 * 3));
+  teardown(&f);
+}
+
+static void unknown_models_and_shapes_are_diagnosed(void **state)
+{
+  (void)state;
+  struct arena *a = arena_new();
+  struct diag *d = diag_new(a);
+  struct net_spec spec = RESNET;
+  spec.model = "resnet81";
+  assert_null(net_new(a, &spec, d));
+  assert_non_null(strstr(diag_message(d, 0), "resnet81"));
+  assert_non_null(strstr(diag_hint_of(d, 0), "resnet18"));
+  diag_clear(d);
+  spec = RESNET;
+  spec.width = 1000;
+  spec.stages = 5;
+  assert_null(net_new(a, &spec, d));
+  assert_int_equal(diag_errors(d), 1);
+  diag_clear(d);
+  spec = MLP;
+  spec.channels = 0;
+  assert_null(net_new(a, &spec, d));
+  assert_int_equal(diag_errors(d), 1);
+  arena_free(a);
+}
+
+static void initial_weights_have_their_spread(void **state)
+{
+  (void)state;
+  const struct net_spec spec = {.model = "resnet18", .width = 32, .stages = 2, .blocks = 1,
+                                .channels = 3, .height = 8, .image_width = 8, .classes = 50};
+  struct fixture f = setup(&spec);
+  const struct net_tensor *conv = tensor(f.net, "layer2.0.conv2.weight"); /* fan out 64 * 9 */
+  double sum = 0, square = 0;
+  for (size_t i = 0; i < conv->count; i++) {
+    sum += (double)f.flat[conv->offset + i];
+    square += pow((double)f.flat[conv->offset + i], 2);
+  }
+  assert_true(fabs(sum / (double)conv->count) < 1e-3);
+  assert_true(fabs(sqrt(square / (double)conv->count) / sqrt(2.0 / (64 * 9)) - 1) < 0.02);
+  const struct net_tensor *fc = tensor(f.net, "fc.weight"); /* fan in 64 */
+  double most = 0;
+  square = 0;
+  for (size_t i = 0; i < fc->count; i++) {
+    const double w = (double)f.flat[fc->offset + i];
+    most = fabs(w) > most ? fabs(w) : most;
+    square += w * w;
+  }
+  assert_true(most <= 0.125 && most > 0.12);
+  assert_true(fabs(sqrt(square / (double)fc->count) / (0.125 / sqrt(3)) - 1) < 0.03);
+  assert_true(f.flat[tensor(f.net, "bn1.weight")->offset] == 1);
+  assert_true(f.flat[tensor(f.net, "bn1.running_var")->offset + 3] == 1);
+  assert_true(f.flat[tensor(f.net, "bn1.bias")->offset] == 0);
+  float *again = arena_array(f.arena, f.count, sizeof *again);
+  net_init(f.net, 1, again);
+  assert_memory_equal(again, f.flat, f.count * sizeof *again);
+  net_init(f.net, 2, again);
+  assert_memory_not_equal(again, f.flat, conv->count * sizeof *again);
+  teardown(&f);
+}
+
+/* The loss's slope along the gradient, and along single weights, by central
+ * differences of the loss itself; running statistics do not matter to it. */
+static void check_gradient(const struct net_spec *spec)
+{
+  struct fixture f = setup(spec);
+  struct net_work *w = net_work_new(f.net, ops_cpu(), SAMPLES, true);
+  float *scrap = arena_array(f.arena, f.params, sizeof *scrap);
+  float *moved = arena_array(f.arena, f.count, sizeof *moved);
+  net_loss_gradient(w, f.flat, f.x, f.labels, SAMPLES, f.grad);
+  double norm = 0;
+  for (size_t i = 0; i < f.params; i++)
+    norm += pow((double)f.grad[i], 2);
+  norm = sqrt(norm);
+  size_t n;
+  const struct net_tensor *t = net_tensors(f.net, &n);
+  for (size_t k = 0; k <= n; k++) { /* along the gradient's part of each tensor, then all of it */
+    if (k < n && t[k].buffer)
+      continue;
+    const size_t from = k < n ? t[k].offset : 0, to = k < n ? from + t[k].count : f.params;
+    double part = 0, loss[2];
+    for (size_t i = from; i < to; i++)
+      part += pow((double)f.grad[i], 2);
+    part = sqrt(part);
+    const double h = 5e-4;
+    for (int side = 0; side < 2; side++) {
+      memcpy(moved, f.flat, f.count * sizeof *moved);
+      for (size_t i = from; i < to; i++)
+        moved[i] += (float)((side ? h : -h) * (double)f.grad[i] / part);
+      loss[side] = (double)net_loss_gradient(w, moved, f.x, f.labels, SAMPLES, scrap);
+    }
+    const double slope = (loss[1] - loss[0]) / (2 * h);
+    if (!(fabs(slope - part) < 0.02 * part + 2e-3 * norm))
+      fail_msg("%s %s: slope %g, gradient %g", spec->model, k < n ? t[k].name : "all", slope, part);
+  }
+  net_work_free(w);
+  teardown(&f);
+}
+
+static void gradients_are_slopes_of_the_loss(void **state)
+{
+  (void)state;
+  check_gradient(&RESNET);
+  check_gradient(&MLP);
+  struct net_spec odd = RESNET;
+  odd.width = 5;
+  odd.stages = 3;
+  odd.blocks = 2;
+  check_gradient(&odd);
+}
+
+static float train(struct fixture *f, struct net_work *w, unsigned n, int steps)
+{
+  const struct optim_sgd sgd = {.lr = 0.05f, .momentum = 0.9f, .weight_decay = 5e-4f};
+  float loss = 0;
+  for (int i = 0; i < steps; i++) {
+    loss = net_loss_gradient(w, f->flat, f->x, f->labels, n, f->grad);
+    optim_sgd_step(ops_cpu(), &sgd, f->params, f->flat, f->velocity, f->grad);
+  }
+  return loss;
+}
+
+static void training_learns_the_batch_and_repeats(void **state)
+{
+  (void)state;
+  const struct net_spec *specs[] = {&RESNET, &MLP};
+  for (int k = 0; k < 2; k++) {
+    float *first = NULL;
+    for (int round = 0; round < 2; round++) {
+      struct fixture f = setup(specs[k]);
+      /* The second round has more room than it needs, and had other work before. */
+      struct net_work *w = net_work_new(f.net, ops_cpu(), round ? SAMPLES : SAMPLES - 2, true);
+      if (round) {
+        float logits[3 * SAMPLES];
+        net_logits(w, f.flat, f.x, SAMPLES, logits);
+      }
+      const float start = train(&f, w, SAMPLES - 2, 1), end = train(&f, w, SAMPLES - 2, 60);
+      assert_true(end < 0.2f * start);
+      if (!round) {
+        first = malloc(f.count * sizeof *first);
+        assert_non_null(first);
+        memcpy(first, f.flat, f.count * sizeof *first);
+      } else {
+        assert_memory_equal(first, f.flat, f.count * sizeof *first);
+      }
+      net_work_free(w);
+      teardown(&f);
+    }
+    free(first);
+  }
+}
+
+static void inference_does_not_depend_on_the_batch(void **state)
+{
+  (void)state;
+  struct fixture f = setup(&RESNET);
+  struct net_work *w = net_work_new(f.net, ops_cpu(), SAMPLES, true);
+  struct net_work *lean = net_work_new(f.net, ops_cpu(), SAMPLES, false);
+  assert_true(net_work_bytes(lean) < net_work_bytes(w));
+  train(&f, w, SAMPLES, 5);
+  float all[3 * SAMPLES], one[3], again[3 * SAMPLES];
+  float *before = arena_copy(f.arena, f.flat, f.count * sizeof *before);
+  net_logits(w, f.flat, f.x, SAMPLES, all);
+  net_logits(lean, f.flat, f.x, SAMPLES, again);
+  assert_memory_equal(all, again, sizeof all);
+  for (int i = 0; i < SAMPLES; i++) {
+    net_logits(lean, f.flat, f.x + (size_t)i * f.values, 1, one);
+    for (int c = 0; c < 3; c++)
+      assert_true(fabsf(one[c] - all[3 * i + c]) < 1e-5f);
+  }
+  assert_memory_equal(before, f.flat, f.count * sizeof *before);
+  net_work_free(w);
+  net_work_free(lean);
+  teardown(&f);
+}
+
+/* With momentum 1/(k+1) the running statistics are the average over batches;
+ * parameters stay. */
+static void statistics_become_the_average(void **state)
+{
+  (void)state;
+  struct fixture f = setup(&RESNET);
+  struct net_work *w = net_work_new(f.net, ops_cpu(), SAMPLES, false);
+  const size_t buffers = f.count - f.params;
+  double *sum = arena_array(f.arena, buffers, sizeof *sum);
+  float *start = arena_copy(f.arena, f.flat, f.count * sizeof *start);
+  for (unsigned k = 0; k < 3; k++) { /* momentum 1: the batch's own */
+    float *own = arena_copy(f.arena, start, f.count * sizeof *own);
+    net_update_statistics(w, own, f.x + k * 4 * f.values, 4, 1);
+    for (size_t i = 0; i < buffers; i++)
+      sum[i] += (double)own[f.params + i];
+    net_update_statistics(w, f.flat, f.x + k * 4 * f.values, 4, 1.0f / (float)(k + 1));
+  }
+  assert_memory_equal(start, f.flat, f.params * sizeof *start);
+  for (size_t i = 0; i < buffers; i++)
+    assert_true(fabs((double)f.flat[f.params + i] - sum[i] / 3) < 1e-5 * (1 + fabs(sum[i])));
+  net_work_free(w);
+  teardown(&f);
+}
+
+/* The stem's running mean after one step: 0.1 of the batch's; the variance is
+ * unbiased. */
+static void training_moves_statistics_like_pytorch(void **state)
+{
+  (void)state;
+  struct fixture f = setup(&RESNET);
+  struct net_work *w = net_work_new(f.net, ops_cpu(), SAMPLES, true);
+  float *own = arena_copy(f.arena, f.flat, f.count * sizeof *own);
+  net_update_statistics(w, own, f.x, SAMPLES, 1);
+  net_loss_gradient(w, f.flat, f.x, f.labels, SAMPLES, f.grad);
+  const size_t mean = tensor(f.net, "bn1.running_mean")->offset;
+  const size_t var = tensor(f.net, "bn1.running_var")->offset;
+  for (int c = 0; c < 4; c++) {
+    assert_true(fabsf(f.flat[mean + (size_t)c] - 0.1f * own[mean + (size_t)c]) < 1e-6f);
+    assert_true(fabsf(f.flat[var + (size_t)c] - (0.9f + 0.1f * own[var + (size_t)c])) < 1e-6f);
+  }
+  net_work_free(w);
+  teardown(&f);
+}
+
+/* The first weight of an MLP reads channels first, as PyTorch's Flatten. */
+static void mlp_reads_channels_first(void **state)
+{
+  (void)state;
+  struct net_spec spec = MLP;
+  spec.layers = 1;
+  struct fixture f = setup(&spec);
+  memset(f.flat, 0, f.count * sizeof *f.flat);
+  f.flat[tensor(f.net, "fc1.weight")->offset + 1 * 12 + 2 * 3 + 1] = 1; /* c 1, row 2, column 1 */
+  f.flat[tensor(f.net, "fc2.weight")->offset] = 1;
+  struct net_work *w = net_work_new(f.net, ops_cpu(), 1, false);
+  float logits[3];
+  f.x[(2 * 3 + 1) * 2 + 1] = 5;
+  net_logits(w, f.flat, f.x, 1, logits);
+  assert_true(logits[0] == 5 && logits[1] == 0);
+  net_work_free(w);
+  teardown(&f);
+}
+
+static void files_round_trip(void **state)
+{
+  struct fixture f = setup(&RESNET);
+  const char *path = scratch_path(*state, "round.safetensors");
+  for (size_t i = 0; i < f.count; i++)
+    f.flat[i] = (float)i * 0.25f - 7;
+  assert_true(net_save(f.net, f.flat, path, f.diag));
+  float *back = arena_array(f.arena, f.count, sizeof *back);
+  assert_true(net_load(f.net, path, back, f.diag));
+  assert_memory_equal(back, f.flat, f.count * sizeof *back);
+  struct safetensors file;
+  assert_true(safetensors_open(f.arena, path, &file, f.diag));
+  const struct safetensors_tensor *t = safetensors_find(&file, "layer1.0.bn2.num_batches_tracked");
+  assert_non_null(t);
+  assert_int_equal(t->dtype, SAFETENSORS_I64);
+  assert_int_equal(t->rank, 0);
+  safetensors_close(&file);
+  teardown(&f);
+}
+
+static bool mentions(const struct diag *d, const char *name, const char *what)
+{
+  for (unsigned i = 0; i < diag_count(d); i++) {
+    if (strstr(diag_message(d, i), name) && strstr(diag_message(d, i), what))
+      return true;
+  }
+  return false;
+}
+
+static void all_mismatches_of_a_file_are_reported(void **state)
+{
+  struct fixture f = setup(&MLP);
+  const char *path = scratch_path(*state, "wrong.safetensors");
+  const float data[256] = {0};
+  struct safetensors_tensor tensors[] = {
+      {"fc1.weight", SAFETENSORS_F32, 2, {10, 25}, 1000, data},
+      {"fc1.bias", SAFETENSORS_F64, 1, {10}, 80, data},
+      {"fc2.weight", SAFETENSORS_F32, 1, {100}, 400, data},
+      {"fc2.bias", SAFETENSORS_F32, 1, {10}, 40, data},
+      {"fc3.weight", SAFETENSORS_F32, 2, {3, 10}, 120, data},
+      {"fc4.weight", SAFETENSORS_F32, 1, {3}, 12, data},
+  };
+  const struct safetensors file = {.tensors = tensors, .n_tensors = 6};
+  assert_true(safetensors_write(path, &file, f.diag));
+  assert_false(net_load(f.net, path, f.flat, f.diag));
+  assert_int_equal(diag_errors(f.diag), 5);
+  assert_true(mentions(f.diag, "\"fc1.weight\"", "[10, 25]"));
+  assert_true(mentions(f.diag, "\"fc1.weight\"", "[10, 24]"));
+  assert_true(mentions(f.diag, "\"fc1.bias\"", "F64"));
+  assert_true(mentions(f.diag, "\"fc2.weight\"", "[100]"));
+  assert_true(mentions(f.diag, "\"fc3.bias\"", "missing"));
+  assert_true(mentions(f.diag, "\"fc4.weight\"", "not of this model"));
+  diag_clear(f.diag);
+  assert_false(net_load(f.net, scratch_path(*state, "absent.safetensors"), f.flat, f.diag));
+  assert_int_equal(diag_errors(f.diag), 1);
+  teardown(&f);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(schedules_have_their_values),
+      cmocka_unit_test(resnet_has_torchvision_names_and_sizes),
+      cmocka_unit_test(mlp_lists_linear_layers),
+      cmocka_unit_test(unknown_models_and_shapes_are_diagnosed),
+      cmocka_unit_test(initial_weights_have_their_spread),
+      cmocka_unit_test(gradients_are_slopes_of_the_loss),
+      cmocka_unit_test(training_learns_the_batch_and_repeats),
+      cmocka_unit_test(inference_does_not_depend_on_the_batch),
+      cmocka_unit_test(statistics_become_the_average),
+      cmocka_unit_test(training_moves_statistics_like_pytorch),
+      cmocka_unit_test(mlp_reads_channels_first),
+      SCRATCH_TEST(files_round_trip),
+      SCRATCH_TEST(all_mismatches_of_a_file_are_reported),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
