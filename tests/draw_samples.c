@@ -52,8 +52,8 @@ static char *sweep_table(struct arena *a, uint32_t seed, double scale)
       bool failed = l == 5 && epoch > 300;
       if (failed && epoch > 400)
         gain = NAN;
-      add_row(&t, (double[]){lrs[l], epoch, gain, failed ? 0.1 : base + 0.01 * rng_normal(&r),
-                             failed},
+      add_row(&t,
+              (double[]){lrs[l], epoch, gain, failed ? 0.1 : base + 0.01 * rng_normal(&r), failed},
               5);
     }
   }
@@ -64,40 +64,57 @@ static const char subtitle[] =
     "small tier; stand-ins: Fashion-MNIST pairs at 14×14, 100 classes (for CIFAR-100), "
     "Fashion-MNIST at 14×14 (for SVHN), ResNet 16 wide with 3 stages of one block (for ResNet18)";
 
-#define GAIN {"gain", "gain in accuracy (points)", PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES, false}
-#define PLAIN(column, label) {column, label, PLAN_AGG_NONE, PLAN_BAND_NONE, false}
-#define LOG(column, label) {column, label, PLAN_AGG_NONE, PLAN_BAND_NONE, true}
+#define GAIN                                                                                       \
+  {                                                                                                \
+    "gain", "gain in accuracy (points)", PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES, false               \
+  }
+#define PLAIN(column, label)                                                                       \
+  {                                                                                                \
+    column, label, PLAN_AGG_NONE, PLAN_BAND_NONE, false                                            \
+  }
+#define LOG(column, label)                                                                         \
+  {                                                                                                \
+    column, label, PLAN_AGG_NONE, PLAN_BAND_NONE, true                                             \
+  }
 
 static const struct plan_panel noise_panels[] = {
     {"a", "by batch size", PLAN_PANEL_LINES, 0, NULL, LOG("lr", "learning rate"), GAIN, "batch",
      "batch size", NULL},
     {"b", "by learning rate", PLAN_PANEL_LINES, 0, NULL, LOG("batch", "batch size"), GAIN, "lr",
      "learning rate", NULL},
-    {"c", "against the noise scale", PLAN_PANEL_LINES, 0, NULL,
-     LOG("S", "effective noise scale S"), GAIN, "batch", "batch size", NULL},
+    {"c", "against the noise scale", PLAN_PANEL_LINES, 0, NULL, LOG("S", "effective noise scale S"),
+     GAIN, "batch", "batch size", NULL},
 };
 
-#define TOP(name, title, table, omitted)                                      \
-  {name, title, PLAN_PANEL_BOX, table, omitted, LOG("lr", "learning rate"),   \
-   PLAIN("gain", "gain (points)"), NULL, NULL, NULL}
-#define BOTTOM(name, table, omitted)                                          \
-  {name, "", PLAN_PANEL_SCATTER, table, omitted, PLAIN("single", "single accuracy"), \
-   PLAIN("gain", "gain (points)"), "lr", "learning rate", "epoch"}
+#define TOP(name, title, table, omitted)                                                           \
+  {                                                                                                \
+    name, title, PLAN_PANEL_BOX, table, omitted, LOG("lr", "learning rate"),                       \
+        PLAIN("gain", "gain (points)"), NULL, NULL, NULL                                           \
+  }
+#define BOTTOM(name, table, omitted)                                                               \
+  {                                                                                                \
+    name, "", PLAN_PANEL_SCATTER, table, omitted, PLAIN("single", "single accuracy"),              \
+        PLAIN("gain", "gain (points)"), "lr", "learning rate", "epoch"                             \
+  }
 #define LATER "DenseNet121 on TinyImageNet: not available yet"
 
 static const struct plan_panel lr_panels[] = {
-    TOP("a", "MLP, SVHN", 0, NULL),          TOP("b", "ResNet18, CIFAR-10", 1, NULL),
-    TOP("c", "ResNet18, CIFAR-100", 2, NULL), TOP("d", "DenseNet121, TinyImageNet", 0, LATER),
-    BOTTOM("e", 0, NULL),                    BOTTOM("f", 1, NULL),
-    BOTTOM("g", 2, NULL),                    BOTTOM("h", 0, LATER),
+    TOP("a", "MLP, SVHN", 0, NULL),
+    TOP("b", "ResNet18, CIFAR-10", 1, NULL),
+    TOP("c", "ResNet18, CIFAR-100", 2, NULL),
+    TOP("d", "DenseNet121, TinyImageNet", 0, LATER),
+    BOTTOM("e", 0, NULL),
+    BOTTOM("f", 1, NULL),
+    BOTTOM("g", 2, NULL),
+    BOTTOM("h", 0, LATER),
 };
 
 static const struct plan_panel odd_panels[] = {
     {"a", "no rows", PLAN_PANEL_LINES, 0, NULL, LOG("x", "x"), PLAIN("y", "y"), "s", "s", NULL},
     {"b", "all failed", PLAN_PANEL_LINES, 1, NULL, LOG("x", "x"), PLAIN("y", "y"), "s", "s", NULL},
     {"c", "one point", PLAN_PANEL_LINES, 2, NULL, LOG("x", "x"), PLAIN("y", "y"), NULL, NULL, NULL},
-    {"d", "negative on a log axis", PLAN_PANEL_LINES, 3, NULL, PLAIN("x", "x"), LOG("y", "y"),
-     NULL, NULL, NULL},
+    {"d", "negative on a log axis", PLAN_PANEL_LINES, 3, NULL, PLAIN("x", "x"), LOG("y", "y"), NULL,
+     NULL, NULL},
     {"e", "constant, x is text", PLAN_PANEL_LINES, 4, NULL, PLAIN("s", "augmentation"),
      PLAIN("y", "y"), NULL, NULL, NULL},
     {"f", "odd_names {50%} a^b \\ it's \"so\" & ~@", PLAN_PANEL_LINES, 4, NULL, PLAIN("x", "x_1"),
@@ -116,8 +133,8 @@ static const char *const odd_tables[] = {
     "x,y,failed\n0.01,0.5,0\n",
     "x,y,failed\n1,0.001,0\n2,-3,0\n3,0.02,0\n4,12,0\n5,0,1\n",
     "x,y,s,failed\n1,2,on_a%,0\n2,2,on_a%,0\n1,2,\"of{f}, \"\"b\\c\"\"\",0\n3,2,it's,0\n",
-    "x,y,s,failed\n1,2,off,0\n1,3,off,0\n1,2.2,off,0\n1,4,on,0\n1,4.4,on,0\n1,5,on,0\n2,1,off,0\n"
-    "2,2.5,off,0\n2,2.7,off,0\n2,nan,on,1\n",
+    ("x,y,s,failed\n1,2,off,0\n1,3,off,0\n1,2.2,off,0\n1,4,on,0\n1,4.4,on,0\n1,5,on,0\n"
+     "2,1,off,0\n2,2.5,off,0\n2,2.7,off,0\n2,nan,on,1\n"),
     "x,y,failed\n1.01,1e-05,0\n1.03,2e-05,0\n1.04,1.5e-05,0\n",
 };
 

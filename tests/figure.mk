@@ -3,6 +3,13 @@ check_PROGRAMS += tests/test_figure
 tests_test_figure_SOURCES = tests/test_figure.c tests/figure_fixture.c tests/figure_fixture.h
 tests_test_figure_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_figure_LDADD = libfigure.a librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
+EXTRA_DIST += tests/figure/fig07.gp
+
+check_PROGRAMS += tests/test_figure_steps
+tests_test_figure_steps_SOURCES = tests/test_figure_steps.c tests/run_fixture.c \
+  tests/run_fixture.h
+tests_test_figure_steps_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_figure_steps_LDADD = libfigure.a librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
 
 # draws figures of made-up tables into a folder, to look at
 EXTRA_PROGRAMS += tests/draw_samples

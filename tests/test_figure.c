@@ -1,1 +1,470 @@
-int main(void) { return 0; }
+#include "config.h"
+
+#include "figure_fixture.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "scratch.h"
+
+#define NO_AGG(column)                                                                             \
+  {                                                                                                \
+    column, column, PLAN_AGG_NONE, PLAN_BAND_NONE, false                                           \
+  }
+#define LINES(how, band)                                                                           \
+  {                                                                                                \
+    "a", "", PLAN_PANEL_LINES, 0, NULL, NO_AGG("x"), {"y", "y", how, band, false}, "s", "s", NULL  \
+  }
+
+static struct figure_panel points_of(struct scratch *s, const struct plan_panel *p,
+                                     const char *table)
+{
+  struct figure_csv csv;
+  struct figure_panel panel;
+  assert_true(figure_csv_parse(s->arena, "t.csv", table, strlen(table), &csv, s->diag));
+  assert_true(figure_points(s->arena, "fig07", p, &csv, &panel, s->diag));
+  return panel;
+}
+
+/* ---- text ---- */
+
+static void test_text(void **state)
+{
+  struct scratch *s = *state;
+  struct arena *a = s->arena;
+  assert_string_equal(figure_quote(a, "it's\n\\n"), "'it''s \\n'");
+  assert_string_equal(figure_quote(a, ""), "''");
+  assert_string_equal(figure_enhance(a, "a_b^{c} \\ @&~ 50%"),
+                      "a\\_b\\^\\{c\\} \\\\ \\@\\&\\~ 50%");
+  assert_string_equal(figure_label(a, "it's_x"), "'it''s\\_x'");
+  assert_string_equal(figure_field(a, "a,b \"c\"\\d\ne"), "a;b 'c'/d e");
+  assert_string_equal(figure_pretty(a, "5e-05"), "5·10^{−5}");
+  assert_string_equal(figure_pretty(a, "1e+20"), "10^{20}");
+  assert_string_equal(figure_pretty(a, "0.1"), "0.1");
+  assert_string_equal(figure_pretty(a, "one_e5"), "one\\_e5");
+  assert_string_equal(figure_comment(a, "two\nlines\\"), "two lines/");
+  assert_string_equal(figure_name(a, "Batch size²"), "batch_size__");
+}
+
+static void test_width_and_wrap(void **state)
+{
+  struct scratch *s = *state;
+  const char *lines[3];
+  assert_true(fabs(figure_width("00", 10) - 12.8) < 1e-9);
+  assert_true(fabs(figure_width("é", 10) - 7) < 1e-9);
+  assert_int_equal(figure_wrap(s->arena, "", 8, 100, lines, 3), 0);
+  assert_int_equal(figure_wrap(s->arena, "one two  three", 10, 45, lines, 3), 2);
+  assert_string_equal(lines[0], "one two");
+  assert_string_equal(lines[1], "three");
+  /* a word longer than the line stays whole; the last line takes the rest */
+  assert_int_equal(figure_wrap(s->arena, "unbreakable a b", 10, 20, lines, 2), 2);
+  assert_string_equal(lines[1], "a b");
+}
+
+/* ---- CSV ---- */
+
+static void test_csv(void **state)
+{
+  struct scratch *s = *state;
+  struct figure_text t = {.arena = s->arena};
+  figure_csv_field(&t, "plain");
+  figure_csv_field(&t, "a,\"b\"");
+  assert_string_equal(t.s, "plain\"a,\"\"b\"\"\"");
+
+  struct figure_csv csv;
+  const char *text = "x,name\r\n1e-3,\"a,\"\"b\"\"\n\"\r\nnan,c\n-inf,";
+  assert_true(figure_csv_parse(s->arena, "t.csv", text, strlen(text), &csv, s->diag));
+  assert_int_equal(csv.n_columns, 2);
+  assert_int_equal(csv.n_rows, 3);
+  assert_string_equal(csv.text[1], "a,\"b\"\n");
+  assert_string_equal(csv.text[5], "");
+  assert_true(csv.numeric[0] && !csv.numeric[1]);
+  assert_true(csv.num[0] == 1e-3 && isnan(csv.num[2]) && isinf(csv.num[4]));
+  assert_int_equal(figure_csv_column(&csv, "name"), 1);
+  assert_true(figure_csv_column(&csv, "nam") == SIZE_MAX);
+}
+
+static void test_csv_faults(void **state)
+{
+  struct scratch *s = *state;
+  struct figure_csv csv;
+  assert_false(figure_csv_parse(s->arena, "t.csv", "", 0, &csv, s->diag));
+  scratch_expect(s, "no header", NULL);
+  assert_false(figure_csv_parse(s->arena, "t.csv", "a,b\n1\n", 6, &csv, s->diag));
+  scratch_expect(s, "t.csv:2: 1 fields where the header has 2", NULL);
+  assert_false(figure_csv_parse(s->arena, "t.csv", "a\n\"1\n", 5, &csv, s->diag));
+  scratch_expect(s, "t.csv:2: a quote is never closed", NULL);
+  /* a NUL is a byte like another: no endless loop, no read behind the end */
+  assert_true(figure_csv_parse(s->arena, "t.csv", "a\n1\0,2\n", 7, &csv, s->diag) ||
+              diag_errors(s->diag) == 1);
+}
+
+/* ---- points ---- */
+
+static const char spread[] = "x,y,s,failed\n"
+                             "2,1,b,0\n2,4,b,0\n2,2,b,0\n2,10,b,0\n2,nan,b,1\n"
+                             "1,5,b,0\n1,inf,a,1\n3,7,a,1\n";
+
+static void check_aggregate(struct scratch *s, enum plan_aggregate how, double want)
+{
+  struct plan_panel p = LINES(how, PLAN_BAND_NONE);
+  struct figure_panel panel = points_of(s, &p, spread);
+  assert_int_equal(panel.n_points, 4);
+  const struct figure_point *q = &panel.points[1]; /* series b came first; x = 2 */
+  assert_true(q->x == 2 && q->series == 0);
+  assert_true(q->y == want);
+  assert_true(isnan(q->lo) && isnan(q->hi));
+  assert_int_equal(q->n, 4);
+  assert_int_equal(q->failed, 1);
+  assert_false(q->spoilt);
+  assert_true(panel.points[2].spoilt && isnan(panel.points[2].y));
+  assert_true(panel.points[3].spoilt && panel.points[3].y == 7);
+  assert_int_equal(panel.n_failed, 3);
+}
+
+static void test_aggregates(void **state)
+{
+  check_aggregate(*state, PLAN_AGG_MEAN, 4.25);
+  check_aggregate(*state, PLAN_AGG_MEDIAN, 3);
+  check_aggregate(*state, PLAN_AGG_MIN, 1);
+  check_aggregate(*state, PLAN_AGG_MAX, 10);
+}
+
+static void test_bands(void **state)
+{
+  struct plan_panel p = LINES(PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES);
+  struct figure_panel panel = points_of(*state, &p, spread);
+  assert_true(panel.points[1].lo == 1.75 && panel.points[1].hi == 5.5);
+  p.y.band = PLAN_BAND_RANGE;
+  panel = points_of(*state, &p, spread);
+  assert_true(panel.points[1].lo == 1 && panel.points[1].hi == 10);
+  /* a point of one value has a band of no width */
+  assert_true(panel.points[0].lo == 5 && panel.points[0].hi == 5);
+}
+
+static void test_every_row(void **state)
+{
+  struct plan_panel p = LINES(PLAN_AGG_NONE, PLAN_BAND_NONE);
+  p.series = NULL;
+  struct figure_panel panel = points_of(*state, &p, spread);
+  assert_int_equal(panel.n_points, 8);
+  assert_int_equal(panel.series.n, 0);
+  const double x[] = {1, 1, 2, 2, 2, 2, 2, 3}, y[] = {5, NAN, 1, 4, 2, 10, NAN, 7};
+  for (size_t i = 0; i < 8; i++) {
+    assert_true(panel.points[i].x == x[i]);
+    assert_true(panel.points[i].y == y[i] || (isnan(y[i]) && isnan(panel.points[i].y)));
+  }
+}
+
+static void test_orders(void **state)
+{
+  struct plan_panel p = LINES(PLAN_AGG_MEAN, PLAN_BAND_NONE);
+  struct figure_panel panel =
+      points_of(*state, &p, "x,y,s,failed\n1,1,100,0\n1,1,9,0\n1,1,1e-3,0\n");
+  assert_true(panel.series.numeric);
+  assert_string_equal(panel.series.text[0], "1e-3");
+  assert_string_equal(panel.series.text[2], "100");
+  panel = points_of(*state, &p, "x,y,s,failed\nwarm,1,z,0\ncold,1,z,0\nwarm,3,a,0\n");
+  assert_true(panel.x_categories);
+  assert_string_equal(panel.categories.text[0], "warm");
+  assert_string_equal(panel.series.text[0], "z");
+  assert_int_equal(panel.points[1].category, 1);
+  assert_true(isnan(panel.points[1].x));
+}
+
+static void test_missing_column(void **state)
+{
+  struct scratch *s = *state;
+  struct plan_panel p = LINES(PLAN_AGG_MEAN, PLAN_BAND_NONE);
+  struct figure_csv csv;
+  struct figure_panel panel;
+  assert_true(figure_csv_parse(s->arena, "t", "x,yy,s\n", 7, &csv, s->diag));
+  assert_false(figure_points(s->arena, "fig07", &p, &csv, &panel, s->diag));
+  scratch_expect(s, "fig07, panel a: the table has no column \"y\"", NULL);
+}
+
+static void test_points_csv(void **state)
+{
+  struct scratch *s = *state;
+  struct plan_panel p = LINES(PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES);
+  struct figure_panel panel = points_of(s, &p, spread);
+  assert_string_equal(figure_points_csv(s->arena, &panel, 1),
+                      "panel,series,x,y,y_lo,y_hi,n,failed,opacity\n"
+                      "a,b,1,5,5,5,1,0,\n"
+                      "a,b,2,3,1.75,5.5,4,1,\n"
+                      "a,a,1,,,,0,1,\n"
+                      "a,a,3,7,7,7,1,1,\n");
+  p = (struct plan_panel){"p,q", "", PLAN_PANEL_SCATTER, 0, NULL, NO_AGG("x"), NO_AGG("y"), "s",
+                          NULL,  "e"};
+  panel = points_of(s, &p, "x,y,s,e,failed\n0.1,-2e-7,\"m,\"\"n\"\"\",20,0\n");
+  assert_string_equal(figure_points_csv(s->arena, &panel, 1),
+                      "panel,series,x,y,y_lo,y_hi,n,failed,opacity\n"
+                      "p;q,m;'n',0.1,-2e-07,,,1,0,20\n");
+}
+
+/* ---- axes ---- */
+
+static void test_ranges(void **state)
+{
+  struct plan_panel p = LINES(PLAN_AGG_NONE, PLAN_BAND_NONE);
+  /* a failed run's 1e9 does not flatten the rest; a gain near zero shows zero */
+  struct figure_panel panel = points_of(*state, &p, "x,y,s,failed\n1,1,a,0\n2,3,a,0\n3,1e9,a,1\n");
+  assert_true(panel.y.lo < 0 && panel.y.lo > -1 && panel.y.hi > 3 && panel.y.hi < 4);
+  panel = points_of(*state, &p, "x,y,s,failed\n1,0.8,a,0\n2,0.9,a,0\n");
+  assert_true(panel.y.lo > 0.75 && panel.y.hi < 0.95);
+  panel = points_of(*state, &p, "x,y,s,failed\n1,nan,a,1\n");
+  assert_false(panel.y.any);
+  assert_true(panel.y.lo < panel.y.hi && panel.x.lo < panel.x.hi);
+  panel = points_of(*state, &p, "x,y,s,failed\n");
+  assert_true(!panel.x.any && panel.x.lo < panel.x.hi);
+  p.y.log = true;
+  panel = points_of(*state, &p, "x,y,s,failed\n1,-1,a,0\n2,0.1,a,0\n3,10,a,0\n");
+  assert_int_equal(panel.n_hidden, 1);
+  assert_true(panel.y.lo > 0 && panel.y.lo < 0.1 && panel.y.hi > 10);
+}
+
+static const char *tics(struct scratch *s, double lo, double hi, bool log, const double *at,
+                        size_t n)
+{
+  struct figure_range r = {true, lo, hi};
+  struct figure_ticks t = figure_axis_ticks(s->arena, &r, log, 120, true, at, n);
+  return arena_printf(s->arena, "%s %s", t.tics, t.format ? t.format : "-");
+}
+
+static void test_ticks(void **state)
+{
+  struct scratch *s = *state;
+  const double batches[] = {32, 64, 128, 256, 512}, lr[] = {0.001, 0.01, 0.2};
+  assert_string_equal(tics(s, -0.03, 0.11, false, NULL, 0), "0.05 '%.2f'");
+  assert_string_equal(tics(s, 0, 1e5, false, NULL, 0), "50000 '%.0f'");
+  assert_string_equal(tics(s, 28, 580, true, batches, 5),
+                      "('32' 32, '64' 64, '128' 128, '256' 256, '512' 512) -");
+  assert_string_equal(tics(s, 8e-4, 0.25, true, lr, 3), "10 '%g'");
+  assert_string_equal(tics(s, 1e-6, 0.1, true, NULL, 0), "10 '10^{%T}'");
+  assert_string_equal(tics(s, 1e-20, 10, true, NULL, 0), "(1e-20, 1e-15, 1e-10, 1e-5, 1e0) "
+                                                         "'10^{%T}'");
+  assert_string_equal(tics(s, 0.15, 6, true, NULL, 0), "('0.2' 0.2, '0.5' 0.5, '1' 1, '2' 2, "
+                                                       "'5' 5) -");
+  assert_string_equal(tics(s, 0.31, 0.34, true, NULL, 0), "('0.313' 0.313, '0.337' 0.337) -");
+  assert_string_equal(tics(s, 1e-5, 2e-5, false, NULL, 0),
+                      "('10^{−5}' 1e-05, '1.5·10^{−5}' 1.5e-05, '2·10^{−5}' 2e-05) -");
+}
+
+/* ---- the page and the script ---- */
+
+static const char noise[] = "lr,batch,epoch,gain,failed\n"
+                            "0.01,32,20,0.5,0\n0.01,32,40,0.7,0\n0.1,32,20,1.5,0\n"
+                            "0.1,32,40,1.1,0\n0.01,64,20,0.2,0\n0.1,64,20,nan,1\n";
+
+#define GAIN                                                                                       \
+  {                                                                                                \
+    "gain", "gain (points)", PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES, false                           \
+  }
+#define LR                                                                                         \
+  {                                                                                                \
+    "lr", "learning rate", PLAN_AGG_NONE, PLAN_BAND_NONE, true                                     \
+  }
+static const struct plan_panel small_panels[] = {
+    {"a", "by batch size", PLAN_PANEL_LINES, 0, NULL, LR, GAIN, "batch", "batch size", NULL},
+    {"b", "all models", PLAN_PANEL_BOX, 0, NULL, LR, NO_AGG("gain"), NULL, NULL, NULL},
+    {"c", "", PLAN_PANEL_SCATTER, 0, NULL, NO_AGG("epoch"), NO_AGG("gain"), "lr", "learning rate",
+     "epoch"},
+    {"d", "ViT", PLAN_PANEL_LINES, 0, "not at this tier", LR, GAIN, NULL, NULL, NULL},
+};
+static const struct plan_figure small_figure = {7, "A \\ small_figure", "smoke tier", 2,
+                                                4, small_panels};
+
+static struct figure_page small_page(struct scratch *s)
+{
+  struct figure_page page;
+  const char *tables[] = {noise};
+  assert_true(figure_fixture_page(s->arena, &small_figure, tables, &page, s->diag));
+  return page;
+}
+
+static void check_legend(const struct figure_page *page, const struct figure_legend *l)
+{
+  for (size_t i = 0; i < l->n; i++) {
+    const struct figure_entry *e = &l->entries[i];
+    assert_true(e->x >= 0 && e->y > 0 && e->y < page->height);
+    assert_true(e->x + e->width <= page->width + 0.14);
+    if (i > 0 && e->y == l->entries[i - 1].y)
+      assert_true(e->x >= l->entries[i - 1].x + l->entries[i - 1].width - 1e-9);
+  }
+}
+
+static void test_layout(void **state)
+{
+  struct figure_page page = small_page(*state);
+  const struct figure_place *at = page.places;
+  assert_true(page.width == 7);
+  /* aligned: rows share y, columns share x, all have one size */
+  assert_true(at[0].plot.y == at[1].plot.y && at[2].plot.y == at[3].plot.y);
+  assert_true(at[0].plot.x == at[2].plot.x && at[1].plot.x == at[3].plot.x);
+  for (size_t k = 0; k < 4; k++) {
+    assert_true(at[k].plot.w == at[0].plot.w && at[k].plot.h == at[0].plot.h);
+    assert_true(at[k].plot.x > 0 && at[k].plot.x + at[k].plot.w < page.width);
+    check_legend(&page, &at[k].legend);
+  }
+  assert_true(at[0].plot.x + at[0].plot.w < at[1].plot.x);
+  assert_true(at[0].plot.y + at[0].plot.h < at[2].plot.y);
+  check_legend(&page, &page.legend);
+  /* lr colours both the boxes and the scatter: one variable */
+  assert_int_equal(page.n_variables, 2);
+  assert_int_equal(at[1].x_variable, at[2].series_variable);
+  /* two variables: each panel has its own legend, the notes are common */
+  assert_int_equal(at[0].legend.n, 3);
+  assert_int_equal(at[1].legend.n, 0);
+  assert_string_equal(page.legend.entries[0].text, "failed to converge");
+}
+
+static void test_common_legend(void **state)
+{
+  struct scratch *s = *state;
+  struct plan_panel panels[2] = {small_panels[0], small_panels[0]};
+  panels[1].name = "b";
+  const struct plan_figure figure = {8, "t", "", 0, 2, panels};
+  const char *tables[] = {noise};
+  struct figure_page page;
+  assert_true(figure_fixture_page(s->arena, &figure, tables, &page, s->diag));
+  assert_int_equal(page.places[0].legend.n + page.places[1].legend.n, 0);
+  assert_string_equal(page.legend.entries[0].text, "batch size");
+  assert_string_equal(page.legend.entries[1].text, "32");
+  /* the same y label is said once */
+  assert_true(page.places[0].y_label && !page.places[1].y_label);
+}
+
+static void test_script(void **state)
+{
+  struct scratch *s = *state;
+  struct figure_page page = small_page(s);
+  char *script = figure_script(s->arena, &page);
+  const char *golden = SRCDIR "/tests/figure/fig07.gp";
+  if (getenv("UPDATE_GOLDEN"))
+    assert_true(file_write_atomic(golden, script, strlen(script), s->diag));
+  size_t length;
+  char *want = file_read(s->arena, golden, &length, s->diag);
+  assert_non_null(want);
+  assert_string_equal(script, want);
+  struct figure_page again = small_page(s);
+  assert_string_equal(figure_script(s->arena, &again), script);
+}
+
+/* ---- gnuplot ---- */
+
+static bool have_gnuplot(void)
+{
+  return system("gnuplot --version >/dev/null 2>&1") == 0;
+}
+
+static void copy_style(struct scratch *s)
+{
+  size_t length;
+  char *style = file_read(s->arena, SRCDIR "/figures/style.gp", &length, s->diag);
+  assert_non_null(style);
+  assert_true(file_write_atomic(scratch_path(s, "style.gp"), style, length, s->diag));
+}
+
+static void draw(struct scratch *s, const struct plan_figure *f, const char *const *tables)
+{
+  struct figure_page page;
+  assert_true(figure_fixture_page(s->arena, f, tables, &page, s->diag));
+  assert_true(figure_fixture_write(s->arena, &page, s->dir, s->diag));
+  char *script = arena_printf(s->arena, "%s.gp", page.id);
+  if (!figure_run_gnuplot(s->arena, "gnuplot", s->dir, "out", script, s->diag))
+    fail_msg("%s", diag_message(s->diag, 0));
+  assert_true(file_exists(scratch_path(s, "out.pdf")));
+  assert_true(file_exists(scratch_path(s, "out.svg")));
+}
+
+static void test_gnuplot_draws(void **state)
+{
+  struct scratch *s = *state;
+  if (!have_gnuplot())
+    skip();
+  copy_style(s);
+  const char *tables[] = {noise};
+  draw(s, &small_figure, tables);
+}
+
+/* Whatever the tables hold, gnuplot reads the script. */
+static void test_gnuplot_draws_odd_input(void **state)
+{
+  static const char *const rows[] = {
+      "",
+      "1,nan,a,1\n2,nan,b,1\n",
+      "1,5,a,0\n",
+      "1,-1,a,0\n2,0,a,0\n3,2,a,0\n",
+      "1,2,a,0\n2,2,a,0\n",
+      "on_{x},1e-05,\"q\"\"u,o\\te'%d\",0\noff,inf,b c,1\n",
+      "-1,1e99,5e-05,0\n0,-1e99,1,0\n1e308,1,2,0\n-1e308,1e308,2,0\n1e-310,1e-310,2,0\n",
+  };
+  static const enum plan_panel_kind kinds[] = {PLAN_PANEL_LINES, PLAN_PANEL_SCATTER,
+                                               PLAN_PANEL_BOX};
+  struct scratch *s = *state;
+  if (!have_gnuplot())
+    skip();
+  copy_style(s);
+  for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+    struct plan_panel panels[12];
+    const char *tables[] = {arena_printf(s->arena, "x,y,s,failed\n%s", rows[k])};
+    for (size_t i = 0; i < 12; i++)
+      panels[i] = (struct plan_panel){
+          arena_printf(s->arena, "%c'{\\", (int)('a' + i)),
+          "50% of a_b \\",
+          kinds[i % 3],
+          0,
+          NULL,
+          {"x", "x\\", PLAN_AGG_NONE, PLAN_BAND_NONE, i >= 6},
+          {"y", "y_'", i % 3 ? PLAN_AGG_NONE : PLAN_AGG_MEAN, PLAN_BAND_RANGE, i >= 6},
+          i % 2 ? "s" : NULL,
+          NULL,
+          NULL};
+    const struct plan_figure figure = {9, "it's \"odd\" \\", "# 'sub'\\", 0, 12, panels};
+    draw(s, &figure, tables);
+  }
+}
+
+static void test_gnuplot_faults(void **state)
+{
+  struct scratch *s = *state;
+  assert_true(file_write_atomic(scratch_path(s, "fig07.gp"), "no such command\n", 16, s->diag));
+  assert_false(figure_run_gnuplot(s->arena, "no-such-gnuplot", s->dir, "out", "fig07.gp", s->diag));
+  scratch_expect(s, "there is no program \"no-such-gnuplot\"", "apt-get install gnuplot-nox");
+  if (!have_gnuplot())
+    skip();
+  assert_false(figure_run_gnuplot(s->arena, "gnuplot", s->dir, "out", "fig07.gp", s->diag));
+  scratch_expect(s, "invalid command", "gnuplot fig07.gp");
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      SCRATCH_TEST(test_text),
+      SCRATCH_TEST(test_width_and_wrap),
+      SCRATCH_TEST(test_csv),
+      SCRATCH_TEST(test_csv_faults),
+      SCRATCH_TEST(test_aggregates),
+      SCRATCH_TEST(test_bands),
+      SCRATCH_TEST(test_every_row),
+      SCRATCH_TEST(test_orders),
+      SCRATCH_TEST(test_missing_column),
+      SCRATCH_TEST(test_points_csv),
+      SCRATCH_TEST(test_ranges),
+      SCRATCH_TEST(test_ticks),
+      SCRATCH_TEST(test_layout),
+      SCRATCH_TEST(test_common_legend),
+      SCRATCH_TEST(test_script),
+      SCRATCH_TEST(test_gnuplot_draws),
+      SCRATCH_TEST(test_gnuplot_draws_odd_input),
+      SCRATCH_TEST(test_gnuplot_faults),
+  };
+  return cmocka_run_group_tests_name("figure", tests, NULL, NULL);
+}

@@ -9,13 +9,15 @@
 
 double figure_inside(const struct figure_range *r, bool log, double t)
 {
-  return log ? pow(10, log10(r->lo) * (1 - t) + log10(r->hi) * t)
-             : r->lo + t * (r->hi - r->lo);
+  return log ? pow(10, log10(r->lo) * (1 - t) + log10(r->hi) * t) : r->lo + t * (r->hi - r->lo);
 }
+
+/* Beyond this an axis' length would overflow. */
+#define FAR 1e100
 
 static void take(struct figure_range *r, double v, bool log)
 {
-  if (!isfinite(v) || (log && v <= 0))
+  if (!(fabs(v) < FAR) || (log && v < 1 / FAR))
     return;
   r->lo = r->any ? fmin(r->lo, v) : v;
   r->hi = r->any ? fmax(r->hi, v) : v;
@@ -66,8 +68,7 @@ static void take_at(struct figure_panel *p, double x)
 
 /* A failed run's value may be absurd: it widens the axis by less than its
  * length on each side, and is drawn at the edge when it lies beyond. */
-static void take_failed(struct figure_range *r, const struct figure_range *good, double v,
-                        bool log)
+static void take_failed(struct figure_range *r, const struct figure_range *good, double v, bool log)
 {
   if (!good->any || (v >= figure_inside(good, log, -1) && v <= figure_inside(good, log, 2)))
     take(r, v, log);
@@ -160,8 +161,7 @@ static bool fits(const struct figure_range *r, bool log, double length, bool hor
   char text[NUM_TEXT];
   double end = -INFINITY;
   for (size_t i = 0; i < n; i++) {
-    double size = horizontal ? tick_width(num_text(at[i], text))
-                             : FIGURE_FONT_SMALL;
+    double size = horizontal ? tick_width(num_text(at[i], text)) : FIGURE_FONT_SMALL;
     double middle = length * log_inverse(r, log, at[i]);
     if (middle - size / 2 < end + 3)
       return false;
@@ -310,8 +310,7 @@ static struct figure_ticks log_ticks(struct arena *a, const struct figure_range 
 }
 
 struct figure_ticks figure_axis_ticks(struct arena *a, const struct figure_range *r, bool log,
-                                      double length, bool horizontal, const double *at,
-                                      size_t n_at)
+                                      double length, bool horizontal, const double *at, size_t n_at)
 {
   if (!r->any)
     return (struct figure_ticks){.tics = "()"};

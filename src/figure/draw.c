@@ -17,9 +17,8 @@ static void become_gnuplot(const char *program, const char *folder, const char *
   if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(nothing, 1) < 0 || dup2(errors, 2) < 0 ||
       chdir(folder) != 0)
     _exit(126);
-  /* Numbers with a point, whatever the user's language; dates of a fixed day. */
+  /* Numbers with a point, whatever the user's language. */
   setenv("LC_ALL", "C.UTF-8", 1);
-  setenv("SOURCE_DATE_EPOCH", "0", 1);
   unsetenv("GNUTERM");
   execlp(program, program, "-d", "-e", setting, script, (char *)NULL);
   _exit(errno == ENOENT ? 127 : 126);
@@ -58,15 +57,15 @@ static bool report(const char *program, const char *folder, const char *script, 
     diag_hint(d, "install gnuplot (Debian: apt-get install gnuplot-nox); the CSV file and the "
                  "script are there already");
   } else {
-    diag_error(d, SPAN_NONE, "%s failed on %s/%s%s%s", program, folder, script,
-               *said ? ":\n" : "", said);
+    diag_error(d, SPAN_NONE, "%s failed on %s/%s%s%s", program, folder, script, *said ? ":\n" : "",
+               said);
     diag_hint(d, "try it by hand: cd %s && %s %s", folder, program, script);
   }
   return false;
 }
 
-bool figure_run_gnuplot(struct arena *a, const char *program, const char *folder,
-                        const char *name, const char *script, struct diag *d)
+bool figure_run_gnuplot(struct arena *a, const char *program, const char *folder, const char *name,
+                        const char *script, struct diag *d)
 {
   const char *setting = arena_printf(a, "name=%s", figure_quote(a, name));
   int ends[2];

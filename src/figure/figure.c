@@ -67,8 +67,7 @@ static bool fill_page(struct arena *a, struct store *store, const struct plan *p
                       const struct plan_step *step, struct figure_page *page, struct diag *d)
 {
   const struct plan_figure *f = step->figure;
-  *page = (struct figure_page){
-      .plan = f, .id = plan_figure_id(a, f), .n_panels = f->n_panels};
+  *page = (struct figure_page){.plan = f, .id = plan_figure_id(a, f), .n_panels = f->n_panels};
   page->panels = arena_array(a, f->n_panels + 1, sizeof *page->panels);
   struct figure_csv *tables = arena_array(a, step->n_inputs + 1, sizeof *tables);
   bool ok = true;
@@ -157,9 +156,9 @@ static json_t *tables_json(const struct plan *plan, const struct plan_step *step
   return tables;
 }
 
-static bool write_manifest(struct arena *a, const struct figure_context *c,
-                           const struct plan *plan, const struct plan_step *step, const char *id,
-                           const char *style, struct diag *d)
+static bool write_manifest(struct arena *a, const struct figure_context *c, const struct plan *plan,
+                           const struct plan_step *step, const char *id, const char *style,
+                           struct diag *d)
 {
   char hex[HASH_HEX];
   json_t *j = json_object(), *panels = json_array(), *files = json_object();

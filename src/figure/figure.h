@@ -13,9 +13,9 @@
 #define FIGURE_DRAW_VERSION "1"
 
 struct figure_context {
-  const char *folder;   /* where figNN.csv, .gp, .pdf, .svg and .json go */
-  const char *style;    /* path of style.gp; copied into the folder when it is elsewhere */
-  const char *gnuplot;  /* program name */
+  const char *folder;  /* where figNN.csv, .gp, .pdf, .svg and .json go */
+  const char *style;   /* path of style.gp; copied into the folder when it is elsewhere */
+  const char *gnuplot; /* program name */
 };
 
 /* A table step: evaluates every row from its inputs' results; the object holds

@@ -76,7 +76,7 @@ struct figure_panel {
   struct figure_range x, y;
   double x_at[FIGURE_MAX_AT]; /* the distinct x, where there are few */
   size_t n_x_at;              /* 0: more than that */
-  double fade_lo, fade_hi; /* range of opacity */
+  double fade_lo, fade_hi;    /* range of opacity */
 };
 
 /* Fills a panel from its table; false: a column is missing. */
@@ -150,8 +150,8 @@ enum figure_sample { FIGURE_NO_SAMPLE, FIGURE_LINE, FIGURE_DOT, FIGURE_CROSS };
 
 struct figure_entry { /* of a legend */
   enum figure_sample sample;
-  const char *text;   /* a label, enhanced */
-  size_t variable;    /* index into page variables, with value: the colour */
+  const char *text; /* a label, enhanced */
+  size_t variable;  /* index into page variables, with value: the colour */
   size_t value;
   double x, y, width; /* left end and middle */
   bool grey;
@@ -198,7 +198,7 @@ void figure_flow(struct figure_legend *, double x0, double width);
 char *figure_script(struct arena *, const struct figure_page *);
 /* Runs PROGRAM -e "name='NAME'" SCRIPT in `folder`.  false: a diagnostic with
  * what gnuplot said. */
-bool figure_run_gnuplot(struct arena *, const char *program, const char *folder,
-                        const char *name, const char *script, struct diag *);
+bool figure_run_gnuplot(struct arena *, const char *program, const char *folder, const char *name,
+                        const char *script, struct diag *);
 
 #endif

@@ -198,7 +198,8 @@ static void lines_clauses(struct script *s, struct drawn *d)
     figure_add(&s->t, form, "y_lo", d->y_edges);
     figure_add(&s->t, ":");
     figure_add(&s->t, form, "y_hi", d->y_edges);
-    figure_add(&s->t, " \\\n    with filledcurves fc rgb %s fs transparent solid 0.17 noborder", d->colour);
+    figure_add(&s->t, " \\\n    with filledcurves fc rgb %s fs transparent solid 0.17 noborder",
+               d->colour);
   }
   clause(s, d);
   figure_add(&s->t, "%sdata using (%s ? %s : NaN):(column('y')) \\\n    ", d->loop, d->of, d->x);
@@ -222,14 +223,14 @@ static void scatter_clauses(struct script *s, struct drawn *d)
     figure_add(&s->t, " \\\n    with points ls 3 lc rgb clear(%s, 0.25)", d->colour);
 }
 
-/* The boxes that have a value: gnuplot refuses to draw one without. */
+/* The boxes that have a value on the axis: gnuplot refuses to draw one without. */
 static void box_arrays(struct script *s, const struct figure_panel *p, const char *id)
 {
   size_t n_series = p->series.n ? p->series.n : 1, n = 0;
   bool *filled = arena_array(s->arena, p->categories.n * n_series + 1, sizeof *filled);
   for (size_t i = 0; i < p->n_points; i++) {
     const struct figure_point *q = &p->points[i];
-    if (isfinite(q->y) && (q->y > 0 || !p->plan->y.log))
+    if (q->y >= p->y.lo && q->y <= p->y.hi)
       filled[q->category * n_series + q->series] = true;
   }
   const char **x = arena_array(s->arena, p->categories.n * n_series + 1, sizeof *x);
@@ -255,8 +256,8 @@ static void box_clauses(struct script *s, struct drawn *d)
   if (d->variable) { /* side by side within the category */
     const char *rank = arena_printf(a, "rank_%s(boxes_%s_of[i])", d->variable, id);
     wide = arena_printf(a, "0.7 / |values_%s|", d->variable);
-    where = arena_printf(a, "%s + 0.8 * ((%s - 0.5) / |values_%s| - 0.5)", where, rank,
-                         d->variable);
+    where =
+        arena_printf(a, "%s + 0.8 * ((%s - 0.5) / |values_%s| - 0.5)", where, rank, d->variable);
     of = arena_printf(a, "of(%s, boxes_%s_of[i])", d->name, id);
     colour = arena_printf(a, "colour_%s(%s)", d->variable, rank);
   } else if (d->at->x_variable != SIZE_MAX) {
@@ -267,7 +268,8 @@ static void box_clauses(struct script *s, struct drawn *d)
   const char *value =
       arena_printf(a, "(%s && strcol('x') eq boxes_%s[i] ? num('y') : NaN)", of, id);
   clause(s, d);
-  figure_add(&s->t, "for [i=1:|boxes_%s|] data using (%s):%s:(%s) \\\n    with boxplot lw 1.2 lc rgb %s",
+  figure_add(&s->t,
+             "for [i=1:|boxes_%s|] data using (%s):%s:(%s) \\\n    with boxplot lw 1.2 lc rgb %s",
              id, where, value, wide, colour);
   if (!few)
     return;
@@ -288,7 +290,8 @@ static void crosses(struct script *s, struct drawn *d)
                      short_number(a, figure_inside(&p->x, p->plan->x.log, 0.02)),
                      short_number(a, figure_inside(&p->x, p->plan->x.log, 0.98)));
   clause(s, d);
-  figure_add(&s->t, "data using (failed(%s) ? %s : NaN):(edge(num('y')%s)) \\\n    with points ls 2",
+  figure_add(&s->t,
+             "data using (failed(%s) ? %s : NaN):(edge(num('y')%s)) \\\n    with points ls 2",
              d->name, x, d->y_edges);
 }
 
@@ -304,9 +307,9 @@ static void plot(struct script *s, const struct figure_panel *p, const struct fi
                     .colour = "hue(1)"};
   if (p->x_categories)
     d.x = arena_printf(a, "place_%s(strcol('x'))", id);
-  d.y_edges = arena_printf(a, ", %s, %s",
-                           short_number(a, figure_inside(&p->y, p->plan->y.log, 0.04)),
-                           short_number(a, figure_inside(&p->y, p->plan->y.log, 0.97)));
+  d.y_edges =
+      arena_printf(a, ", %s, %s", short_number(a, figure_inside(&p->y, p->plan->y.log, 0.04)),
+                   short_number(a, figure_inside(&p->y, p->plan->y.log, 0.97)));
   d.of = arena_printf(a, "panel(%s)", d.name);
   if (at->series_variable != SIZE_MAX) {
     d.variable = s->variables[at->series_variable];
@@ -331,8 +334,8 @@ static void ticks(struct script *s, const char *axis, const struct figure_ticks 
     figure_add(&s->t, "unset %stics\n", axis);
     return;
   }
-  figure_add(&s->t, "set %stics nomirror %s%s\n", axis, t->turn ? "rotate by 35 right " : "",
-             t->tics);
+  figure_add(&s->t, "set %stics nomirror %s%s\n", axis,
+             t->turn ? "rotate by 35 right offset 0,0 " : "", t->tics);
   if (t->format)
     figure_add(&s->t, "set format %s %s\n", axis, t->format);
   if (t->minor)
@@ -345,9 +348,9 @@ static void remark(struct script *s, const struct figure_panel *p)
   for (size_t i = 0; i < p->n_points; i++)
     spoilt += p->points[i].spoilt;
   if (!p->y.any) {
-    const char *text = p->n_points == 0            ? "no results"
-                       : spoilt == p->n_points     ? "no run converged"
-                                                   : "no finite value";
+    const char *text = p->n_points == 0        ? "no results"
+                       : spoilt == p->n_points ? "no run converged"
+                                               : "no finite value";
     figure_add(&s->t,
                "unset xzeroaxis\n"
                "set label '%s' at graph 0.5, graph 0.5 center font small tc rgb GREY\n",
@@ -364,10 +367,9 @@ static void frame(struct script *s, const struct figure_panel *p, const struct f
              "set tmargin at screen %.4f; set bmargin at screen %.4f\n",
              at->plot.x / page->width, (at->plot.x + at->plot.w) / page->width,
              1 - at->plot.y / page->height, 1 - bottom / page->height);
-  const char *letter = page->n_panels > 1
-                           ? arena_printf(s->arena, "'{/:Bold '.%s.'}  '.",
-                                          figure_label(s->arena, p->plan->name))
-                           : "";
+  const char *letter = page->n_panels > 1 ? arena_printf(s->arena, "'{/:Bold '.%s.'}  '.",
+                                                         figure_label(s->arena, p->plan->name))
+                                          : "";
   for (size_t i = 0; i < at->n_title || i < (page->n_panels > 1); i++) {
     double lines = (double)(at->n_title > 0 ? at->n_title : 1) - (double)i;
     figure_add(&s->t, "set label %s%s at %s left font base tc rgb INK\n", i == 0 ? letter : "",
@@ -401,7 +403,7 @@ static void panel(struct script *s, const struct figure_panel *p, const struct f
     omitted(s, p, at);
     return;
   }
-  if (p->x_categories) {
+  if (p->x_categories && p->categories.n > 0) { /* gnuplot has no empty arrays */
     const char *id = figure_name(a, p->plan->name);
     text_array(s, arena_printf(a, "categories_%s", id), p->categories.text, p->categories.n);
     figure_add(&s->t, "place_%s(s) = sum [k=1:|categories_%s|] (categories_%s[k] eq s ? k : 0)\n",

@@ -137,9 +137,8 @@ static void place_columns(struct arena *a, struct figure_page *page, struct grid
     }
     sum += g->left[c];
   }
-  g->plot_width =
-      (page->width - 2 * EDGE - sum - COLUMN_GAP * (double)(g->columns - 1) - 0.06) /
-      (double)g->columns;
+  g->plot_width = (page->width - 2 * EDGE - sum - COLUMN_GAP * (double)(g->columns - 1) - 0.1) /
+                  (double)g->columns;
   double x = EDGE;
   for (size_t c = 0; c < g->columns; c++) {
     x += g->left[c];
@@ -193,8 +192,8 @@ static double title_room(const struct figure_page *page, const struct grid *g, s
   return g->plot_width + COLUMN_GAP + g->left[column + 1] - 0.05;
 }
 
-static double place_row(struct arena *a, struct figure_page *page, const struct grid *g,
-                        size_t row, double y)
+static double place_row(struct arena *a, struct figure_page *page, const struct grid *g, size_t row,
+                        double y)
 {
   size_t first = row * g->columns, end = first + g->columns;
   if (end > page->n_panels)

@@ -3,7 +3,6 @@
 #include "base/file.h"
 #include "base/num.h"
 
-
 /* Every input is read once; a table has thousands of rows over them. */
 static struct store_result *read_inputs(struct arena *a, struct store *store,
                                         const struct plan *plan, const struct plan_step *step,

@@ -85,10 +85,10 @@ char *figure_name(struct arena *a, const char *s)
 /* Advances of DejaVu Sans, which Debian brings with fontconfig, in hundredths
  * of the size, from U+0020. */
 static const unsigned char advances[] = {
-    32, 40, 46, 84, 64, 95, 78, 27, 39, 39, 50, 84, 32, 36, 32, 34, 64, 64, 64, 64, 64, 64, 64, 64,
+    32, 40, 46, 84, 64, 95, 78, 27, 39,  39, 50, 84, 32, 36, 32, 34, 64, 64, 64, 64, 64, 64, 64, 64,
     64, 64, 34, 34, 84, 84, 84, 53, 100, 68, 69, 70, 77, 63, 58, 77, 75, 29, 29, 66, 56, 86, 75, 79,
-    60, 79, 69, 63, 61, 73, 68, 99, 69, 61, 69, 39, 34, 39, 84, 50, 50, 61, 63, 55, 63, 62, 35, 63,
-    63, 28, 28, 58, 28, 97, 63, 61, 63, 63, 41, 52, 39, 63, 59, 82, 59, 59, 52, 64, 34, 64, 84};
+    60, 79, 69, 63, 61, 73, 68, 99, 69,  61, 69, 39, 34, 39, 84, 50, 50, 61, 63, 55, 63, 62, 35, 63,
+    63, 28, 28, 58, 28, 97, 63, 61, 63,  63, 41, 52, 39, 63, 59, 82, 59, 59, 52, 64, 34, 64, 84};
 
 double figure_width(const char *s, double size)
 {
@@ -118,7 +118,9 @@ size_t figure_wrap(struct arena *a, const char *s, double size, double width, co
         cut--;
       if (cut == 0)
         break;
-      take = cut - 1;
+      while (cut > 0 && s[cut - 1] == ' ')
+        cut--;
+      take = cut;
     }
     lines[n++] = arena_strndup(a, s, take);
     s += take;
