@@ -81,6 +81,9 @@ struct kernels {
 
   /* x [h][w][c] into a zeroed grid; what doesn't fit below or right is left out. */
   void (*fill)(const struct kernel_grid *, unsigned h, unsigned w, const float *x, float *grid);
+  /* A half block's dy: every channel twice, zeros behind, in rows of `width`. */
+  void (*pairs)(size_t pixels, unsigned channels, const float *from, size_t stride, float *to,
+                size_t width);
   void (*conv)(const struct kernel_conv *);
   void (*wgrad)(const struct kernel_wgrad *);
 

@@ -15,15 +15,6 @@ struct tile {
   float *y;
 };
 
-/* Lanes 2i and 2i + 1 added: LANES / 2 results. */
-INLINE void fold_pairs(vec v, float *out)
-{
-  float lanes[LANES];
-  vec_store(lanes, v);
-  for (int i = 0; i < LANES / 2; i++)
-    out[i] = lanes[2 * i] + lanes[2 * i + 1];
-}
-
 INLINE void put(float *y, vec v, bool add)
 {
   vec_store(y, add ? vec_load(y) + v : v);
@@ -36,19 +27,48 @@ INLINE void put_part(float *y, const float *lanes, unsigned channels, bool add)
     y[i] = add ? y[i] + lanes[i] : lanes[i];
 }
 
-#if LANES == 16
-typedef double pairs __attribute__((vector_size(64)));
-
-INLINE vec broadcast_pair(const float *p)
+INLINE void store_pixel(float *y, const vec *acc, const int V, unsigned channels, bool add)
 {
-  double d;
-  memcpy(&d, p, sizeof d);
-  return (vec)(pairs){d, d, d, d, d, d, d, d};
+  if (channels == (unsigned)(V * LANES)) {
+    put(y, acc[0], add);
+    if (V > 1)
+      put(y + LANES, acc[V - 1], add);
+    return;
+  }
+  float lanes[KERNEL_MAX_VECTORS * LANES];
+  vec_store(lanes, acc[0]);
+  vec_store(lanes + LANES, acc[V - 1]);
+  put_part(y, lanes, channels, add);
+}
+
+#if LANES == 16
+INLINE void store_half(float *y, vec acc, unsigned channels, bool add)
+{
+  const half_vec v = fold_pairs(acc);
+  if (channels == LANES / 2) {
+    half_any *to = (half_any *)y;
+    *to = add ? (half_vec)*to + v : v;
+    return;
+  }
+  float lanes[LANES / 2];
+  memcpy(lanes, &v, sizeof lanes);
+  put_part(y, lanes, channels, add);
+}
+
+INLINE vec multiply_half(vec acc, const float *x, vec w)
+{
+  return acc + broadcast_pair(x) * w;
 }
 #else
-INLINE vec broadcast_pair(const float *p)
+/* Narrower vectors have no half blocks: never called. */
+INLINE void store_half(float *y, vec acc, unsigned channels, bool add)
 {
-  return *p - (vec){0};
+  store_pixel(y, &acc, 1, channels, add);
+}
+
+INLINE vec multiply_half(vec acc, const float *x, vec w)
+{
+  return acc + *x * w;
 }
 #endif
 
@@ -56,28 +76,15 @@ INLINE void store_tile(const struct tile *t, const vec *acc, const int R, const 
                        const bool half)
 {
   const struct kernel_conv *j = t->job;
-  const bool add = j->add;
-  const bool whole = !half && j->channels == (unsigned)(V * LANES);
   UNROLL
   for (int r = 0; r < R; r++) {
     UNROLL
     for (int p = 0; p < P; p++) {
       float *y = t->y + (size_t)r * j->y_row + (size_t)p * j->y_pixel;
-      const vec *a = acc + (r * P + p) * V;
-      if (whole) {
-        put(y, a[0], add);
-        if (V > 1)
-          put(y + LANES, a[V - 1], add);
-        continue;
-      }
-      float lanes[KERNEL_MAX_VECTORS * LANES];
-      if (half) {
-        fold_pairs(a[0], lanes);
-      } else {
-        vec_store(lanes, a[0]);
-        vec_store(lanes + LANES, a[V - 1]);
-      }
-      put_part(y, lanes, j->channels, add);
+      if (half)
+        store_half(y, acc[r * P + p], j->channels, j->add);
+      else
+        store_pixel(y, acc + (r * P + p) * V, V, j->channels, j->add);
     }
   }
 }
@@ -103,7 +110,7 @@ INLINE void tile(const struct tile *t, const int R, const int P, const int V, co
         for (int p = 0; p < P; p++) {
           const float *at = x + (size_t)r * row + p * KERNEL_BLOCK;
           if (half) {
-            acc[r * P + p] += broadcast_pair(at) * w0;
+            acc[r * P + p] = multiply_half(acc[r * P + p], at, w0);
           } else {
             acc[(r * P + p) * V] += *at * w0;
             if (V > 1)

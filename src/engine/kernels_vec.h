@@ -53,6 +53,36 @@ INLINE vec vec_mask(vec v, vec y)
   return (vec)((ivec)v & ~(ivec)(y <= 0.0f));
 }
 
+#if LANES == 16
+/* Half blocks: lanes 2i and 2i + 1 belong together. */
+typedef double pair_vec __attribute__((vector_size(64)));
+typedef uint64_t pair_bits __attribute__((vector_size(64)));
+typedef uint32_t half_bits __attribute__((vector_size(32)));
+typedef float half_vec __attribute__((vector_size(32)));
+typedef float half_any __attribute__((vector_size(32), aligned(4), may_alias));
+
+INLINE vec broadcast_pair(const float *p)
+{
+  double d;
+  memcpy(&d, p, sizeof d);
+  return (vec)(pair_vec){d, d, d, d, d, d, d, d};
+}
+
+/* The sums of the pairs. */
+INLINE half_vec fold_pairs(vec v)
+{
+  const vec sum = v + (vec)((pair_bits)v >> 32);
+  return (half_vec)__builtin_convertvector((pair_bits)sum, half_bits);
+}
+
+/* Every value twice. */
+INLINE vec make_pairs(half_vec v)
+{
+  const pair_bits low = __builtin_convertvector((half_bits)v, pair_bits);
+  return (vec)(low | low << 32);
+}
+#endif
+
 void KERNEL(conv)(const struct kernel_conv *);
 void KERNEL(wgrad)(const struct kernel_wgrad *);
 void KERNEL(norm_sums)(const struct kernel_norm *, double *, double *);

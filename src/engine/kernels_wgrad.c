@@ -10,18 +10,15 @@ enum { ACCUMULATORS = 12, MAX_ONE = 8, MAX_TWO = 4, MAX_HALF = 8 };
 enum { NEAR_ONE = 4, NEAR_TWO = REGISTERS == 32 ? 4 : 2, NEAR_HALF = 4, MAX_CHANNELS = 16 };
 
 #if LANES == 16
-typedef double pairs __attribute__((vector_size(64)));
-
-INLINE vec broadcast_pair(const float *p)
+INLINE vec multiply_half(vec acc, const float *x, vec dy)
 {
-  double d;
-  memcpy(&d, p, sizeof d);
-  return (vec)(pairs){d, d, d, d, d, d, d, d};
+  return acc + broadcast_pair(x) * dy;
 }
 #else
-INLINE vec broadcast_pair(const float *p)
+/* Narrower vectors have no half blocks: never called. */
+INLINE vec multiply_half(vec acc, const float *x, vec dy)
 {
-  return *p - (vec){0};
+  return acc + *x * dy;
 }
 #endif
 
@@ -45,7 +42,7 @@ INLINE void accumulate(const struct kernel_wgrad *j, const int K, const int C, c
           UNROLL
           for (int c = 0; c < C; c++) {
             if (half) {
-              acc[k * C + c] += broadcast_pair(x + k * KERNEL_BLOCK + 2 * c) * d0;
+              acc[k * C + c] = multiply_half(acc[k * C + c], x + k * KERNEL_BLOCK + 2 * c, d0);
             } else {
               acc[(k * C + c) * V] += x[k * KERNEL_BLOCK + c] * d0;
               if (V > 1)
@@ -143,6 +140,21 @@ static void fill(const struct kernel_grid *g, unsigned h, unsigned w, const floa
   }
 }
 
+static void pairs(size_t pixels, unsigned channels, const float *from, size_t stride, float *to,
+                  size_t width)
+{
+  for (size_t i = 0; i < pixels; i++, from += stride, to += width) {
+#if LANES == 16
+    if (channels == LANES / 2) {
+      vec_store(to, make_pairs(*(const half_any *)from));
+      continue;
+    }
+#endif
+    for (unsigned c = 0; c < LANES / 2; c++)
+      to[2 * c] = to[2 * c + 1] = c < channels ? from[c] : 0;
+  }
+}
+
 static void bias(size_t rows, unsigned c, const float *b, bool relu, float *y)
 {
   for (size_t r = 0; r < rows; r++, y += c) {
@@ -190,6 +202,7 @@ const struct kernels KERNEL_TABLE = {
     .wgrad_channels = {MAX_ONE, MAX_TWO, MAX_HALF},
     .wgrad_near = {NEAR_ONE, NEAR_TWO, NEAR_HALF},
     .fill = fill,
+    .pairs = pairs,
     .conv = KERNEL(conv),
     .wgrad = KERNEL(wgrad),
     .norm_sums = KERNEL(norm_sums),

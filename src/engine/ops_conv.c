@@ -336,27 +336,11 @@ void cpu_conv_forward(const struct ops *ops, const struct ops_conv *c, unsigned 
   }
 }
 
-/* Pixels of dx that no output reads (1x1 with stride 2) get no gradient. */
-static void clear_class(const struct ops_conv *c, unsigned n, unsigned row, unsigned col, float *dx)
-{
-  for (unsigned i = 0; i < n; i++) {
-    for (unsigned y = row; y < c->h; y += c->stride) {
-      for (unsigned x = col; x < c->w; x += c->stride)
-        memset(dx + (((size_t)i * c->h + y) * c->w + x) * c->ci, 0, c->ci * sizeof *dx);
-    }
-  }
-}
-
 /* One class of dx's pixels, with dy's grids filled. */
 static void backward_class(const struct pass *p, const struct ops_conv *c, const float *packed,
                            const float *grids, unsigned n, unsigned row, unsigned col, float *dx,
                            bool add)
 {
-  if (!p->n_taps) {
-    if (!add)
-      clear_class(c, n, row, col, dx);
-    return;
-  }
   const unsigned s = c->stride;
   const struct output out = {
       .y = dx + ((size_t)row * c->w + col) * c->ci,
@@ -390,12 +374,14 @@ void cpu_conv_backward_data(const struct ops *ops, const struct ops_conv *c, uns
   const size_t grid = grid_floats(g), sample = (size_t)oh * ow * c->co;
   const unsigned chunk = chunk_of(packed_floats(ops->kernels, c->ci, c->co, kk), n);
   memset(scratch, 0, chunk * grid * sizeof *scratch);
+  if (!add && c->k < s) /* pixels of dx that no output reads get no gradient */
+    memset(dx, 0, (size_t)n * c->h * c->w * c->ci * sizeof *dx);
   for (unsigned i = 0; i < n; i += chunk) {
     const unsigned count = n - i < chunk ? n - i : chunk;
     for (unsigned j = 0; j < count; j++)
       ops->kernels->fill(g, oh, ow, dy + (i + j) * sample, scratch + j * grid);
     for (unsigned q = 0; q < s * s; q++) {
-      if (q / s < c->h && q % s < c->w)
+      if (passes[q].n_taps && q / s < c->h && q % s < c->w)
         backward_class(&passes[q], c, packed[q], scratch, count, q / s, q % s,
                        dx + (size_t)i * c->h * c->w * c->ci, add);
     }
@@ -409,17 +395,12 @@ static void widen(const struct kernels *k, size_t pixels, unsigned co, const flo
   unsigned column = 0;
   for (unsigned first = 0; first < co;) {
     const struct lane_block b = lane_block(k, first, co);
-    for (size_t i = 0; i < pixels; i++) {
-      const float *from = dy + i * co + first;
+    if (b.form == KERNEL_HALF)
+      k->pairs(pixels, b.channels, dy + first, co, to + column, width);
+    for (size_t i = 0; i < pixels && b.form != KERNEL_HALF; i++) {
       float *row = to + i * width + column;
-      if (b.form == KERNEL_HALF) {
-        for (unsigned l = 0; l < b.channels; l++)
-          row[2 * l] = row[2 * l + 1] = from[l];
-        memset(row + 2 * b.channels, 0, (b.width - 2 * b.channels) * sizeof *row);
-      } else {
-        memcpy(row, from, b.channels * sizeof *row);
-        memset(row + b.channels, 0, (b.width - b.channels) * sizeof *row);
-      }
+      memcpy(row, dy + i * co + first, b.channels * sizeof *row);
+      memset(row + b.channels, 0, (b.width - b.channels) * sizeof *row);
     }
     column += b.width;
     first += b.channels;
@@ -477,11 +458,17 @@ static unsigned clamp(size_t n, unsigned most)
   return n < 1 ? 1 : n > most ? most : (unsigned)n;
 }
 
+/* Samples whose grids are made together: so many that one block of input
+ * channels and one of output channels stay in the first cache for all taps,
+ * and no more than fit the second. */
 static unsigned wgrad_chunk(const struct kernels *k, const struct ops_conv *c, unsigned n)
 {
   const struct kernel_grid g = forward_grid(c);
-  const size_t dy = (size_t)ops_conv_out(c, c->h) * ops_conv_out(c, c->w) * total_width(k, c->co);
-  return clamp(L1_FLOATS / (grid_floats(&g) + dy), n);
+  const unsigned width = total_width(k, c->co);
+  const size_t area = (size_t)ops_conv_out(c, c->h) * ops_conv_out(c, c->w);
+  const size_t block = grid_floats(&g) / g.blocks + area * (width < 2 * k->lanes ? width : 2 * k->lanes);
+  const unsigned most = clamp(L2_FLOATS / (grid_floats(&g) + area * width), n);
+  return clamp(L1_FLOATS / block, most);
 }
 
 void cpu_conv_backward_weights(const struct ops *ops, const struct ops_conv *c, unsigned n,
