@@ -114,27 +114,42 @@ void KERNEL(wgrad)(const struct kernel_wgrad *j)
 
 /* The rest of the table: copies and elementwise passes that need no file of their own. */
 
+/* n pixels of `count` channels, `stride` floats apart, into slots of 16. */
+INLINE void fill_pixels(const float *from, size_t stride, unsigned n, unsigned count, float *to)
+{
+  if (count == KERNEL_BLOCK) {
+    for (unsigned i = 0; i < n; i++, from += stride, to += KERNEL_BLOCK)
+      memcpy(to, from, KERNEL_BLOCK * sizeof *to);
+  } else if (count == KERNEL_BLOCK / 2) {
+    for (unsigned i = 0; i < n; i++, from += stride, to += KERNEL_BLOCK)
+      memcpy(to, from, KERNEL_BLOCK / 2 * sizeof *to);
+  } else {
+    for (unsigned i = 0; i < n; i++, from += stride, to += KERNEL_BLOCK) {
+      for (unsigned c = 0; c < count; c++)
+        to[c] = from[c];
+    }
+  }
+}
+
 static void fill(const struct kernel_grid *g, unsigned h, unsigned w, const float *x, float *grid)
 {
-  const size_t line = (size_t)g->cols * g->phases * KERNEL_BLOCK;
-  for (unsigned b = 0; b < g->blocks; b++) {
-    const unsigned left = g->channels - b * KERNEL_BLOCK;
-    const unsigned count = left < KERNEL_BLOCK ? left : KERNEL_BLOCK;
-    for (unsigned iy = 0; iy < h && iy + g->top < g->rows; iy++) {
-      float *row = grid + ((size_t)b * g->rows + iy + g->top) * line;
-      const float *from = x + (size_t)iy * w * g->channels + b * KERNEL_BLOCK;
-      for (unsigned ix = 0; ix < w; ix++, from += g->channels) {
-        const unsigned padded = ix + g->left, col = padded / g->phases;
-        if (col >= g->cols)
-          break;
-        float *to = row + ((size_t)(padded % g->phases) * g->cols + col) * KERNEL_BLOCK;
-        if (count == KERNEL_BLOCK)
-          memcpy(to, from, KERNEL_BLOCK * sizeof *to);
-        else if (count == KERNEL_BLOCK / 2)
-          memcpy(to, from, KERNEL_BLOCK / 2 * sizeof *to);
-        else
-          for (unsigned c = 0; c < count; c++)
-            to[c] = from[c];
+  const size_t line = (size_t)g->cols * KERNEL_BLOCK;
+  for (unsigned phase = 0; phase < g->phases; phase++) {
+    /* The first column of this phase, where it goes, and how many there are. */
+    const unsigned first = (phase + g->phases - g->left % g->phases) % g->phases;
+    const unsigned col = (first + g->left) / g->phases;
+    unsigned n = first < w ? (w - first + g->phases - 1) / g->phases : 0;
+    n = col >= g->cols ? 0 : n < g->cols - col ? n : g->cols - col;
+    for (unsigned b = 0; b < g->blocks; b++) {
+      const unsigned left = g->channels - b * KERNEL_BLOCK;
+      const unsigned count = left < KERNEL_BLOCK ? left : KERNEL_BLOCK;
+      const float *from = x + (size_t)first * g->channels + b * KERNEL_BLOCK;
+      float *to = grid + (((size_t)b * g->rows + g->top) * g->phases + phase) * line +
+                  (size_t)col * KERNEL_BLOCK;
+      for (unsigned iy = 0; iy < h && iy + g->top < g->rows; iy++) {
+        fill_pixels(from, (size_t)g->phases * g->channels, n, count, to);
+        from += (size_t)w * g->channels;
+        to += g->phases * line;
       }
     }
   }
