@@ -152,8 +152,8 @@ static void check_thing(struct arena *a, enum words_type sort, const struct ast_
 
 /* ---- statements ---- */
 
-static const struct words_setting *check_setting_name(const struct ast_name *name,
-                                                      struct diag *d)
+static const struct words_setting *check_setting_name(struct arena *a,
+                                                      const struct ast_name *name, struct diag *d)
 {
   const struct words_setting *s = words_setting(name->text);
   if (!s) {
@@ -161,22 +161,32 @@ static const struct words_setting *check_setting_name(const struct ast_name *nam
     const char *near = words_near_setting(name->text);
     if (near)
       diag_hint(d, "did you mean `%s`?", near);
+    else
+      diag_hint(d, "the settings are: %s", words_settings(a));
   }
   return s;
 }
 
+static bool same_value(const struct ast_expr *x, const struct ast_expr *y)
+{
+  if (x->kind != y->kind)
+    return false;
+  return x->kind == AST_NUMBER ? x->number == y->number
+                               : x->kind == AST_NAME && !strcmp(x->text, y->text);
+}
+
 static void check_sweep(struct arena *a, const struct ast_stmt *s, struct diag *d)
 {
-  const struct words_setting *w = check_setting_name(&s->name, d);
+  const struct words_setting *w = check_setting_name(a, &s->name, d);
   if (!s->n_values)
     diag_error(d, s->span, "the sweep over `%s` has no values", s->name.text);
   for (size_t i = 0; w && i < s->n_values; i++) {
     check_value(a, w->name, w->type, &w->range, s->values[i], d);
     for (size_t j = 0; j < i; j++)
-      if (s->values[i]->kind == AST_NUMBER && s->values[j]->kind == AST_NUMBER &&
-          s->values[i]->number == s->values[j]->number) {
+      if (same_value(s->values[i], s->values[j])) {
         diag_error(d, s->values[i]->span, "the sweep has this value twice");
         diag_note(d, s->values[j]->span, "first here");
+        break;
       }
   }
 }
@@ -195,14 +205,23 @@ static void check_schedule(struct arena *a, const struct ast_stmt *s, struct dia
     check_thing(a, WORDS_SCHEDULE, s->schedule, 0, d);
 }
 
+enum { MAX_CONTINUATIONS = 1000 };
+
+static bool count_is_good(const struct ast_stmt *branch)
+{
+  const struct ast_expr *x = branch->count;
+  return !x || (x->kind == AST_NUMBER && !x->unit.text && x->number == floor(x->number) &&
+                x->number >= 1 && x->number <= MAX_CONTINUATIONS);
+}
+
 static void check_branch(struct arena *a, const struct ast_stmt *s, struct diag *d)
 {
   check_schedule(a, s, d);
-  static const struct words_range range = {"[", "]", 1, 1000};
-  if (s->count && s->count->kind != AST_NUMBER)
-    diag_error(d, s->count->span, "how many continuations a branch has is a whole number");
-  else if (s->count)
-    check_number(a, s->name.text, WORDS_COUNT, &range, s->count->number, s->count->span, d);
+  if (!count_is_good(s)) {
+    diag_error(d, s->count->span, "how many continuations a branch has is a whole number, from 1 to %d",
+               MAX_CONTINUATIONS);
+    diag_hint(d, "such as `branch %s[2] ...`", s->name.text);
+  }
 }
 
 static void check_merge(struct arena *a, const struct ast_stmt *s, struct diag *d)
@@ -247,7 +266,7 @@ static void check_stmt(struct arena *a, const struct ast_stmt *s, struct diag *d
   const struct words_setting *w;
   switch (s->kind) {
   case AST_SETTING:
-    w = check_setting_name(&s->name, d);
+    w = check_setting_name(a, &s->name, d);
     if (w)
       check_value(a, w->name, w->type, &w->range, s->value, d);
     for (size_t i = 0; i < s->n_words; i++)
@@ -310,6 +329,9 @@ static void check_stmts(struct arena *a, const struct ast_block *b, struct diag 
         continue;
       if (s->kind != AST_TRUNK && strcmp(s->name.text, o->name.text))
         continue;
+      bool setting = s->kind == AST_SETTING || s->kind == AST_SWEEP;
+      if (name_space(s) == 1 && setting == !words_setting(s->name.text))
+        break; /* the name itself is the mistake, and was reported */
       diag_error(d, s->kind == AST_TRUNK ? s->span : s->name.span, "`%s` is defined twice",
                  s->kind == AST_TRUNK ? "trunk" : s->name.text);
       diag_note(d, o->span, "first defined here");
@@ -396,43 +418,95 @@ static void check_available(struct dsl *dsl, struct dsl_experiment *e)
     leave_out(dsl, e, e->branches[i]->schedule, WORDS_SCHEDULE);
 }
 
-static void check_required(struct dsl_experiment *e, struct diag *d)
+static void check_required(struct arena *a, struct dsl_experiment *e, struct diag *d)
 {
   static const char *const names[] = {"data", "model", "lr", "batch"};
+  const char *missing = NULL, *first = NULL;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     if (!dsl_var(e, names[i])) {
-      diag_error(d, e->block->name.span, "experiment `%s` does not say its `%s`", e->name,
-                 names[i]);
-      diag_hint(d, "add `%s = ...;`, or `sweep %s over ...;`", names[i], names[i]);
+      first = first ? first : names[i];
+      missing = missing ? arena_printf(a, "%s, `%s`", missing, names[i])
+                        : arena_printf(a, "`%s`", names[i]);
     }
+  if (missing) {
+    diag_error(d, e->block->name.span, "experiment `%s` does not say its %s", e->name, missing);
+    diag_hint(d, "add `%s = ...;`, or `sweep %s over ...;`", first, first);
+  }
   if (!e->trunk) {
     diag_error(d, e->block->name.span, "experiment `%s` has no trunk: nothing is trained", e->name);
     diag_hint(d, "add `trunk every 20 epochs for 200 epochs at constant;`");
   }
-  if (!e->n_measures)
+  if (!e->n_measures) {
     diag_error(d, e->block->name.span, "experiment `%s` measures nothing", e->name);
+    diag_hint(d, "add `measure fit = loss(trunk, test);`");
+  }
 }
 
-static void check_merge_names(struct dsl_experiment *e, struct diag *d)
+static void unknown_branch(struct arena *a, const struct dsl_experiment *e,
+                           const struct ast_expr *x, struct diag *d)
+{
+  if (x->kind != AST_NAME) {
+    diag_error(d, x->span, "the name of a branch is expected here");
+    return;
+  }
+  if (formula_find(e->merges, e->n_merges, x->text) != SIZE_MAX) {
+    diag_error(d, x->span, "`%s` is a merge: only the ends of branches can be merged", x->text);
+    return;
+  }
+  const char **names = arena_array(a, e->n_branches + 1, sizeof *names);
+  for (size_t i = 0; i < e->n_branches; i++)
+    names[i] = e->branches[i]->name.text;
+  diag_error(d, x->span, "no branch is called `%s`", x->text);
+  const char *near = diag_nearest(x->text, names, e->n_branches);
+  if (near)
+    diag_hint(d, "did you mean `%s`?", near);
+}
+
+/* How many models a merge has; SIZE_MAX where that is unknown after a mistake. */
+static size_t count_models(struct arena *a, const struct dsl_experiment *e,
+                           const struct ast_expr *call, const struct ast_stmt **branch,
+                           struct diag *d)
+{
+  size_t models = 0;
+  for (size_t k = 0; k < call->n_args; k++) {
+    const struct ast_expr *x = call->args[k].value;
+    if (call->args[k].name.text)
+      continue;
+    size_t b = x->kind == AST_NAME ? formula_find(e->branches, e->n_branches, x->text) : SIZE_MAX;
+    if (b == SIZE_MAX) {
+      unknown_branch(a, e, x, d);
+      return SIZE_MAX;
+    }
+    *branch = e->branches[b];
+    if (!count_is_good(*branch))
+      return SIZE_MAX;
+    models += formula_branch_count(*branch);
+  }
+  return models;
+}
+
+static void check_merge_names(struct arena *a, struct dsl_experiment *e, struct diag *d)
 {
   for (size_t i = 0; i < e->n_merges; i++) {
     const struct ast_expr *call = e->merges[i]->value;
-    size_t models = 0;
-    for (size_t k = 0; call->kind == AST_CALL && k < call->n_args; k++) {
-      const struct ast_expr *x = call->args[k].value;
-      if (call->args[k].name.text)
-        continue;
-      size_t b = x->kind == AST_NAME ? formula_find(e->branches, e->n_branches, x->text) : SIZE_MAX;
-      if (b == SIZE_MAX) {
-        diag_error(d, x->span, "the name of a branch is expected here");
-        models = SIZE_MAX;
-        break;
-      }
-      models += formula_branch_count(e->branches[b]);
-    }
-    if (models < 2)
-      diag_error(d, call->span, "`%s` merges two models or more, not %zu", call->text, models);
+    const struct ast_stmt *branch = NULL;
+    size_t models = call->kind == AST_CALL ? count_models(a, e, call, &branch, d) : SIZE_MAX;
+    if (models >= 2)
+      continue;
+    diag_error(d, call->span, "`%s` merges two models or more, not %zu", call->text, models);
+    if (branch)
+      diag_note(d, branch->span, "`%s` is one model; write `%s[2]`", branch->name.text,
+                branch->name.text);
+    else
+      diag_hint(d, "name a branch: %s(ends)", call->text);
   }
+}
+
+/* Is `every` a whole multiple of `of`, as decimals are? */
+static bool is_multiple(double every, double of)
+{
+  double k = every / of;
+  return fabs(k - round(k)) <= 1e-9 * k;
 }
 
 /* Branch points are checkpoints of the trunk: the k-th at k * every. */
@@ -450,7 +524,7 @@ static void check_branch_points(struct dsl_experiment *e, struct diag *d)
       continue;
     if (epochs == length_epochs && every > length)
       diag_error(d, x->span, "the trunk of `%s` ends before its first branch point", e->name);
-    else if (trunk_every > 0 && epochs == trunk_epochs && fmod(every, trunk_every) != 0)
+    else if (trunk_every > 0 && epochs == trunk_epochs && !is_multiple(every, trunk_every))
       diag_error(d, x->span, "a branch point must be a checkpoint of the trunk");
     else
       continue;
@@ -487,8 +561,8 @@ static void check_numbers(struct dsl_experiment *e, struct diag *d)
 static void check_experiment(struct dsl *dsl, struct dsl_experiment *e, struct diag *d)
 {
   check_available(dsl, e);
-  check_required(e, d);
-  check_merge_names(e, d);
+  check_required(dsl->arena, e, d);
+  check_merge_names(dsl->arena, e, d);
   check_branch_points(e, d);
   check_numbers(e, d);
   check_measures(dsl, e, d);
@@ -496,7 +570,7 @@ static void check_experiment(struct dsl *dsl, struct dsl_experiment *e, struct d
 
 static void check_claim(struct dsl *dsl, const struct ast_block *b, struct diag *d)
 {
-  if (b->of.text && !dsl_experiment(dsl, b->of.text))
+  if (b->of.text && !dsl_experiment(dsl, b->of.text) && dsl_knows_all(dsl->program))
     diag_error(d, b->of.span, "unknown experiment `%s`", b->of.text);
   diag_warning(d, b->name.span, "claims are not available yet: `%s` is not checked", b->name.text);
 }
@@ -510,8 +584,7 @@ void dsl_check(struct dsl *dsl, struct diag *d)
     else if (p->blocks[i].kind == AST_TIER)
       check_tier(dsl, &p->blocks[i], d);
   for (size_t i = 0; i < dsl->n_experiments; i++)
-    if (dsl->experiments[i].planned && dsl->experiments[i].complete &&
-        !dsl->experiments[i].block->incomplete)
+    if (dsl->experiments[i].planned && dsl->experiments[i].complete)
       check_experiment(dsl, &dsl->experiments[i], d);
   report_left_out(dsl, d);
   for (size_t i = 0; i < p->n_blocks; i++)

@@ -42,6 +42,7 @@ static void check_column_name(struct dsl *dsl, const struct dsl_experiment *e,
   const struct dsl_var *v = dsl_var(e, x->text);
   if (v) {
     diag_error(d, x->span, "`%s` has only one value in experiment `%s`", x->text, e->name);
+    diag_hint(d, "`sweep %s over ...;` makes it a column, even with one value", x->text);
     diag_note(d, v->stmt->span, "set here");
     return;
   }
@@ -126,9 +127,11 @@ static void check_panel(struct dsl *dsl, const struct ast_block *p, struct diag 
     const char *near = words_near_thing(WORDS_PANEL, p->panel_kind.text);
     if (near && !kind)
       diag_hint(d, "did you mean `%s`?", near);
+    else
+      diag_hint(d, "there are: %s", words_things(dsl->arena, WORDS_PANEL));
   }
   const struct dsl_experiment *e = p->of.text ? dsl_experiment(dsl, p->of.text) : NULL;
-  if (!e) {
+  if (!e && dsl_knows_all(dsl->program)) {
     diag_error(d, p->of.span, "unknown experiment `%s`", p->of.text);
     size_t n = dsl->n_experiments;
     const char **words = arena_array(dsl->arena, n + 1, sizeof *words);
@@ -139,7 +142,7 @@ static void check_panel(struct dsl *dsl, const struct ast_block *p, struct diag 
       diag_hint(d, "did you mean `%s`?", near);
   }
   for (size_t i = 0; i < p->n_stmts; i++)
-    check_panel_setting(dsl, e, &p->stmts[i], d);
+    check_panel_setting(dsl, e && e->complete ? e : NULL, &p->stmts[i], d);
   for (int i = 0; i < 2; i++)
     if (!p->incomplete && !has_setting(p, i ? "y" : "x"))
       diag_error(d, p->name.span, "panel `%s` does not say its `%s`", p->name.text, i ? "y" : "x");
@@ -153,9 +156,13 @@ void check_figure(struct dsl *dsl, const struct ast_block *f, struct diag *d)
                  d);
   for (size_t i = 0; i < f->n_stmts; i++) {
     const struct ast_stmt *s = &f->stmts[i];
-    if (s->kind != AST_SETTING || strcmp(s->name.text, "columns"))
-      diag_error(d, s->span, "a figure has `columns` and panels");
-    else if (s->value->kind != AST_NUMBER)
+    if (s->kind != AST_SETTING || strcmp(s->name.text, "columns")) {
+      static const char *const names[] = {"columns"};
+      diag_error(d, s->kind == AST_SETTING ? s->name.span : s->span,
+                 "a figure has `columns` and panels");
+      if (s->kind == AST_SETTING && diag_nearest(s->name.text, names, 1))
+        diag_hint(d, "did you mean `columns`?");
+    } else if (s->value->kind != AST_NUMBER)
       diag_error(d, s->value->span, "`columns` is a whole number");
     else
       check_number(dsl->arena, "columns", WORDS_COUNT, &grid, s->value->number, s->value->span, d);

@@ -276,6 +276,10 @@ some_args:
 
 arg:
     expr           { $$ = (struct ast_arg){.value = $1}; }
+  | TRUNK  { /* accuracy(trunk, test) */
+      struct parse_value v = {.text = "trunk"};
+      $$ = (struct ast_arg){.value = parse_leaf(p, AST_NAME, v, @$)};
+    }
   | NAME '=' expr  { $$ = (struct ast_arg){parse_name($1, @1), $3}; }
   ;
 

@@ -6,14 +6,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Definitions may build on each other; a cycle is found by its depth, a chain
- * that doubles at every link by the work it makes. */
+/* Definitions may build on each other; a chain that doubles at every link is
+ * stopped by the work it makes. */
 enum { MAX_DEEP = AST_MAX_DEPTH + 200, MAX_WORK = 20000 };
+
+/* The definitions that are being followed, innermost first. */
+struct open_name {
+  const char *name;
+  const struct open_name *outer;
+};
 
 struct evaluation {
   const struct formula_point *point;
+  const struct open_name *open;
   unsigned work;
 };
+
+static bool is_open(const struct open_name *open, const struct ast_expr *x, struct diag *d)
+{
+  for (; open; open = open->outer)
+    if (!strcmp(open->name, x->text)) {
+      diag_error(d, x->span, "`%s` is defined through itself", x->text);
+      return true;
+    }
+  return false;
+}
+
+enum { MAX_NAMES = 64 };
+
+static void suggest(const char *word, const char *const *names, size_t n, struct diag *d)
+{
+  const char *near = diag_nearest(word, names, n);
+  if (near && strcmp(near, word))
+    diag_hint(d, "did you mean `%s`?", near);
+}
 
 bool formula_is_literal(const struct ast_expr *x)
 {
@@ -52,17 +78,28 @@ static bool number_of_name(struct evaluation *p, const struct ast_expr *x,
 {
   const struct dsl_experiment *e = p->point->experiment;
   const struct dsl_var *v = dsl_var(e, x->text);
-  if (v)
-    return number_at(p, v->values[p->point->choice[v - e->vars]], depth + 1, out, d);
+  if (v) {
+    if (is_open(p->open, x, d))
+      return false;
+    const struct open_name here = {x->text, p->open};
+    p->open = &here;
+    bool ok = number_at(p, v->values[p->point->choice[v - e->vars]], depth + 1, out, d);
+    p->open = here.outer;
+    return ok;
+  }
   const struct words_setting *s = words_setting(x->text);
   if (s && *s->def && (s->type == WORDS_NUMBER || s->type == WORDS_COUNT)) {
     *out = strtod(s->def, NULL);
     return true;
   }
-  diag_error(d, x->span, "experiment `%s` has no number called `%s`", e->name, x->text);
-  const char *near = words_near_setting(x->text);
-  if (near && strcmp(near, x->text))
-    diag_hint(d, "did you mean `%s`?", near);
+  diag_error(d, x->span, s ? "no value is given to `%s`" : "no number is called `%s`", x->text);
+  const char *near = s ? NULL : words_near_setting(x->text), *names[MAX_NAMES];
+  size_t n = 0;
+  if (near)
+    names[n++] = near;
+  for (size_t i = 0; !s && i < e->n_vars && n < MAX_NAMES; i++)
+    names[n++] = e->vars[i].name;
+  suggest(x->text, names, n, d);
   return false;
 }
 
@@ -106,7 +143,7 @@ static bool number_at(struct evaluation *p, const struct ast_expr *x, unsigned d
                       double *out, struct diag *d)
 {
   if (depth > MAX_DEEP || ++p->work > MAX_WORK) {
-    diag_error(d, x->span, "this value is defined through itself, or too long");
+    diag_error(d, x->span, "this value takes too long to work out");
     return false;
   }
   double a, b;
@@ -165,6 +202,7 @@ struct compiler {
   struct formula_slots *slots;
   struct plan_expr *out;
   struct diag *diag;
+  const struct open_name *open;
   unsigned work;
 };
 
@@ -206,10 +244,8 @@ static bool suggest_model(struct compiler *c, const struct ast_expr *x)
     words[n++] = e->branches[i]->name.text;
   for (size_t i = 0; i < e->n_merges; i++)
     words[n++] = e->merges[i]->name.text;
-  diag_error(c->diag, x->span, "`%s` is no branch or merge of experiment `%s`", x->text, e->name);
-  const char *near = diag_nearest(x->text, words, n);
-  if (near)
-    diag_hint(c->diag, "did you mean `%s`?", near);
+  diag_error(c->diag, x->span, "no branch or merge is called `%s`", x->text);
+  suggest(x->text, words, n, c->diag);
   return false;
 }
 
@@ -259,9 +295,16 @@ static bool compile_measurement(struct compiler *c, const struct ast_expr *x, si
   const struct words_thing *known =
       split->kind == AST_NAME ? words_thing(WORDS_SPLIT, split->text) : NULL;
   if (!known || !known->available) {
-    diag_error(c->diag, split->span, known ? "split `%s` is not available yet" : "unknown split `%s`",
+    diag_error(c->diag, split->span,
+               known         ? "split `%s` is not available yet"
+               : split->text ? "unknown split `%s`"
+                             : "a split is expected here%s",
                split->text ? split->text : "");
-    diag_hint(c->diag, "the splits are: %s", words_things(c->arena, WORDS_SPLIT));
+    const char *near = known || !split->text ? NULL : words_near_thing(WORDS_SPLIT, split->text);
+    if (near)
+      diag_hint(c->diag, "did you mean `%s`?", near);
+    else
+      diag_hint(c->diag, "there are: %s", words_things(c->arena, WORDS_SPLIT));
     return false;
   }
   slot.split = split->text;
@@ -310,9 +353,21 @@ static bool compile_name(struct compiler *c, const struct ast_expr *x, size_t me
                          unsigned depth)
 {
   size_t i = formula_find(c->e->measures, c->e->n_measures, x->text);
-  if (i != SIZE_MAX)
-    return compile(c, c->e->measures[i]->value, member, depth + 1);
-  diag_error(c->diag, x->span, "experiment `%s` has no measure `%s`", c->e->name, x->text);
+  if (i != SIZE_MAX) {
+    if (is_open(c->open, x, c->diag))
+      return false;
+    const struct open_name here = {x->text, c->open};
+    c->open = &here;
+    bool ok = compile(c, c->e->measures[i]->value, member, depth + 1);
+    c->open = here.outer;
+    return ok;
+  }
+  diag_error(c->diag, x->span, "no measure is called `%s`", x->text);
+  const char *names[MAX_NAMES];
+  size_t n = 0;
+  for (; n < c->e->n_measures && n < MAX_NAMES; n++)
+    names[n] = c->e->measures[n]->name.text;
+  suggest(x->text, names, n, c->diag);
   if (formula_find(c->e->merges, c->e->n_merges, x->text) != SIZE_MAX ||
       formula_find(c->e->branches, c->e->n_branches, x->text) != SIZE_MAX)
     diag_hint(c->diag, "measure something of it: accuracy(%s, test)", x->text);
@@ -343,13 +398,15 @@ static bool compile_binary(struct compiler *c, const struct ast_expr *x, size_t 
 static bool compile(struct compiler *c, const struct ast_expr *x, size_t member, unsigned depth)
 {
   if (depth > MAX_DEEP || ++c->work > MAX_WORK) {
-    diag_error(c->diag, x->span, "this measure is defined through itself, or too long");
+    diag_error(c->diag, x->span, "this measure is too long");
     return false;
   }
   switch (x->kind) {
   case AST_NUMBER:
-    if (x->unit.text)
-      break;
+    if (x->unit.text) {
+      diag_error(c->diag, x->unit.span, "a number without a unit is expected here");
+      return false;
+    }
     plan_expr_push(c->arena, c->out, (struct plan_code){PLAN_OP_NUMBER, 0, x->number});
     return true;
   case AST_NAME:
@@ -373,7 +430,7 @@ static bool compile(struct compiler *c, const struct ast_expr *x, size_t member,
 bool formula_compile(struct arena *a, const struct dsl_experiment *e, const struct ast_expr *x,
                      struct formula_slots *slots, struct plan_expr *out, struct diag *d)
 {
-  struct compiler c = {a, e, slots, out, d, 0};
+  struct compiler c = {a, e, slots, out, d, NULL, 0};
   if (!compile(&c, x, SIZE_MAX, 0))
     return false;
   if (plan_expr_depth(out) > PLAN_EXPR_MAX_DEPTH) {

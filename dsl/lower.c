@@ -2,6 +2,10 @@
 
 #include <string.h>
 
+/* Sweep points with a mistake after which the rest of an experiment is given up:
+ * most say the same again. */
+enum { MAX_WRONG_POINTS = 50 };
+
 /* ---- how large it will be ---- */
 
 static double points_of(const struct dsl_experiment *e)
@@ -137,12 +141,13 @@ static bool lower_experiment(struct lowering *l, const struct dsl_experiment *e)
     return false;
   size_t *choice = arena_array(l->arena, e->n_vars + 1, sizeof *choice);
   struct formula_point at = {e, choice};
+  unsigned wrong = 0;
   do {
-    if (!lower_point(l, &t, &at, point_text(l, &at)))
-      return false;
-  } while (next_point(e, choice));
-  end_table(l, &t);
-  return true;
+    wrong += !lower_point(l, &t, &at, point_text(l, &at));
+  } while (wrong < MAX_WRONG_POINTS && next_point(e, choice));
+  if (!wrong)
+    end_table(l, &t);
+  return !wrong;
 }
 
 bool dsl_lower(struct dsl *dsl, struct plan *plan, const struct lower_options *o,

@@ -103,6 +103,7 @@ static bool put_params(struct point *p, struct attrs *a, enum words_type sort,
 static bool whole_size(struct point *p, struct attrs *a, enum plan_attr_id id, unsigned whole,
                        bool limited)
 {
+  const char *split = id == PLAN_A_train_size ? "train" : "test";
   for (uint32_t i = 0; i < a->n; i++) {
     if (a->list[i].id != id)
       continue;
@@ -110,11 +111,23 @@ static bool whole_size(struct point *p, struct attrs *a, enum plan_attr_id id, u
       a->list[i].num = whole;
     if (!limited || a->list[i].num <= whole)
       return true;
-    diag_error(p->l->diag, p->data_value->span, "`%s` has only %u such samples, not %.0f",
-               p->data_value->text, whole, a->list[i].num);
+    diag_error(p->l->diag, argument(p->data_value, split)->span,
+               "`%s` has %u %s samples, not %.0f", p->data_value->text, whole, split,
+               a->list[i].num);
     return false;
   }
   return true;
+}
+
+/* Images are made smaller by averaging whole squares of pixels. */
+static bool check_image_size(struct point *p, double size, unsigned height)
+{
+  if (fmod(height, size) == 0)
+    return true;
+  diag_error(p->l->diag, argument(p->data_value, "size")->span,
+             "images of %ux%u pixels cannot be averaged to %gx%g", height, height, size, size);
+  diag_hint(p->l->diag, "the size must divide %u", height);
+  return false;
 }
 
 static bool add_data(struct point *p)
@@ -131,6 +144,8 @@ static bool add_data(struct point *p)
       pairs = !strcmp(a.list[i].str, "pairs");
     if (a.list[i].id == PLAN_A_image_size && a.list[i].num == 0)
       a.list[i].num = shape->height;
+    if (a.list[i].id == PLAN_A_image_size && !check_image_size(p, a.list[i].num, shape->height))
+      return false;
   }
   if (!whole_size(p, &a, PLAN_A_train_size, shape->train, !pairs) ||
       !whole_size(p, &a, PLAN_A_test_size, shape->test, !pairs))

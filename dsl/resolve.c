@@ -6,6 +6,17 @@ enum { MAX_DEPTH = 32 };
 
 static const char *const block_words[] = {"experiment", "figure", "panel", "claim", "tier"};
 
+bool dsl_knows_all(const struct ast_program *p)
+{
+  for (size_t i = 0; i < p->n_includes; i++)
+    if (!p->includes[i].file)
+      return false;
+  for (size_t i = 0; i < p->n_blocks; i++)
+    if (p->blocks[i].kind == AST_EXPERIMENT && !p->blocks[i].name.text)
+      return false;
+  return true;
+}
+
 static const struct ast_block *find_block(const struct ast_program *p, enum ast_block_kind kind,
                                           const char *name)
 {
@@ -54,6 +65,20 @@ static void check_duplicates(const struct ast_program *p, struct diag *d)
       }
 }
 
+/* Once a cycle: by the first of its blocks. */
+static void report_cycle(const struct ast_block *b, const struct ast_block *const *up, size_t n,
+                         const struct ast_block *again, struct diag *d)
+{
+  if (again != b)
+    return; /* it leads to a cycle, and is not part of it */
+  for (size_t i = 0; i < n; i++)
+    if (up[i] < b)
+      return;
+  diag_error(d, b->base.span, "%s `%s` inherits from itself", block_words[b->kind], b->name.text);
+  for (size_t i = 1; i < n; i++)
+    diag_note(d, up[i]->span, "by way of `%s`", up[i]->name.text);
+}
+
 /* Fills chain with the block's ancestors, root first, itself last. */
 static size_t ancestry(const struct dsl *dsl, const struct ast_block *b,
                        const struct ast_block *chain[MAX_DEPTH], struct diag *d)
@@ -63,8 +88,7 @@ static size_t ancestry(const struct dsl *dsl, const struct ast_block *b,
   for (const struct ast_block *at = b; at;) {
     for (size_t i = 0; i < n; i++)
       if (up[i] == at) {
-        diag_error(d, b->base.span, "%s `%s` inherits from itself", block_words[b->kind],
-                   b->name.text);
+        report_cycle(b, up, n, at, d);
         return 0;
       }
     if (n == MAX_DEPTH) {
@@ -76,7 +100,7 @@ static size_t ancestry(const struct dsl *dsl, const struct ast_block *b,
       break;
     const struct ast_block *base = find_block(dsl->program, b->kind, at->base.text);
     if (!base) {
-      if (at == b) {
+      if (at == b && dsl_knows_all(dsl->program)) {
         diag_error(d, at->base.span, "unknown %s `%s`", block_words[b->kind], at->base.text);
         suggest_block(dsl->arena, dsl->program, b->kind, at->base.text, d);
       }
@@ -211,6 +235,8 @@ static void resolve_experiment(struct dsl *dsl, const struct ast_block *b, struc
     add_layer(dsl->arena, &e, chain[i], false);
   add_overlays(dsl, &e, chain, n);
   e.complete = n > 0;
+  for (size_t i = 0; i < n; i++)
+    e.complete &= !chain[i]->incomplete;
   ARENA_PUSH(dsl->arena, dsl->experiments, dsl->n_experiments, dsl->cap_experiments, e);
 }
 
@@ -301,6 +327,8 @@ const struct ast_stmt *dsl_replacement(const struct dsl *dsl, const char *sort, 
 const struct ast_expr *dsl_replaced(const struct dsl *dsl, const struct dsl_var *var,
                                     const struct ast_expr *value)
 {
+  if (strcmp(var->name, "data") && strcmp(var->name, "model"))
+    return value;
   if (var->from_tier || (value->kind != AST_NAME && value->kind != AST_CALL))
     return value;
   const struct ast_stmt *r = dsl_replacement(dsl, var->name, value->text);

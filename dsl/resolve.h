@@ -49,6 +49,10 @@ struct dsl {
 struct dsl *dsl_resolve(struct arena *, const struct ast_program *, const char *tier,
                         struct diag *);
 
+/* Were all experiments read?  If not, that one is unknown follows from a mistake
+ * that was reported. */
+bool dsl_knows_all(const struct ast_program *);
+
 struct dsl_experiment *dsl_experiment(const struct dsl *, const char *name); /* or NULL */
 const struct dsl_var *dsl_var(const struct dsl_experiment *, const char *name);
 

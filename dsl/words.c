@@ -124,6 +124,16 @@ static size_t choice_words(const char *owner, const char *out[MAX_WORDS])
   return n;
 }
 
+/* Of the sort, those that are available, or those that are not yet. */
+static size_t thing_words_if(enum words_type sort, bool available, const char *out[MAX_WORDS])
+{
+  size_t n = 0;
+  for (size_t i = 0; i < COUNT(things) && n < MAX_WORDS; i++)
+    if (things[i].sort == sort && things[i].available == available)
+      out[n++] = things[i].name;
+  return n;
+}
+
 static size_t thing_words(enum words_type sort, const char *out[MAX_WORDS])
 {
   size_t n = 0;
@@ -150,7 +160,9 @@ char *words_choices(struct arena *a, const char *owner)
 char *words_things(struct arena *a, enum words_type sort)
 {
   const char *words[MAX_WORDS];
-  return join(a, words, thing_words(sort, words));
+  char *now = join(a, words, thing_words_if(sort, true, words));
+  size_t n = thing_words_if(sort, false, words);
+  return n ? arena_printf(a, "%s; not yet: %s", now, join(a, words, n)) : now;
 }
 
 const char *words_sort_name(enum words_type type)
@@ -193,6 +205,14 @@ const char *words_near_setting(const char *word)
   for (size_t i = 0; i < COUNT(settings); i++)
     words[i] = settings[i].name;
   return diag_nearest(word, words, COUNT(settings));
+}
+
+char *words_settings(struct arena *a)
+{
+  const char *words[COUNT(settings)];
+  for (size_t i = 0; i < COUNT(settings); i++)
+    words[i] = settings[i].name;
+  return join(a, words, COUNT(settings));
 }
 
 const char *words_near_param(const struct words_thing *thing, const char *word)

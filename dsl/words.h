@@ -62,7 +62,9 @@ const struct words_param *words_param(const struct words_thing *, const char *na
 bool words_choice(const char *owner, const char *word);
 /* "none, flip_crop": the words that are allowed, for messages. */
 char *words_choices(struct arena *, const char *owner);
+/* "fashion_mnist, mnist; not yet: svhn" */
 char *words_things(struct arena *, enum words_type sort);
+char *words_settings(struct arena *);
 const char *words_sort_name(enum words_type); /* "data set" */
 const char *words_sort_article(enum words_type); /* "a data set", "an optimizer" */
 

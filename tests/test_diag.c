@@ -1,11 +1,15 @@
 /* Diagnostics: how they print, and the golden files in tests/diag.
  *
  * Each NAME.exp there has one mistake (or says in its name that it has more),
- * and NAME.err holds what is printed.  UPDATE_GOLDEN=1 in the environment
- * writes the .err files anew. */
+ * and NAME.err holds what is printed.  Files in tests/diag are only parsed;
+ * those in tests/diag/check go all the way to a plan, at the tier that a first
+ * line such as "# tier: small" names.  UPDATE_GOLDEN=1 in the environment writes
+ * the .err files anew. */
 #include "config.h"
 
 #include "base/diag.h"
+#include "dsl/check.h"
+#include "dsl/lower.h"
 #include "dsl/parse.h"
 
 #include <dirent.h>
@@ -187,10 +191,26 @@ static void test_nearest(void **state)
   assert_null(diag_nearest("", words, n));
 }
 
-/* The stages that golden files go through, in order. */
-static void run_file(struct ast_program *program, const char *path, struct diag *diag)
+static char *tier_of(struct arena *a, const struct ast_program *p)
 {
-  parse_file(program, path, diag);
+  static const char mark[] = "# tier: ";
+  size_t length;
+  const char *text = source_text(p->sources, 1, &length);
+  if (!text || strncmp(text, mark, sizeof mark - 1))
+    return NULL;
+  text += sizeof mark - 1;
+  return arena_strndup(a, text, strcspn(text, "\n"));
+}
+
+static void plan_file(struct ast_program *program, struct diag *diag)
+{
+  static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1"};
+  struct arena *a = program->arena;
+  struct dsl *dsl = dsl_resolve(a, program, tier_of(a, program), diag);
+  struct lower_result result = {0};
+  dsl_check(dsl, diag);
+  if (!diag_errors(diag))
+    dsl_lower(dsl, plan_new(a, versions), &(struct lower_options){1e6}, &result, diag);
 }
 
 static char *read_text(const char *path)
@@ -209,12 +229,14 @@ static char *read_text(const char *path)
 }
 
 /* Returns whether the file's diagnostics are those expected. */
-static bool golden(const char *name)
+static bool golden(const char *name, bool whole)
 {
   struct arena *a = arena_new();
   struct ast_program *program = ast_program_new(a);
   struct diag *diag = diag_new(a);
-  run_file(program, name, diag);
+  parse_file(program, name, diag);
+  if (whole)
+    plan_file(program, diag);
   char *text = printed(a, diag, program->sources, false);
   char *path = arena_printf(a, "%.*serr", (int)strlen(name) - 3, name);
   if (getenv("UPDATE_GOLDEN")) {
@@ -238,20 +260,31 @@ static int is_source(const struct dirent *entry)
   return n > 4 && !strcmp(entry->d_name + n - 4, ".exp");
 }
 
-static void test_golden(void **state)
+static void golden_folder(const char *folder, bool whole, int at_least)
 {
-  (void)state;
   struct dirent **names;
   unsigned wrong = 0;
-  assert_int_equal(chdir(SRCDIR "/tests/diag"), 0);
+  assert_int_equal(chdir(folder), 0);
   int n = scandir(".", &names, is_source, alphasort);
-  assert_true(n >= 25);
+  assert_true(n >= at_least);
   for (int i = 0; i < n; i++) {
-    wrong += !golden(names[i]->d_name);
+    wrong += !golden(names[i]->d_name, whole);
     free(names[i]);
   }
   free(names);
   assert_int_equal(wrong, 0);
+}
+
+static void test_golden_syntax(void **state)
+{
+  (void)state;
+  golden_folder(SRCDIR "/tests/diag", false, 60);
+}
+
+static void test_golden_meaning(void **state)
+{
+  (void)state;
+  golden_folder(SRCDIR "/tests/diag/check", true, 100);
 }
 
 int main(void)
@@ -264,7 +297,8 @@ int main(void)
       cmocka_unit_test_setup_teardown(test_long_line, begin, end),
       cmocka_unit_test_setup_teardown(test_colour, begin, end),
       cmocka_unit_test(test_nearest),
-      cmocka_unit_test(test_golden),
+      cmocka_unit_test(test_golden_syntax),
+      cmocka_unit_test(test_golden_meaning),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
