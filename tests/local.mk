@@ -5,3 +5,4 @@ include tests/dsl.mk
 include tests/engine.mk
 include tests/run.mk
 include tests/figure.mk
+include tests/plan.mk

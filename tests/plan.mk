@@ -1,0 +1,7 @@
+# tests of plan, and of the way from the language to it
+EXTRA_DIST += tests/plan
+
+check_PROGRAMS += tests/test_plan
+tests_test_plan_SOURCES = tests/test_plan.c
+tests_test_plan_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_plan_LDADD = libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)

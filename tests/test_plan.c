@@ -1,0 +1,609 @@
+/* The plan: keys, hash-consing, closure, sharing, and arithmetic over results. */
+#include "config.h"
+
+#include "plan/explain.h"
+#include "plan/plan.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <setjmp.h>
+#include <cmocka.h>
+
+static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1"};
+
+struct fixture {
+  struct arena *arena;
+  struct plan *plan;
+};
+
+static int begin(void **state)
+{
+  struct arena *a = arena_new();
+  struct fixture *f = arena_alloc(a, sizeof *f);
+  *f = (struct fixture){a, plan_new(a, versions)};
+  *state = f;
+  return 0;
+}
+
+static int end(void **state)
+{
+  arena_free(((struct fixture *)*state)->arena);
+  return 0;
+}
+
+#define PLAN_TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+#define NUM(name, value)                                                                           \
+  {                                                                                                \
+    PLAN_A_##name, value, NULL                                                                     \
+  }
+#define STR(name, value)                                                                           \
+  {                                                                                                \
+    PLAN_A_##name, 0, value                                                                        \
+  }
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static const struct plan_attr data_attrs[] = {
+    STR(data, "fashion_mnist"), NUM(image_size, 14),  STR(compose, "none"),
+    NUM(train_size, 2000),      NUM(test_size, 1000),
+};
+static const struct plan_attr init_attrs[] = {
+    STR(model, "resnet18"), NUM(width, 8), NUM(stages, 3), NUM(blocks, 1), NUM(seed, 0),
+};
+static const struct plan_attr train_attrs[] = {
+    NUM(seed, 0),
+    STR(optimizer, "sgd"),
+    NUM(lr, 0.1),
+    NUM(momentum, 0.9),
+    NUM(weight_decay, 5e-4),
+    NUM(batch, 32),
+    STR(augment, "flip_crop"),
+    NUM(crop_padding, 2),
+    STR(schedule, "constant"),
+    NUM(schedule_from, 0),
+    NUM(schedule_length, 0),
+    NUM(from, 0),
+    NUM(to, 124),
+    NUM(steps_per_epoch, 62),
+    NUM(stream, 0),
+};
+static const struct plan_attr merge_attrs[] = {
+    NUM(seed, 0),          NUM(batch, 32),  STR(augment, "flip_crop"),      NUM(crop_padding, 2),
+    STR(method, "linear"), NUM(alpha, 0.5), STR(batchnorm, "recalibrated"),
+};
+static const struct plan_attr measure_attrs[] = {
+    STR(measurement, "evaluate"),
+    STR(split, "test"),
+};
+
+static uint32_t add(struct plan *p, enum plan_kind kind, const struct plan_attr *attrs, size_t n,
+                    const uint32_t *inputs, uint32_t n_inputs)
+{
+  struct plan_step s = {
+      .kind = kind,
+      .n_attrs = (uint32_t)n,
+      .attrs = attrs,
+      .n_inputs = n_inputs,
+      .inputs = inputs,
+      .origin = {"noise", "lr=0.1", SPAN_NONE},
+  };
+  return plan_add_step(p, &s);
+}
+
+#define ADD(plan, kind, attrs, ...)                                                                \
+  add(plan, PLAN_##kind, attrs, COUNT(attrs), (uint32_t[]){__VA_ARGS__},                           \
+      COUNT(((uint32_t[]){__VA_ARGS__})))
+
+/* data, init, train, a second train, merge, measure; 0 to 5. */
+static void add_chain(struct plan *p)
+{
+  uint32_t data = add(p, PLAN_DATA, data_attrs, COUNT(data_attrs), NULL, 0);
+  uint32_t init = ADD(p, INIT, init_attrs, data);
+  uint32_t trunk = ADD(p, TRAIN, train_attrs, init, data);
+  struct plan_attr other[COUNT(train_attrs)];
+  memcpy(other, train_attrs, sizeof other);
+  other[14].num = 1;
+  uint32_t end = ADD(p, TRAIN, other, trunk, data);
+  uint32_t merge = ADD(p, MERGE, merge_attrs, trunk, end, data);
+  ADD(p, MEASURE, measure_attrs, merge, data);
+}
+
+static const char *hex_of(struct fixture *f, uint32_t step)
+{
+  char hex[HASH_HEX];
+  hash_hex(plan_step(f->plan, step)->key, hex);
+  return arena_strdup(f->arena, hex);
+}
+
+/* ---- keys ---- */
+
+/* A store outlives this program's versions: a key may change only on purpose,
+ * and then KEY_FORMAT in plan.c or a module's version is raised. */
+static void test_known_keys(void **state)
+{
+  struct fixture *f = *state;
+  static const char *const keys[] = {
+      "f649a912a2d65b2fcd4302b76f751ca2", "164c46003bfe83ec032d638ad9dc78a4",
+      "6d2e05cdd724e1100d19ec0a296e305a", "adb2b4009cd77d4770c64e81ce8bed06",
+      "f8355f851d35590614aa07497c5e000f", "2cec3d6bb4263648c90eeb0066e52044",
+  };
+  add_chain(f->plan);
+  assert_int_equal(plan_count(f->plan), COUNT(keys));
+  for (uint32_t i = 0; i < COUNT(keys); i++)
+    assert_string_equal(hex_of(f, i), keys[i]);
+}
+
+static void test_same_step_is_one(void **state)
+{
+  struct fixture *f = *state;
+  add_chain(f->plan);
+  add_chain(f->plan);
+  assert_int_equal(plan_count(f->plan), 6);
+  for (uint32_t i = 0; i < 6; i++) {
+    assert_int_equal(plan_step(f->plan, i)->asked, 2);
+    assert_int_equal(plan_find(f->plan, plan_step(f->plan, i)->key), i);
+  }
+  assert_int_equal(plan_find(f->plan, (struct hash){{1}}), UINT32_MAX);
+}
+
+static void test_origin_is_no_part_of_the_key(void **state)
+{
+  struct fixture *f = *state;
+  struct plan_step s = {.kind = PLAN_DATA,
+                        .n_attrs = COUNT(data_attrs),
+                        .attrs = data_attrs,
+                        .origin = {"one", "lr=0.1", {1, 10, 20}}};
+  uint32_t first = plan_add_step(f->plan, &s);
+  s.origin = (struct plan_origin){"other", "", {2, 5, 6}};
+  s.asked = 17;
+  assert_int_equal(plan_add_step(f->plan, &s), first);
+  assert_string_equal(plan_step(f->plan, first)->origin.experiment, "one");
+}
+
+/* Changes each attribute in turn, and takes each away. */
+static void assert_attrs_matter(struct fixture *f, enum plan_kind kind,
+                                const struct plan_attr *attrs, size_t n, const uint32_t *inputs,
+                                uint32_t n_inputs)
+{
+  struct plan_attr changed[PLAN_ATTR_COUNT];
+  uint32_t before = plan_count(f->plan);
+  add(f->plan, kind, attrs, n, inputs, n_inputs);
+  assert_int_equal(plan_count(f->plan), before);
+  for (size_t i = 0; i < n; i++) {
+    memcpy(changed, attrs, n * sizeof *attrs);
+    if (changed[i].str)
+      changed[i].str = "another";
+    else
+      changed[i].num = nextafter(changed[i].num, 1e9);
+    assert_int_equal(add(f->plan, kind, changed, n, inputs, n_inputs), before++);
+    memcpy(changed, attrs, i * sizeof *attrs);
+    memcpy(changed + i, attrs + i + 1, (n - i - 1) * sizeof *attrs);
+    assert_int_equal(add(f->plan, kind, changed, n - 1, inputs, n_inputs), before++);
+  }
+}
+
+static void test_every_attribute_matters(void **state)
+{
+  struct fixture *f = *state;
+  add_chain(f->plan);
+  assert_attrs_matter(f, PLAN_DATA, data_attrs, COUNT(data_attrs), NULL, 0);
+  assert_attrs_matter(f, PLAN_INIT, init_attrs, COUNT(init_attrs), (uint32_t[]){0}, 1);
+  assert_attrs_matter(f, PLAN_TRAIN, train_attrs, COUNT(train_attrs), (uint32_t[]){1, 0}, 2);
+  assert_attrs_matter(f, PLAN_MERGE, merge_attrs, COUNT(merge_attrs), (uint32_t[]){2, 3, 0}, 3);
+  assert_attrs_matter(f, PLAN_MEASURE, measure_attrs, COUNT(measure_attrs), (uint32_t[]){4, 0}, 2);
+}
+
+static void test_inputs_matter(void **state)
+{
+  struct fixture *f = *state;
+  add_chain(f->plan);
+  assert_int_equal(ADD(f->plan, MERGE, merge_attrs, 3, 2, 0), 6); /* the other order */
+  assert_int_equal(ADD(f->plan, MERGE, merge_attrs, 2, 3, 3, 0), 7);
+  assert_int_equal(ADD(f->plan, MEASURE, measure_attrs, 3, 0), 8);
+  assert_int_equal(ADD(f->plan, MERGE, merge_attrs, 2, 3, 0), 4);
+}
+
+/* A version is part of the keys of its own kind, and of all that comes after. */
+static void test_versions_matter(void **state)
+{
+  struct fixture *f = *state;
+  add_chain(f->plan);
+  for (int k = 0; k <= PLAN_MEASURE; k++) {
+    const char *other[PLAN_KIND_COUNT];
+    memcpy(other, versions, sizeof other);
+    other[k] = "2";
+    struct plan *p = plan_new(f->arena, other);
+    add_chain(p);
+    for (uint32_t i = 0; i < 6; i++)
+      assert_int_equal(hash_equal(plan_step(p, i)->key, plan_step(f->plan, i)->key),
+                       (int)plan_step(p, i)->kind < k);
+  }
+}
+
+static void test_values_are_not_confused(void **state)
+{
+  struct fixture *f = *state;
+  struct plan_attr text = STR(lr, ""), zero = NUM(lr, 0), minus = NUM(lr, -0.0);
+  struct plan_attr split[2] = {STR(data, "ab"), STR(compose, "c")};
+  struct plan_attr moved[2] = {STR(data, "a"), STR(compose, "bc")};
+  uint32_t a = add(f->plan, PLAN_DATA, &text, 1, NULL, 0);
+  uint32_t b = add(f->plan, PLAN_DATA, &zero, 1, NULL, 0);
+  assert_int_not_equal(a, b);
+  assert_int_equal(add(f->plan, PLAN_DATA, &minus, 1, NULL, 0), b);
+  assert_int_not_equal(add(f->plan, PLAN_DATA, split, 2, NULL, 0),
+                       add(f->plan, PLAN_DATA, moved, 2, NULL, 0));
+}
+
+static void test_many_steps(void **state)
+{
+  struct fixture *f = *state;
+  enum { N = 5000 };
+  for (int round = 0; round < 2; round++)
+    for (uint32_t i = 0; i < N; i++) {
+      struct plan_attr seed = NUM(seed, i);
+      assert_int_equal(add(f->plan, PLAN_DATA, &seed, 1, NULL, 0), i);
+    }
+  assert_int_equal(plan_count(f->plan), N);
+  assert_int_equal(plan_find(f->plan, plan_step(f->plan, N - 1)->key), N - 1);
+}
+
+/* ---- tables and figures ---- */
+
+static struct plan_table *example_table(struct arena *a)
+{
+  struct plan_column *columns = arena_array(a, 2, sizeof *columns);
+  struct plan_cell *cells = arena_array(a, 4, sizeof *cells);
+  struct plan_slot *slots = arena_array(a, 2, sizeof *slots);
+  columns[0].name = "lr";
+  columns[1].name = "gain";
+  columns[1].measured = true;
+  plan_expr_push(a, &columns[1].expr, (struct plan_code){PLAN_OP_SLOT, 0, 0});
+  cells[0].num = 0.1;
+  cells[2].num = 0.2;
+  slots[0] = slots[1] = (struct plan_slot){0, "accuracy"};
+  struct plan_table *t = arena_alloc(a, sizeof *t);
+  *t = (struct plan_table){"noise", 2, 2, 1, columns, cells, slots};
+  return t;
+}
+
+static uint32_t add_table(struct fixture *f, const struct plan_table *t)
+{
+  struct plan_step s = {.kind = PLAN_TABLE,
+                        .n_inputs = 1,
+                        .inputs = (uint32_t[]){5},
+                        .table = t,
+                        .origin = {"noise", "", SPAN_NONE}};
+  return plan_add_step(f->plan, &s);
+}
+
+static void test_table_keys(void **state)
+{
+  struct fixture *f = *state;
+  add_chain(f->plan);
+  uint32_t first = add_table(f, example_table(f->arena));
+  assert_int_equal(add_table(f, example_table(f->arena)), first);
+  assert_string_equal(hex_of(f, first), "616213ec5edb58ec5bf06a99293b9fd5");
+  for (int change = 0; change < 6; change++) {
+    struct plan_table *t = example_table(f->arena);
+    struct plan_column *columns = (struct plan_column *)t->columns;
+    struct plan_cell *cells = (struct plan_cell *)t->cells;
+    struct plan_slot *slots = (struct plan_slot *)t->slots;
+    switch (change) {
+    case 0:
+      columns[0].name = "rate";
+      break;
+    case 1:
+      cells[2].num = 0.3;
+      break;
+    case 2:
+      cells[0].str = "0.1";
+      break;
+    case 3:
+      slots[1].value = "loss";
+      break;
+    case 4:
+      columns[1].expr.code[0] = (struct plan_code){PLAN_OP_NUMBER, 0, 1};
+      break;
+    default:
+      t->experiment = "other";
+    }
+    assert_int_equal(add_table(f, t), first + 1 + (uint32_t)change);
+  }
+  /* A measured column's constant is not used, and is no part of the key. */
+  struct plan_table *t = example_table(f->arena);
+  ((struct plan_cell *)t->cells)[1].num = 99;
+  assert_int_equal(add_table(f, t), first);
+}
+
+static uint32_t add_figure(struct fixture *f, uint32_t table, const struct plan_figure *figure)
+{
+  struct plan_step s = {.kind = PLAN_FIGURE,
+                        .n_inputs = 1,
+                        .inputs = &table,
+                        .figure = figure,
+                        .origin = {"1", "", SPAN_NONE}};
+  return plan_add_step(f->plan, &s);
+}
+
+static void test_figure_keys(void **state)
+{
+  struct fixture *f = *state;
+  add_chain(f->plan);
+  uint32_t table = add_table(f, example_table(f->arena));
+  struct plan_panel panel = {.name = "a",
+                             .title = "t",
+                             .x = {"lr", "rate", 0, 0, true},
+                             .y = {"gain", "gain", PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES, false},
+                             .series = "batch",
+                             .series_label = "batch size"};
+  struct plan_figure figure = {1, "title", "tier small", 2, 1, &panel};
+  uint32_t first = add_figure(f, table, &figure);
+  assert_int_equal(add_figure(f, table, &figure), first);
+  assert_string_equal(hex_of(f, first), "454b3a23e44b02621307fac0a49da3e6");
+  assert_string_equal(plan_figure_id(f->arena, &figure), "fig01");
+  for (int change = 0; change < 14; change++) {
+    struct plan_panel p = panel;
+    struct plan_figure g = figure;
+    g.panels = &p;
+    switch (change) {
+    case 0:
+      g.number = 2;
+      break;
+    case 1:
+      g.title = "other";
+      break;
+    case 2:
+      g.subtitle = "other";
+      break;
+    case 3:
+      g.columns = 3;
+      break;
+    case 4:
+      p.name = "b";
+      break;
+    case 5:
+      p.title = "other";
+      break;
+    case 6:
+      p.kind = PLAN_PANEL_BOX;
+      break;
+    case 7:
+      p.x.log = false;
+      break;
+    case 8:
+      p.y.aggregate = PLAN_AGG_MEAN;
+      break;
+    case 9:
+      p.y.band = PLAN_BAND_RANGE;
+      break;
+    case 10:
+      p.series = NULL;
+      break;
+    case 11:
+      p.series_label = "b";
+      break;
+    case 12:
+      p.opacity = "epoch";
+      break;
+    default:
+      p.omitted = "not yet";
+    }
+    assert_int_equal(add_figure(f, table, &g), first + 1 + (uint32_t)change);
+  }
+}
+
+/* ---- what is wanted, what is shared ---- */
+
+static void test_closure(void **state)
+{
+  struct fixture *f = *state;
+  bool wanted[6];
+  add_chain(f->plan);
+  plan_closure(f->plan, (uint32_t[]){2}, 1, wanted);
+  static const bool trunk[6] = {true, true, true, false, false, false};
+  assert_memory_equal(wanted, trunk, sizeof trunk);
+  plan_closure(f->plan, (uint32_t[]){0, 4}, 2, wanted);
+  static const bool merge[6] = {true, true, true, true, true, false};
+  assert_memory_equal(wanted, merge, sizeof merge);
+  plan_closure(f->plan, NULL, 0, wanted);
+  static const bool none[6] = {false};
+  assert_memory_equal(wanted, none, sizeof none);
+}
+
+static void test_sharing(void **state)
+{
+  struct fixture *f = *state;
+  add_chain(f->plan);
+  struct plan_sharing all = plan_sharing(f->plan, NULL);
+  assert_true(all.steps == 248 && all.steps_unshared == 248);
+  ADD(f->plan, TRAIN, train_attrs, 1, 0);
+  all = plan_sharing(f->plan, NULL);
+  assert_true(all.steps == 248 && all.steps_unshared == 372);
+  static const bool wanted[6] = {true, true, true, false, false, false};
+  all = plan_sharing(f->plan, wanted);
+  assert_true(all.steps == 124 && all.steps_unshared == 248);
+}
+
+static void test_texts(void **state)
+{
+  struct fixture *f = *state;
+  add_chain(f->plan);
+  assert_string_equal(plan_step_text(f->arena, plan_step(f->plan, 4)),
+                      "merge seed=0 batch=32 augment=flip_crop crop_padding=2 method=linear "
+                      "alpha=0.5 batchnorm=recalibrated");
+  assert_ptr_equal(plan_model_of(f->plan, plan_step(f->plan, 4)), plan_step(f->plan, 1));
+  assert_null(plan_attr(plan_step(f->plan, 4), PLAN_A_lr));
+  assert_true(plan_num(plan_step(f->plan, 2), PLAN_A_lr) == 0.1);
+  assert_string_equal(plan_str(plan_step(f->plan, 1), PLAN_A_model), "resnet18");
+  uint32_t table = add_table(f, example_table(f->arena));
+  assert_string_equal(plan_step_text(f->arena, plan_step(f->plan, table)), "table noise, 2 rows");
+}
+
+static void test_explain(void **state)
+{
+  struct fixture *f = *state;
+  add_chain(f->plan);
+  static const enum explain_state states[6] = {EXPLAIN_CACHED, EXPLAIN_CACHED,   EXPLAIN_CACHED,
+                                               EXPLAIN_TODO,   EXPLAIN_UNWANTED, EXPLAIN_UNWANTED};
+  static const bool wanted[6] = {true, true, true, true, false, false};
+  char *text = NULL;
+  size_t length;
+  FILE *out = open_memstream(&text, &length);
+  explain_summary(f->plan, wanted, states, out);
+  fclose(out);
+  assert_string_equal(text,
+                      "steps     planned   cached    to do\n"
+                      "data            1        1        0\n"
+                      "init            1        1        0\n"
+                      "train           2        1        1\n"
+                      "all             4        3        1\n"
+                      "training steps: 248 planned, 248 without sharing (0.0% saved), 124 to do\n");
+  free(text);
+  out = open_memstream(&text, &length);
+  explain_steps(f->plan, states, source_set_new(f->arena), out);
+  fclose(out);
+  assert_non_null(strstr(text, "#0     cached data data=fashion_mnist"));
+  assert_non_null(strstr(text, "stream=1 <- #2 #0  [noise lr=0.1, -]"));
+  assert_null(strstr(text, "merge"));
+  free(text);
+}
+
+/* ---- arithmetic ---- */
+
+/* "s0 s1 +" and the like: the text form, read back. */
+static struct plan_expr expr(struct arena *a, const char *text)
+{
+  static const struct {
+    const char *name;
+    enum plan_op op;
+  } ops[] = {
+#define OP(id, name, operands) {name, PLAN_OP_##id},
+      PLAN_OPS(OP)
+#undef OP
+  };
+  struct plan_expr e = {0};
+  char *copy = arena_strdup(a, text), *rest = NULL;
+  for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
+    struct plan_code code = {PLAN_OP_NUMBER, 0, 0};
+    char *end, *bracket = strchr(word, '(');
+    code.number = strtod(word, &end);
+    if (bracket) {
+      code.n = (uint32_t)strtoul(bracket + 1, NULL, 10);
+      *bracket = 0;
+    }
+    if (*word == 's' && word[1] >= '0' && word[1] <= '9') {
+      code = (struct plan_code){PLAN_OP_SLOT, (uint32_t)strtoul(word + 1, NULL, 10), 0};
+    } else if (*end) {
+      size_t i = 0;
+      while (i < COUNT(ops) && strcmp(ops[i].name, word))
+        i++;
+      assert_true(i < COUNT(ops));
+      code.op = ops[i].op;
+      code.number = 0;
+    }
+    plan_expr_push(a, &e, code);
+  }
+  assert_string_equal(plan_expr_text(a, &e), text);
+  return e;
+}
+
+static double value(struct fixture *f, const char *text)
+{
+  static const double slots[] = {0.75, 0.5, 0.625, NAN, INFINITY};
+  struct plan_expr e = expr(f->arena, text);
+  return plan_expr_eval(&e, slots);
+}
+
+static void test_arithmetic(void **state)
+{
+  struct fixture *f = *state;
+  assert_true(value(f, "s0 s1 -") == 0.25);
+  assert_true(value(f, "100 s0 s1 s2 mean(2) - *") == 18.75);
+  assert_true(value(f, "2 3 ^ 4 /") == 2);
+  assert_true(fabs(value(f, "2 neg abs 2 sqrt 2 sqrt * +") - 4) < 1e-12);
+  assert_true(fabs(value(f, "100 log10 1 exp log +") - 3) < 1e-12);
+  assert_true(value(f, "s0 s1 s2 mean(3)") == 0.625);
+  assert_true(value(f, "s0 s1 median(2)") == 0.625);
+  assert_true(value(f, "s0 s1 s2 median(3)") == 0.625);
+  assert_true(value(f, "s0 s1 s2 min(3)") == 0.5);
+  assert_true(value(f, "s0 s1 s2 max(3)") == 0.75);
+  assert_true(value(f, "s0 s4 max(2)") == INFINITY);
+  assert_true(isnan(value(f, "1 neg sqrt")));
+  assert_true(value(f, "1 0 /") == INFINITY);
+}
+
+/* A run that failed is NaN, and nothing makes a number of it. */
+static void test_nan(void **state)
+{
+  struct fixture *f = *state;
+  static const char *const all[] = {
+      "s3",
+      "s3 s0 +",
+      "s0 s3 -",
+      "s3 0 *",
+      "s0 s3 s1 mean(3)",
+      "s3 s0 min(2)",
+      "s0 s3 min(2)",
+      "s0 s3 max(2)",
+      "s3 s0 s1 median(3)",
+      "s0 s1 s3 median(3)",
+      "s3 abs",
+      "s3 max(1)",
+  };
+  for (size_t i = 0; i < COUNT(all); i++)
+    if (!isnan(value(f, all[i])))
+      fail_msg("%s is a number", all[i]);
+}
+
+static void test_depth(void **state)
+{
+  struct fixture *f = *state;
+  struct plan_expr e = expr(f->arena, "1 2 3 4 mean(3) + neg");
+  assert_int_equal(plan_expr_depth(&e), 4);
+  e = expr(f->arena, "1 2 + 3 +");
+  assert_int_equal(plan_expr_depth(&e), 2);
+}
+
+/* The definition that numpy.quantile has by default, worked out by hand. */
+static void test_quantiles(void **state)
+{
+  (void)state;
+  static const double v[] = {3.5, -1, 7.25, 2, 2, 10.125, 0.5};
+  static const double q[] = {0, 0.1, 0.25, 0.5, 0.75, 0.9, 1};
+  static const double expected[] = {-1, -0.1, 1.25, 2, 5.375, 8.4, 10.125};
+  for (size_t i = 0; i < COUNT(q); i++)
+    assert_true(fabs(plan_quantile(v, COUNT(v), q[i]) - expected[i]) < 1e-12);
+  assert_true(v[0] == 3.5 && v[6] == 0.5);
+  static const double two[] = {4, 1};
+  assert_true(plan_quantile(two, 2, 0.25) == 1.75);
+  assert_true(plan_quantile(two, 2, 0.5) == 2.5);
+  assert_true(plan_quantile(two, 1, 0.9) == 4);
+  assert_true(isnan(plan_quantile(two, 0, 0.5)));
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      PLAN_TEST(test_known_keys),
+      PLAN_TEST(test_same_step_is_one),
+      PLAN_TEST(test_origin_is_no_part_of_the_key),
+      PLAN_TEST(test_every_attribute_matters),
+      PLAN_TEST(test_inputs_matter),
+      PLAN_TEST(test_versions_matter),
+      PLAN_TEST(test_values_are_not_confused),
+      PLAN_TEST(test_many_steps),
+      PLAN_TEST(test_table_keys),
+      PLAN_TEST(test_figure_keys),
+      PLAN_TEST(test_closure),
+      PLAN_TEST(test_sharing),
+      PLAN_TEST(test_texts),
+      PLAN_TEST(test_explain),
+      PLAN_TEST(test_arithmetic),
+      PLAN_TEST(test_nan),
+      PLAN_TEST(test_depth),
+      cmocka_unit_test(test_quantiles),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
