@@ -1,0 +1,50 @@
+# The goals a reader of the paper uses; make/help.txt lists them.
+
+EXPERIMENT_FILES = $(sort $(wildcard $(srcdir)/experiments/fig*.exp))
+FIGURE_FLAGS = $(if $(TIER),--tier='$(TIER)') $(if $(JOBS),--jobs='$(JOBS)') \
+  $(if $(data_dir),--data='$(data_dir)') $(if $(STORE),--store='$(STORE)') \
+  $(if $(FIGURES),--output='$(FIGURES)') --style='$(srcdir)/figures/style.gp'
+# automake has a DATA of its own; only one from the command line is meant.
+data_dir = $(if $(filter command,$(firstword $(origin DATA))),$(DATA))
+figures_dir = $(or $(FIGURES),figures)
+store_dir = $(or $(STORE),store)
+numbered = [0-9][0-9]
+
+.PHONY: figures explain help clean-figures clean-store always
+
+# mergescape itself knows what is up to date.
+figures: mergescape$(EXEEXT)
+	@./mergescape$(EXEEXT) figures $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
+
+figure-%: mergescape$(EXEEXT) always
+	@./mergescape$(EXEEXT) figures --figure=$* $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
+
+explain: mergescape$(EXEEXT)
+	@./mergescape$(EXEEXT) explain $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
+
+help:
+	@cat '$(srcdir)/make/help.txt'
+
+clean-figures:
+	rm -f '$(figures_dir)'/fig$(numbered).csv '$(figures_dir)'/fig$(numbered).gp \
+	  '$(figures_dir)'/fig$(numbered).json '$(figures_dir)'/fig$(numbered).pdf \
+	  '$(figures_dir)'/fig$(numbered).svg
+
+# Only what the store keeps there: STORE may name a folder that holds more.
+clean-store:
+	rm -rf '$(store_dir)/objects' '$(store_dir)/tmp' '$(store_dir)/damaged'
+
+nobase_dist_pkgdata_DATA = \
+  experiments/common/datasets.exp \
+  experiments/common/vision.exp \
+  experiments/fig01-noise.exp \
+  experiments/fig02-learning-rate.exp \
+  experiments/fig03-weight-decay.exp \
+  experiments/fig04-batch-momentum-augmentation.exp \
+  experiments/tiers/paper.exp \
+  experiments/tiers/small.exp \
+  experiments/tiers/smoke.exp
+dist_pkgdata_DATA = figures/style.gp
+EXTRA_DIST += make/help.txt make/packages.sh
+EXTRA_DIST += $(wildcard $(srcdir)/docs/*.*)
+DISTCLEANFILES = .bootstrap
