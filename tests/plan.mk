@@ -5,3 +5,8 @@ check_PROGRAMS += tests/test_plan
 tests_test_plan_SOURCES = tests/test_plan.c
 tests_test_plan_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_plan_LDADD = libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_words
+tests_test_words_SOURCES = tests/test_words.c
+tests_test_words_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_words_LDADD = libdsl.a libplan.a $(MERGE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS)

@@ -1,0 +1,218 @@
+/* words.def and the engine say the same: what the language calls available can
+ * be done, with the shapes and defaults that the table promises. */
+#include "config.h"
+
+#include "dsl/words.h"
+#include "engine/data_int.h"
+#include "engine/net.h"
+#include "engine/schedule.h"
+#include "merge/merge.h"
+
+#include <math.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+struct thing {
+  enum words_type sort;
+  const char *name;
+  bool available;
+};
+
+static const struct thing things[] = {
+#define THING(sort, name, available, meaning) {WORDS_##sort, #name, available},
+#include "dsl/words.def"
+};
+
+enum { THINGS = sizeof things / sizeof *things };
+
+struct fixture {
+  struct arena *arena;
+  struct diag *diag;
+};
+
+static int begin(void **state)
+{
+  struct arena *a = arena_new();
+  struct fixture *f = arena_alloc(a, sizeof *f);
+  *f = (struct fixture){a, diag_new(a)};
+  *state = f;
+  return 0;
+}
+
+static int end(void **state)
+{
+  arena_free(((struct fixture *)*state)->arena);
+  return 0;
+}
+
+static void test_data_sets(void **state)
+{
+  struct fixture *f = *state;
+  unsigned found = 0;
+  for (size_t i = 0; i < THINGS; i++) {
+    if (things[i].sort != WORDS_DATASET)
+      continue;
+    const struct words_shape *w = words_shape(things[i].name);
+    assert_non_null(w);
+    struct data_spec spec = {.name = things[i].name};
+    struct data_set set;
+    bool known = data_shape(&spec, &set, f->diag);
+    assert_int_equal(known, things[i].available);
+    if (!known)
+      continue;
+    found++;
+    assert_int_equal(set.height, w->height);
+    assert_int_equal(set.width, w->width);
+    assert_int_equal(set.channels, w->channels);
+    assert_int_equal(set.classes, w->classes);
+    assert_int_equal(set.split[DATA_TRAIN].n, w->train);
+    assert_int_equal(set.split[DATA_TEST].n, w->test);
+  }
+  assert_int_equal(found, data_source_count());
+}
+
+static double default_of(const struct words_thing *model, const char *name)
+{
+  const struct words_param *p = words_param(model, name);
+  return p ? strtod(p->def, NULL) : 0;
+}
+
+static struct net_spec spec_of(const struct words_thing *model, const struct words_shape *data,
+                               bool say_defaults)
+{
+  struct net_spec s = {
+      .model = model->name,
+      .channels = data->channels,
+      .height = data->height,
+      .image_width = data->width,
+      .classes = data->classes,
+  };
+  if (say_defaults) {
+    s.width = (unsigned)default_of(model, "width");
+    s.stages = (unsigned)default_of(model, "stages");
+    s.blocks = (unsigned)default_of(model, "blocks");
+    s.layers = (unsigned)default_of(model, "layers");
+  }
+  return s;
+}
+
+/* Each model takes each data set, and the table's defaults are the engine's. */
+static void test_models(void **state)
+{
+  struct fixture *f = *state;
+  for (size_t i = 0; i < THINGS; i++) {
+    if (things[i].sort != WORDS_MODEL)
+      continue;
+    const struct words_thing *model = words_thing(WORDS_MODEL, things[i].name);
+    for (size_t k = 0; k < THINGS; k++) {
+      if (things[k].sort != WORDS_DATASET)
+        continue;
+      const struct words_shape *data = words_shape(things[k].name);
+      struct net_spec said = spec_of(model, data, true), unsaid = spec_of(model, data, false);
+      struct net *net = net_new(f->arena, &said, f->diag);
+      assert_int_equal(net != NULL, things[i].available);
+      if (!net)
+        continue;
+      struct net *same = net_new(f->arena, &unsaid, f->diag);
+      assert_non_null(same);
+      assert_int_equal(net_count(net), net_count(same));
+      assert_int_equal(net_classes(net), data->classes);
+      /* dsl/lower_point.c knows which merges have statistics to treat. */
+      assert_int_equal(net_has_batchnorm(net), strcmp(model->name, "mlp") != 0);
+    }
+  }
+}
+
+static void test_schedules_and_methods(void **state)
+{
+  (void)state;
+  for (size_t i = 0; i < THINGS; i++) {
+    enum schedule_kind kind;
+    if (things[i].sort == WORDS_SCHEDULE)
+      assert_int_equal(schedule_find(things[i].name, &kind), things[i].available);
+    if (things[i].sort == WORDS_METHOD)
+      assert_int_equal(merge_find(things[i].name) != NULL, things[i].available);
+  }
+}
+
+/* What the language knows by heart elsewhere. */
+static void test_fixed_names(void **state)
+{
+  (void)state;
+  static const struct thing fixed[] = {
+      {WORDS_OPTIMIZER, "sgd", true},
+      {WORDS_SCHEDULE, "constant", true},
+      {WORDS_MEASUREMENT, "accuracy", true},
+      {WORDS_MEASUREMENT, "loss", true},
+      {WORDS_SPLIT, "train", true},
+      {WORDS_SPLIT, "test", true},
+      {WORDS_PANEL, "lines", true},
+      {WORDS_PANEL, "scatter", true},
+      {WORDS_PANEL, "box", true},
+  };
+  size_t counted = 0;
+  for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+    const struct words_thing *t = words_thing(fixed[i].sort, fixed[i].name);
+    assert_true(t && t->available);
+  }
+  for (size_t i = 0; i < THINGS; i++)
+    counted += things[i].available && things[i].sort >= WORDS_OPTIMIZER &&
+               things[i].sort != WORDS_METHOD && things[i].sort != WORDS_MODEL;
+  /* sqrt_decay is looked up; the rest are the fixed ones. */
+  assert_int_equal(counted, sizeof fixed / sizeof *fixed + 1);
+}
+
+/* Every default is within its own range, and every name is said once. */
+static void test_table_is_sound(void **state)
+{
+  struct fixture *f = *state;
+  static const char *const names[] = {"data",         "model", "optimizer", "lr",
+                                      "momentum",     "batch", "augment",   "crop_padding",
+                                      "weight_decay", "seed"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    const struct words_setting *s = words_setting(names[i]);
+    assert_non_null(s);
+    if (s->type <= WORDS_COUNT && *s->def)
+      assert_true(words_in_range(&s->range, strtod(s->def, NULL)));
+    if (s->type == WORDS_CHOICE)
+      assert_true(words_choice(s->name, s->def));
+  }
+  for (size_t i = 0; i < THINGS; i++) {
+    for (size_t k = 0; k < i; k++)
+      assert_false(things[i].sort == things[k].sort && !strcmp(things[i].name, things[k].name));
+    const struct words_thing *t = words_thing(things[i].sort, things[i].name);
+    const struct words_param *p;
+    for (size_t k = 0; (p = words_param_at(t, k)); k++) {
+      assert_ptr_equal(words_param(t, p->name), p);
+      bool whole = things[i].sort == WORDS_DATASET && strtod(p->def, NULL) == 0; /* 0: all of it */
+      assert_true(p->type == WORDS_CHOICE
+                      ? words_choice(p->name, p->def)
+                      : whole || words_in_range(&p->range, strtod(p->def, NULL)));
+    }
+  }
+  struct words_range open = {"(", ")", 0, 1}, above = {"(", ")", 0, HUGE_VAL};
+  assert_string_equal(words_range_text(f->arena, &open), "above 0 to below 1");
+  assert_string_equal(words_range_text(f->arena, &above), "greater than 0");
+  assert_false(words_in_range(&open, 0));
+  assert_false(words_in_range(&open, 1));
+  assert_false(words_in_range(&above, HUGE_VAL));
+  assert_true(words_in_range(&above, 1e300));
+}
+
+#define WORDS_TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      WORDS_TEST(test_data_sets),
+      WORDS_TEST(test_models),
+      WORDS_TEST(test_schedules_and_methods),
+      WORDS_TEST(test_fixed_names),
+      WORDS_TEST(test_table_is_sound),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
