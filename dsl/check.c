@@ -485,14 +485,27 @@ static size_t count_models(struct arena *a, const struct dsl_experiment *e,
   return models;
 }
 
+/* A number that would be ignored must not look as if it counted. */
+static void check_alpha(const struct ast_expr *call, size_t models, struct diag *d)
+{
+  for (size_t i = 0; i < call->n_args && models > 2 && models != SIZE_MAX; i++)
+    if (call->args[i].name.text && !strcmp(call->args[i].name.text, "alpha")) {
+      diag_error(d, call->args[i].value->span,
+                 "`alpha` weighs the second of two models, and this merge has %zu", models);
+      diag_hint(d, "leave it out: of more than two models the mean is taken");
+    }
+}
+
 static void check_merge_names(struct arena *a, struct dsl_experiment *e, struct diag *d)
 {
   for (size_t i = 0; i < e->n_merges; i++) {
     const struct ast_expr *call = e->merges[i]->value;
     const struct ast_stmt *branch = NULL;
     size_t models = call->kind == AST_CALL ? count_models(a, e, call, &branch, d) : SIZE_MAX;
-    if (models >= 2)
+    if (models >= 2) {
+      check_alpha(call, models, d);
       continue;
+    }
     diag_error(d, call->span, "`%s` merges two models or more, not %zu", call->text, models);
     if (branch)
       diag_note(d, branch->span, "`%s` is one model; write `%s[2]`", branch->name.text,

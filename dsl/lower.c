@@ -83,6 +83,24 @@ static bool begin_table(struct lowering *l, struct lower_table *t)
   return true;
 }
 
+const char *lower_thing_text(struct lowering *l, const struct formula_point *at,
+                             const struct ast_expr *x)
+{
+  if (x->kind != AST_CALL || !x->n_args)
+    return x->text;
+  char *text = arena_printf(l->arena, "%s(", x->text);
+  for (size_t i = 0; i < x->n_args; i++) {
+    const struct ast_expr *value = x->args[i].value;
+    double number;
+    text = arena_printf(l->arena, "%s%s%s=", text, i ? ", " : "", x->args[i].name.text);
+    if (value->kind == AST_NAME && !dsl_var(at->experiment, value->text))
+      text = arena_printf(l->arena, "%s%s", text, value->text);
+    else if (formula_number(at, value, &number, l->diag))
+      text = arena_printf(l->arena, "%s%g", text, number);
+  }
+  return arena_printf(l->arena, "%s)", text);
+}
+
 static char *point_text(struct lowering *l, const struct formula_point *at)
 {
   const struct dsl_experiment *e = at->experiment;
@@ -91,9 +109,11 @@ static char *point_text(struct lowering *l, const struct formula_point *at)
     if (e->vars[i].stmt->kind != AST_SWEEP)
       continue;
     const struct ast_expr *x = e->vars[i].values[at->choice[i]];
+    const struct words_setting *w = words_setting(e->vars[i].name);
     double v;
-    if (x->text && x->kind != AST_BINARY && x->kind != AST_UNARY)
-      text = arena_printf(l->arena, "%s%s%s=%s", text, *text ? " " : "", e->vars[i].name, x->text);
+    if (w->type > WORDS_COUNT)
+      text = arena_printf(l->arena, "%s%s%s=%s", text, *text ? " " : "", e->vars[i].name,
+                          lower_thing_text(l, at, x));
     else if (formula_number(at, x, &v, l->diag))
       text = arena_printf(l->arena, "%s%s%s=%g", text, *text ? " " : "", e->vars[i].name, v);
   }

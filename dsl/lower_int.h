@@ -38,6 +38,10 @@ bool lower_point(struct lowering *, struct lower_table *, const struct formula_p
 /* The figure's step; tables of its panels' experiments are in the result. */
 void lower_figure(struct lowering *, const struct ast_block *);
 
+/* "mlp(width=64)": what the experiment says of a thing, before any replacement. */
+const char *lower_thing_text(struct lowering *, const struct formula_point *,
+                             const struct ast_expr *);
+
 /* Value of a setting at the point: its expression after the tier's replacement;
  * NULL where the experiment does not say it. */
 const struct ast_expr *lower_value(const struct lowering *, const struct formula_point *,

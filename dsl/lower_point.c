@@ -354,10 +354,11 @@ static bool add_cells(struct point *p, struct lower_table *t, double step)
     struct plan_cell cell = {0};
     const struct dsl_var *v = t->vars[c];
     if (v && !t->columns[c].measured) {
-      const struct ast_expr *x = lower_value(p->l, p->at, v->name);
+      /* Not what stands in for it: two data sets may have one stand-in. */
+      const struct ast_expr *x = v->values[p->at->choice[v - p->at->experiment->vars]];
       const struct words_setting *w = words_setting(v->name);
       if (w && w->type > WORDS_COUNT)
-        cell.str = x->text;
+        cell.str = lower_thing_text(p->l, p->at, x);
       else if (!formula_number(p->at, x, &cell.num, p->l->diag))
         return false;
     } else if (!t->columns[c].measured) {
