@@ -10,3 +10,8 @@ check_PROGRAMS += tests/test_words
 tests_test_words_SOURCES = tests/test_words.c
 tests_test_words_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_words_LDADD = libdsl.a libplan.a $(MERGE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_lower
+tests_test_lower_SOURCES = tests/test_lower.c
+tests_test_lower_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_lower_LDADD = libdsl.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
