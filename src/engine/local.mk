@@ -18,7 +18,7 @@ ENGINE_LIBS = libengine.a $(KERNEL_LIBS) $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LI
 KERNEL_SOURCES = src/engine/kernels_conv.c src/engine/kernels_norm.c src/engine/kernels_wgrad.c
 # Without the sanitizers' flags: they take minutes to compile, and hide nothing that
 # valgrind does not find.
-KERNEL_CFLAGS = $(WARN_CFLAGS) -O3 -ffp-contract=fast
+KERNEL_CFLAGS = $(WARN_CFLAGS) -O2 -ffp-contract=fast
 KERNEL_LIBS = libkernels_baseline.a
 noinst_LIBRARIES += libkernels_baseline.a
 libkernels_baseline_a_SOURCES = $(KERNEL_SOURCES)
