@@ -41,6 +41,7 @@ nobase_dist_pkgdata_DATA = \
   experiments/fig02-learning-rate.exp \
   experiments/fig03-weight-decay.exp \
   experiments/fig04-batch-momentum-augmentation.exp \
+  experiments/tiers/cifar10.exp \
   experiments/tiers/paper.exp \
   experiments/tiers/small.exp \
   experiments/tiers/smoke.exp
