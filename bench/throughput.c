@@ -102,13 +102,18 @@ static double measure(const struct bench *b, const struct ops *ops, double secon
 int main(int argc, char **argv)
 {
   unsigned size = 32, batch = 128, seconds = 4;
-  struct net_spec spec = {.width = 64, .stages = 4, .blocks = 2, .layers = 2, .channels = 3,
-                          .classes = 100};
-  const struct option options[] = {
-      {"--width", &spec.width},       {"--stages", &spec.stages},   {"--blocks", &spec.blocks},
-      {"--layers", &spec.layers},     {"--size", &size},            {"--channels", &spec.channels},
-      {"--classes", &spec.classes},   {"--batch", &batch},          {"--seconds", &seconds},
-      {NULL, NULL}};
+  struct net_spec spec = {
+      .width = 64, .stages = 4, .blocks = 2, .layers = 2, .channels = 3, .classes = 100};
+  const struct option options[] = {{"--width", &spec.width},
+                                   {"--stages", &spec.stages},
+                                   {"--blocks", &spec.blocks},
+                                   {"--layers", &spec.layers},
+                                   {"--size", &size},
+                                   {"--channels", &spec.channels},
+                                   {"--classes", &spec.classes},
+                                   {"--batch", &batch},
+                                   {"--seconds", &seconds},
+                                   {NULL, NULL}};
   bool good = argc >= 2 && argc % 2 == 0 && (!strcmp(argv[1], "resnet") || !strcmp(argv[1], "mlp"));
   for (int i = 2; good && i + 1 < argc; i += 2)
     good = set_option(options, argv[i], argv[i + 1]);

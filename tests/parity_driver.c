@@ -37,7 +37,8 @@ static bool train(const struct run *r, FILE *batches)
     if (fread(r->x, sizeof *r->x, r->values, batches) != r->values ||
         fread(r->labels, sizeof *r->labels, r->batch, batches) != r->batch)
       return false;
-    printf("%.9g\n", (double)net_loss_gradient(r->work, r->flat, r->x, r->labels, r->batch, r->grad));
+    printf("%.9g\n",
+           (double)net_loss_gradient(r->work, r->flat, r->x, r->labels, r->batch, r->grad));
     optim_sgd_step(r->ops, &sgd, net_params(r->net), r->flat, r->velocity, r->grad);
   }
   net_logits(r->work, r->flat, r->x, r->batch, r->logits);
@@ -55,13 +56,20 @@ int main(int argc, char **argv)
     return 2;
   }
   const unsigned size = number(argv[7]);
-  const struct net_spec spec = {.model = argv[1], .width = number(argv[2]),
-                                .stages = number(argv[3]), .blocks = number(argv[4]),
-                                .layers = number(argv[5]), .channels = number(argv[6]),
-                                .height = size, .image_width = size, .classes = number(argv[8])};
+  const struct net_spec spec = {.model = argv[1],
+                                .width = number(argv[2]),
+                                .stages = number(argv[3]),
+                                .blocks = number(argv[4]),
+                                .layers = number(argv[5]),
+                                .channels = number(argv[6]),
+                                .height = size,
+                                .image_width = size,
+                                .classes = number(argv[8])};
   struct arena *arena = arena_new();
   struct diag *diag = diag_new(arena);
-  struct run r = {.net = net_new(arena, &spec, diag), .ops = ops_cpu(), .batch = number(argv[9]),
+  struct run r = {.net = net_new(arena, &spec, diag),
+                  .ops = ops_cpu(),
+                  .batch = number(argv[9]),
                   .steps = number(argv[10])};
   FILE *batches = fopen(argv[12], "rb");
   bool ok = r.net && batches;

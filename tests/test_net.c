@@ -32,10 +32,21 @@ struct fixture {
 
 enum { SAMPLES = 12 };
 
-static const struct net_spec RESNET = {.model = "resnet18", .width = 4, .stages = 2, .blocks = 1,
-                                       .channels = 2, .height = 6, .image_width = 5, .classes = 3};
-static const struct net_spec MLP = {.model = "mlp", .width = 10, .layers = 2, .channels = 2,
-                                    .height = 4, .image_width = 3, .classes = 3};
+static const struct net_spec RESNET = {.model = "resnet18",
+                                       .width = 4,
+                                       .stages = 2,
+                                       .blocks = 1,
+                                       .channels = 2,
+                                       .height = 6,
+                                       .image_width = 5,
+                                       .classes = 3};
+static const struct net_spec MLP = {.model = "mlp",
+                                    .width = 10,
+                                    .layers = 2,
+                                    .channels = 2,
+                                    .height = 4,
+                                    .image_width = 3,
+                                    .classes = 3};
 
 static struct fixture setup(const struct net_spec *spec)
 {
@@ -97,8 +108,8 @@ static void schedules_have_their_values(void **state)
 static void resnet_has_torchvision_names_and_sizes(void **state)
 {
   (void)state;
-  const struct net_spec spec = {.model = "resnet18", .channels = 3, .height = 32,
-                                .image_width = 32, .classes = 100};
+  const struct net_spec spec = {
+      .model = "resnet18", .channels = 3, .height = 32, .image_width = 32, .classes = 100};
   struct arena *a = arena_new();
   struct net *net = net_new(a, &spec, diag_new(a));
   assert_int_equal(net_params(net), 11220132);
@@ -178,8 +189,14 @@ static void unknown_models_and_shapes_are_diagnosed(void **state)
 static void initial_weights_have_their_spread(void **state)
 {
   (void)state;
-  const struct net_spec spec = {.model = "resnet18", .width = 32, .stages = 2, .blocks = 1,
-                                .channels = 3, .height = 8, .image_width = 8, .classes = 50};
+  const struct net_spec spec = {.model = "resnet18",
+                                .width = 32,
+                                .stages = 2,
+                                .blocks = 1,
+                                .channels = 3,
+                                .height = 8,
+                                .image_width = 8,
+                                .classes = 50};
   struct fixture f = setup(&spec);
   const struct net_tensor *conv = tensor(f.net, "layer2.0.conv2.weight"); /* fan out 64 * 9 */
   double sum = 0, square = 0;

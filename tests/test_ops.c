@@ -111,10 +111,12 @@ static void check_conv(const struct ops *ops, const struct conv_case *k)
   const struct ops_conv *c = &k->c;
   const size_t nx = (size_t)k->n * c->h * c->w * c->ci, nw = (size_t)c->co * c->ci * c->k * c->k;
   const size_t ny = (size_t)k->n * ops_conv_out(c, c->h) * ops_conv_out(c, c->w) * c->co;
-  struct conv_reference r = {
-      .x = random_floats(a, nx, 1), .w = random_floats(a, nw, 2), .dy = random_floats(a, ny, 3),
-      .y = arena_array(a, ny, sizeof *r.y), .dx = arena_array(a, nx, sizeof *r.dx),
-      .dw = arena_array(a, nw, sizeof *r.dw)};
+  struct conv_reference r = {.x = random_floats(a, nx, 1),
+                             .w = random_floats(a, nw, 2),
+                             .dy = random_floats(a, ny, 3),
+                             .y = arena_array(a, ny, sizeof *r.y),
+                             .dx = arena_array(a, nx, sizeof *r.dx),
+                             .dw = arena_array(a, nw, sizeof *r.dw)};
   each_product(c, k->n, add_product, &r);
   const size_t scratch_bytes = ops->conv_scratch(ops, c, k->n) * sizeof(float);
   float *scratch = mem_alloc(scratch_bytes);
@@ -147,15 +149,20 @@ static void conv_matches_reference(void **state)
 {
   (void)state;
   static const struct conv_case cases[] = {
-      {{14, 14, 16, 16, 3, 1, 1}, 2}, {{14, 14, 2, 16, 3, 1, 1}, 3}, {{14, 14, 8, 8, 3, 1, 1}, 2},
-      {{14, 14, 16, 32, 3, 2, 1}, 2}, {{7, 7, 32, 64, 3, 2, 1}, 5},  {{4, 4, 64, 64, 3, 1, 1}, 5},
-      {{14, 14, 16, 32, 1, 2, 0}, 2}, {{7, 7, 32, 64, 1, 2, 0}, 3},  {{9, 11, 3, 5, 3, 1, 1}, 2},
-      {{5, 3, 7, 9, 3, 2, 1}, 4},     {{6, 6, 17, 33, 3, 1, 1}, 2},  {{13, 29, 1, 24, 3, 1, 1}, 1},
-      {{1, 1, 19, 21, 3, 1, 1}, 2},   {{2, 2, 4, 4, 3, 2, 1}, 2},    {{1, 5, 3, 3, 1, 2, 0}, 2},
-      {{8, 8, 6, 10, 5, 1, 2}, 2},    {{9, 9, 5, 12, 5, 3, 2}, 2},   {{10, 7, 4, 3, 7, 2, 3}, 2},
-      {{6, 7, 31, 48, 1, 1, 0}, 3},   {{8, 8, 40, 20, 3, 1, 0}, 2},  {{6, 6, 12, 18, 2, 2, 0}, 2},
-      {{32, 32, 3, 8, 3, 1, 1}, 2},   {{16, 15, 9, 7, 3, 2, 1}, 2},  {{4, 4, 300, 140, 3, 1, 1}, 2},
-      {{4, 4, 160, 270, 3, 2, 1}, 20}, {{40, 40, 16, 16, 3, 1, 1}, 1}, {{3, 3, 2, 2, 3, 1, 1}, 5},
+      {{14, 14, 16, 16, 3, 1, 1}, 2},  {{14, 14, 2, 16, 3, 1, 1}, 3},
+      {{14, 14, 8, 8, 3, 1, 1}, 2},    {{14, 14, 16, 32, 3, 2, 1}, 2},
+      {{7, 7, 32, 64, 3, 2, 1}, 5},    {{4, 4, 64, 64, 3, 1, 1}, 5},
+      {{14, 14, 16, 32, 1, 2, 0}, 2},  {{7, 7, 32, 64, 1, 2, 0}, 3},
+      {{9, 11, 3, 5, 3, 1, 1}, 2},     {{5, 3, 7, 9, 3, 2, 1}, 4},
+      {{6, 6, 17, 33, 3, 1, 1}, 2},    {{13, 29, 1, 24, 3, 1, 1}, 1},
+      {{1, 1, 19, 21, 3, 1, 1}, 2},    {{2, 2, 4, 4, 3, 2, 1}, 2},
+      {{1, 5, 3, 3, 1, 2, 0}, 2},      {{8, 8, 6, 10, 5, 1, 2}, 2},
+      {{9, 9, 5, 12, 5, 3, 2}, 2},     {{10, 7, 4, 3, 7, 2, 3}, 2},
+      {{6, 7, 31, 48, 1, 1, 0}, 3},    {{8, 8, 40, 20, 3, 1, 0}, 2},
+      {{6, 6, 12, 18, 2, 2, 0}, 2},    {{32, 32, 3, 8, 3, 1, 1}, 2},
+      {{16, 15, 9, 7, 3, 2, 1}, 2},    {{4, 4, 300, 140, 3, 1, 1}, 2},
+      {{4, 4, 160, 270, 3, 2, 1}, 20}, {{40, 40, 16, 16, 3, 1, 1}, 1},
+      {{3, 3, 2, 2, 3, 1, 1}, 5},
   };
   for (int s = 0; s < SETS; s++) {
     const struct ops *ops = ops_cpu_isa(sets[s]);
@@ -178,10 +185,9 @@ static void conv_matches_reference_at_edges(void **state)
     const struct ops *ops = ops_cpu_isa(sets[s]);
     for (unsigned i = 0; ops && i < CHANNELS * CHANNELS; i++) {
       const unsigned k = i % 2 ? 3 : 1;
-      const struct conv_case c = {
-          {1 + i % 5, 1 + i % 17, channels[i % CHANNELS], channels[i / CHANNELS], k, 1 + i % 3 % 2,
-           k / 2},
-          1 + i % 3};
+      const struct conv_case c = {{1 + i % 5, 1 + i % 17, channels[i % CHANNELS],
+                                   channels[i / CHANNELS], k, 1 + i % 3 % 2, k / 2},
+                                  1 + i % 3};
       check_conv(ops, &c);
     }
   }
@@ -237,7 +243,8 @@ struct norm_result {
   float *mean, *inv_std, *y, *dy, *dx, *dgamma, *dbeta;
 };
 
-static struct norm_result run_norm(const struct ops *ops, struct arena *a, const struct norm_case *k)
+static struct norm_result run_norm(const struct ops *ops, struct arena *a,
+                                   const struct norm_case *k)
 {
   const size_t n = k->rows * k->c;
   struct norm_result r;
@@ -292,8 +299,15 @@ static void check_norm(const struct ops *ops, size_t rows, unsigned c, bool relu
 {
   struct arena *a = arena_new();
   const size_t n = rows * c;
-  struct norm_case k = {rows, c, relu, residual, random_floats(a, n, 4), random_floats(a, n, 5),
-                        random_floats(a, c, 6), random_floats(a, c, 7), random_floats(a, n, 8)};
+  struct norm_case k = {rows,
+                        c,
+                        relu,
+                        residual,
+                        random_floats(a, n, 4),
+                        random_floats(a, n, 5),
+                        random_floats(a, c, 6),
+                        random_floats(a, c, 7),
+                        random_floats(a, n, 8)};
   double *x = widen(a, k.x, n), *gamma = widen(a, k.gamma, c), *beta = widen(a, k.beta, c);
   double *y = arena_array(a, n, sizeof *y);
   const struct norm_result r = run_norm(ops, a, &k);
@@ -406,7 +420,8 @@ static void check_linear(const struct ops *ops, unsigned n, unsigned in, unsigne
 static void linear_matches_reference(void **state)
 {
   (void)state;
-  static const unsigned shapes[][3] = {{1, 1, 1}, {3, 7, 5}, {32, 196, 33}, {5, 64, 100}, {2, 300, 17}};
+  static const unsigned shapes[][3] = {
+      {1, 1, 1}, {3, 7, 5}, {32, 196, 33}, {5, 64, 100}, {2, 300, 17}};
   for (int s = 0; s < SETS; s++) {
     const struct ops *ops = ops_cpu_isa(sets[s]);
     for (int i = 0; ops && i < 10; i++)

@@ -163,11 +163,13 @@ static bool shape_fits(const struct net_spec *s, struct diag *diag)
                s->model, s->height, s->image_width, s->channels, s->classes);
   if (s->channels > NET_MAX_CHANNELS || s->height > 4096 || s->image_width > 4096 ||
       s->classes > 1u << 20)
-    diag_error(diag, nowhere, "model \"%s\": data of %u x %u pixels, %u channels, %u classes is "
-               "too large", s->model, s->height, s->image_width, s->channels, s->classes);
+    diag_error(diag, nowhere,
+               "model \"%s\": data of %u x %u pixels, %u channels, %u classes is "
+               "too large",
+               s->model, s->height, s->image_width, s->channels, s->classes);
   if (s->width > 65536 || s->layers > 1000 || s->blocks > 1000)
-    diag_error(diag, nowhere, "model \"%s\": width %u, %u layers, %u blocks is too large",
-               s->model, s->width, s->layers, s->blocks);
+    diag_error(diag, nowhere, "model \"%s\": width %u, %u layers, %u blocks is too large", s->model,
+               s->width, s->layers, s->blocks);
   return diag_errors(diag) == before;
 }
 

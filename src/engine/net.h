@@ -57,7 +57,8 @@ struct net_work; /* activations, gradients and scratch for up to max_batch sampl
 
 /* `train`: also what backward needs.  Memory is planned here; a step allocates
  * nothing.  Release with net_work_free. */
-struct net_work *net_work_new(const struct net *, const struct ops *, unsigned max_batch, bool train);
+struct net_work *net_work_new(const struct net *, const struct ops *, unsigned max_batch,
+                              bool train);
 void net_work_free(struct net_work *);
 size_t net_work_bytes(const struct net_work *);
 

@@ -28,8 +28,11 @@ bool net_save(const struct net *net, const float *flat, const char *path, struct
   for (size_t i = 0; i < net->n_tensors; i++) {
     const struct net_tensor *t = &net->tensors[i];
     struct safetensors_tensor *s = &file.tensors[file.n_tensors++];
-    *s = (struct safetensors_tensor){.name = t->name, .dtype = SAFETENSORS_F32, .rank = t->rank,
-                                     .bytes = t->count * sizeof *flat, .data = flat + t->offset};
+    *s = (struct safetensors_tensor){.name = t->name,
+                                     .dtype = SAFETENSORS_F32,
+                                     .rank = t->rank,
+                                     .bytes = t->count * sizeof *flat,
+                                     .data = flat + t->offset};
     for (unsigned k = 0; k < t->rank; k++)
       s->shape[k] = t->shape[k];
     const char *tracked = tracked_name(arena, t);

@@ -159,14 +159,17 @@ struct net_work *net_work_new(const struct net *net, const struct ops *ops, unsi
   struct arena *arena = arena_new();
   struct net_work *w = arena_alloc(arena, sizeof *w);
   const size_t n = net->n_values;
-  *w = (struct net_work){.net = net, .ops = ops, .arena = arena, .max_batch = max_batch,
-                         .train = train};
+  *w = (struct net_work){
+      .net = net, .ops = ops, .arena = arena, .max_batch = max_batch, .train = train};
   w->value = arena_array(arena, n, sizeof *w->value);
   w->grad = arena_array(arena, n, sizeof *w->grad);
   w->layers = arena_array(arena, net->n_layers, sizeof *w->layers);
   struct net_buffer *buffers = arena_array(arena, 2 * n, sizeof *buffers);
-  struct planner p = {.net = net, .n = (unsigned)net->n_layers, .values = buffers,
-                      .grads = buffers + n, .root = arena_array(arena, n, sizeof *p.root),
+  struct planner p = {.net = net,
+                      .n = (unsigned)net->n_layers,
+                      .values = buffers,
+                      .grads = buffers + n,
+                      .root = arena_array(arena, n, sizeof *p.root),
                       .written = arena_array(arena, n, sizeof *p.written)};
   for (unsigned i = 0; i < n; i++)
     p.root[i] = i;
@@ -287,8 +290,8 @@ static void backward_conv(const struct step *s, const struct net_layer *l, bool 
   w->ops->conv_backward_weights(w->ops, &l->conv, s->n, input(s, l->in), dy, grad + l->weight,
                                 w->scratch);
   if (w->grad[l->in])
-    w->ops->conv_backward_data(w->ops, &l->conv, s->n, dy, s->flat + l->weight, w->grad[l->in],
-                               add, w->scratch);
+    w->ops->conv_backward_data(w->ops, &l->conv, s->n, dy, s->flat + l->weight, w->grad[l->in], add,
+                               w->scratch);
 }
 
 static void backward_layer(const struct step *s, size_t i, float *grad)
@@ -306,8 +309,8 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
     break;
   case LAYER_BATCHNORM:
     ops->norm_backward(ops, (size_t)s->n * area, in->c, input(s, l->in), w->value[l->out], l->relu,
-                       k->mean, k->inv_std, s->flat + l->weight, dy, dx ? dx : dy,
-                       grad + l->weight, grad + l->bias);
+                       k->mean, k->inv_std, s->flat + l->weight, dy, dx ? dx : dy, grad + l->weight,
+                       grad + l->bias);
     break;
   case LAYER_POOL:
     if (dx)

@@ -156,9 +156,9 @@ static void backward_pass(const struct kernels *k, const struct ops_conv *c, uns
       const int y = (int)row + pad - ky, x = (int)col + pad - kx;
       if (y % s || x % s)
         continue;
-      p->taps[p->n_taps++] = (struct tap){(unsigned)(y / s + (int)p->grid.top),
-                                          (unsigned)(x / s + (int)p->grid.left),
-                                          (unsigned)ky * c->k + (unsigned)kx};
+      p->taps[p->n_taps++] =
+          (struct tap){(unsigned)(y / s + (int)p->grid.top), (unsigned)(x / s + (int)p->grid.left),
+                       (unsigned)ky * c->k + (unsigned)kx};
     }
   }
   p->x_row = (size_t)p->grid.cols * KERNEL_BLOCK;
@@ -236,8 +236,8 @@ static void repack(const struct pass *p, struct strides st, float *w, float *pac
     const struct kernel_segment *s = p->segments;
     for (unsigned block = 0; block < p->grid.blocks; block++) {
       for (unsigned t = 0; t < p->n_taps; t++, s++) {
-        float *at = w + first * st.lane + (size_t)block * KERNEL_BLOCK * st.channel +
-                    p->taps[t].index;
+        float *at =
+            w + first * st.lane + (size_t)block * KERNEL_BLOCK * st.channel + p->taps[t].index;
         if (back)
           unpack_segment(&b, s->channels, st, packed, at);
         else
@@ -466,7 +466,8 @@ static unsigned wgrad_chunk(const struct kernels *k, const struct ops_conv *c, u
   const struct kernel_grid g = forward_grid(c);
   const unsigned width = total_width(k, c->co);
   const size_t area = (size_t)ops_conv_out(c, c->h) * ops_conv_out(c, c->w);
-  const size_t block = grid_floats(&g) / g.blocks + area * (width < 2 * k->lanes ? width : 2 * k->lanes);
+  const size_t block =
+      grid_floats(&g) / g.blocks + area * (width < 2 * k->lanes ? width : 2 * k->lanes);
   const unsigned most = clamp(L2_FLOATS / (grid_floats(&g) + area * width), n);
   return clamp(L1_FLOATS / block, most);
 }
@@ -523,7 +524,8 @@ size_t cpu_conv_scratch(const struct ops *ops, const struct ops_conv *c, unsigne
   const size_t rounding = (size_t)c->stride * c->stride * 32;
   const size_t dy = (size_t)ops_conv_out(c, c->h) * ops_conv_out(c, c->w) * total_width(k, c->co);
   const size_t need[3] = {
-      segment_floats(f.blocks, kk) + forward_weights + chunk_of(forward_weights, n) * grid_floats(&f),
+      segment_floats(f.blocks, kk) + forward_weights +
+          chunk_of(forward_weights, n) * grid_floats(&f),
       segment_floats(b.blocks, kk) + backward_weights + rounding +
           chunk_of(backward_weights, n) * grid_floats(&b),
       segment_floats(f.blocks, kk) + forward_weights +

@@ -5,17 +5,17 @@
 #include <math.h>
 #include <string.h>
 
-void cpu_linear_forward(const struct ops *ops, unsigned n, unsigned in, unsigned out, const float *x,
-                        const float *w, const float *bias, bool relu, float *y)
+void cpu_linear_forward(const struct ops *ops, unsigned n, unsigned in, unsigned out,
+                        const float *x, const float *w, const float *bias, bool relu, float *y)
 {
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)out, (int)in, 1, x, (int)in, w,
               (int)in, 0, y, (int)out);
   ops->kernels->bias(n, out, bias, relu, y);
 }
 
-void cpu_linear_backward(const struct ops *ops, unsigned n, unsigned in, unsigned out, const float *x,
-                         const float *w, const float *y, float *dy, float *dx, bool add, float *dw,
-                         float *dbias)
+void cpu_linear_backward(const struct ops *ops, unsigned n, unsigned in, unsigned out,
+                         const float *x, const float *w, const float *y, float *dy, float *dx,
+                         bool add, float *dw, float *dbias)
 {
   if (y)
     ops->kernels->mask((size_t)n * out, y, dy);
@@ -31,8 +31,8 @@ void cpu_linear_backward(const struct ops *ops, unsigned n, unsigned in, unsigne
                 (int)out, w, (int)in, add ? 1 : 0, dx, (int)in);
 }
 
-void cpu_pool_forward(const struct ops *ops, unsigned n, unsigned pixels, unsigned c, const float *x,
-                      float *y)
+void cpu_pool_forward(const struct ops *ops, unsigned n, unsigned pixels, unsigned c,
+                      const float *x, float *y)
 {
   (void)ops;
   const float scale = 1 / (float)pixels;
@@ -119,8 +119,8 @@ float cpu_softmax_loss(const struct ops *ops, unsigned n, unsigned classes, cons
   return (float)(loss / n);
 }
 
-void cpu_sgd(const struct ops *ops, size_t n, float lr, float momentum, float weight_decay, float *w,
-             float *v, const float *grad)
+void cpu_sgd(const struct ops *ops, size_t n, float lr, float momentum, float weight_decay,
+             float *w, float *v, const float *grad)
 {
   ops->kernels->sgd(n, lr, momentum, weight_decay, w, v, grad);
 }

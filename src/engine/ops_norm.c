@@ -6,8 +6,8 @@
 
 /* Sums are taken around the first row, so that a mean far from zero does not
  * cancel the variance away. */
-void cpu_norm_statistics(const struct ops *ops, size_t rows, unsigned c, const float *x, float *mean,
-                         float *var)
+void cpu_norm_statistics(const struct ops *ops, size_t rows, unsigned c, const float *x,
+                         float *mean, float *var)
 {
   assert(c <= OPS_MAX_CHANNELS && rows > 0);
   double sum[OPS_MAX_CHANNELS], square[OPS_MAX_CHANNELS];
@@ -32,9 +32,9 @@ void cpu_norm_apply(const struct ops *ops, size_t rows, unsigned c, const float 
 
 /* With g the masked dy and z = (x - mean) * inv_std:
  *   dx = gamma * inv_std * (g - mean(g) - z * mean(g * z)). */
-void cpu_norm_backward(const struct ops *ops, size_t rows, unsigned c, const float *x, const float *y,
-                       bool relu, const float *mean, const float *inv_std, const float *gamma,
-                       float *dy, float *dx, float *dgamma, float *dbeta)
+void cpu_norm_backward(const struct ops *ops, size_t rows, unsigned c, const float *x,
+                       const float *y, bool relu, const float *mean, const float *inv_std,
+                       const float *gamma, float *dy, float *dx, float *dgamma, float *dbeta)
 {
   assert(c <= OPS_MAX_CHANNELS && rows > 0);
   double sum[OPS_MAX_CHANNELS], product[OPS_MAX_CHANNELS];
