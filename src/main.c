@@ -13,6 +13,7 @@
 #include "run/bind.h"
 #include "run/run.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,6 +75,16 @@ static void read_tier(struct session *s)
                s->options.tier, beside, installed);
     diag_hint(s->diag, "choose one with --tier=NAME");
   }
+}
+
+/* A file that the command line names and that is not there is no mistake in an
+ * experiment. */
+static bool files_are_there(struct session *s)
+{
+  for (size_t i = 0; i < s->options.n_files; i++)
+    if (access(s->options.files[i], R_OK))
+      file_report(s->diag, "read", s->options.files[i], errno);
+  return report(s);
 }
 
 static bool read_files(struct session *s)
@@ -144,12 +155,31 @@ static void bind_kinds(struct session *s)
       (struct run_kind){&s->figures, figure_is_current, figure_execute, NULL};
 }
 
+/* The one asked for; else the output folder's, that of the sources which the
+ * experiments belong to, the installed one. */
 static const char *find_style(struct session *s)
 {
   if (s->options.style)
     return s->options.style;
   char *own = file_join(s->arena, s->options.output, "style.gp");
-  return file_exists(own) ? own : PKGDATADIR "/style.gp";
+  if (file_exists(own))
+    return own;
+  char *dir = file_dir_name(s->arena, s->options.files[0]);
+  char *beside = file_join(s->arena, dir, "../figures/style.gp");
+  return file_exists(beside) ? beside : PKGDATADIR "/style.gp";
+}
+
+/* What would fail only once everything was trained is tried first. */
+static bool can_draw(struct session *s)
+{
+  const char *style = find_style(s), *output = s->options.output;
+  if (access(style, R_OK)) {
+    diag_error(s->diag, SPAN_NONE, "cannot read the gnuplot style %s: %s", style, strerror(errno));
+    diag_hint(s->diag, "name the file figures/style.gp of the sources with --style=FILE");
+  }
+  if (file_make_dir(output, s->diag) && access(output, W_OK))
+    file_report(s->diag, "write into", output, errno);
+  return report(s);
 }
 
 static bool open_store(struct session *s)
@@ -225,6 +255,8 @@ static int command_figures(struct session *s)
   }
   if (!choose_targets(s, false))
     return EXIT_EXPERIMENT;
+  if (!can_draw(s))
+    return EXIT_ENVIRONMENT;
   int status = run_wanted(s);
   for (uint32_t i = 0; status == EXIT_DONE && i < plan_count(s->plan); i++) {
     const struct plan_step *step = plan_step(s->plan, i);
@@ -259,7 +291,9 @@ int main(int argc, char **argv)
   s.versions[PLAN_FIGURE] = FIGURE_DRAW_VERSION;
   s.plan = plan_new(s.arena, s.versions);
   int status = EXIT_EXPERIMENT;
-  if (read_files(&s))
+  if (!files_are_there(&s))
+    status = EXIT_ENVIRONMENT;
+  else if (read_files(&s))
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
       if (!strcmp(commands[i].name, s.options.command))
         status = commands[i].run(&s);
