@@ -3,7 +3,7 @@ batches must agree: losses, final weights, running statistics, inference.
 
 A value within a rounding error of zero may fall on either side of a ReLU; from
 there the two runs part, as two runs of PyTorch do whose weights differ in the
-last bit.  That happens in about a third of all runs, so several seeds are
+last bit (10 of 20 did).  So several seeds are
 tried: the first losses must agree with every seed, and all else with one.
 
 Run by parity.sh:  parity.py path/to/parity_driver
