@@ -23,6 +23,12 @@ const struct ast_expr *check_aggregate(const struct ast_expr *, enum plan_aggreg
 /* Is it a column of the experiment's table? */
 bool check_column(const struct dsl_experiment *, const char *name);
 
+/* check_stmt.c: what a statement says by itself, in an experiment or a tier. */
+void check_stmts(struct arena *, const struct ast_block *, struct diag *);
+void check_tier(struct dsl *, const struct ast_block *, struct diag *);
+/* Is the number of a branch's continuations one that can be? */
+bool check_count(const struct ast_stmt *branch);
+
 /* check_figure.c */
 void check_figure(struct dsl *, const struct ast_block *, struct diag *);
 

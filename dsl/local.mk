@@ -2,7 +2,7 @@
 AM_YFLAGS += -Wno-yacc
 noinst_LIBRARIES += libdsl.a
 libdsl_a_SOURCES = \
-  dsl/check.c dsl/check.h dsl/check_figure.c \
+  dsl/check.c dsl/check.h dsl/check_figure.c dsl/check_stmt.c \
   dsl/formula.c dsl/formula.h \
   dsl/lower.c dsl/lower.h dsl/lower_int.h dsl/lower_figure.c dsl/lower_point.c \
   dsl/resolve.c dsl/resolve.h \

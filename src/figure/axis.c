@@ -24,7 +24,7 @@ static void take(struct figure_range *r, double v, bool log)
   r->any = true;
 }
 
-static void placeholder(struct figure_range *r, bool log)
+static void empty_axis(struct figure_range *r, bool log)
 {
   if (r->any)
     return;
@@ -35,7 +35,7 @@ static void placeholder(struct figure_range *r, bool log)
 /* Widens by a fraction on each side; a single value gets an axis around it. */
 static void pad(struct figure_range *r, bool log, double below, double above)
 {
-  placeholder(r, log);
+  empty_axis(r, log);
   if (r->hi - r->lo <= 1e-9 * fmax(fabs(r->lo), fabs(r->hi))) {
     double around = r->lo == 0 ? 1 : 0.2 * fabs(r->lo);
     r->lo = log ? r->lo / 2 : r->lo - around;

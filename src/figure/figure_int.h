@@ -60,7 +60,7 @@ struct figure_point {
 enum { FIGURE_MAX_AT = 10 };
 
 struct figure_range {
-  bool any; /* false: nothing finite to show; lo and hi are a placeholder axis */
+  bool any; /* false: nothing finite to show; lo and hi are those of an empty axis */
   double lo, hi;
 };
 

@@ -1,0 +1,370 @@
+#include "dsl/check.h"
+
+#include "dsl/formula.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool check_number(struct arena *a, const char *name, enum words_type type,
+                  const struct words_range *range, double value, struct span span,
+                  struct diag *d)
+{
+  char *bounds = words_range_text(a, range);
+  if (type == WORDS_COUNT && value != floor(value))
+    diag_error(d, span, "`%s` is a whole number, %s", name, bounds);
+  else if (!words_in_range(range, value))
+    diag_error(d, span, "`%s` must be %s", name, bounds);
+  else
+    return true;
+  return false;
+}
+
+bool check_length(const struct ast_expr *x, double *number, bool *epochs, struct diag *d)
+{
+  const char *unit = x->kind == AST_NUMBER ? x->unit.text : NULL;
+  if (x->kind != AST_NUMBER || !unit) {
+    diag_error(d, x->span, "a length needs a unit, such as `20 epochs` or `500 steps`");
+    return false;
+  }
+  *epochs = !strcmp(unit, "epochs") || !strcmp(unit, "epoch");
+  if (!*epochs && strcmp(unit, "steps") && strcmp(unit, "step")) {
+    static const char *const units[] = {"epochs", "steps"};
+    diag_error(d, x->unit.span, "unknown unit `%s`", unit);
+    const char *near = diag_nearest(unit, units, 2);
+    diag_hint(d, near ? "did you mean `%s`?" : "lengths are in epochs or steps", near);
+    return false;
+  }
+  *number = x->number;
+  if (!(x->number > 0) || x->number > 1e9 || (!*epochs && x->number != floor(x->number))) {
+    diag_error(d, x->span, *epochs ? "a length must be greater than 0"
+                                   : "a length is a whole number of steps, greater than 0");
+    return false;
+  }
+  return true;
+}
+
+/* ---- values ---- */
+
+static void unknown_thing(struct arena *a, enum words_type sort, const struct ast_expr *x,
+                          struct diag *d)
+{
+  diag_error(d, x->text_span, "unknown %s `%s`", words_sort_name(sort), x->text);
+  const char *near = words_near_thing(sort, x->text);
+  if (near)
+    diag_hint(d, "did you mean `%s`?", near);
+  else
+    diag_hint(d, "there are: %s", words_things(a, sort));
+}
+
+static void check_choice(struct arena *a, const char *name, const struct ast_expr *x,
+                         struct diag *d)
+{
+  if (x->kind == AST_NAME && words_choice(name, x->text))
+    return;
+  if (x->kind != AST_NAME) {
+    diag_error(d, x->span, "`%s` is one of: %s", name, words_choices(a, name));
+    return;
+  }
+  diag_error(d, x->span, "`%s` cannot be `%s`", name, x->text);
+  const char *near = words_near_choice(name, x->text);
+  if (near)
+    diag_hint(d, "did you mean `%s`?", near);
+  else
+    diag_hint(d, "it is one of: %s", words_choices(a, name));
+}
+
+static void check_literal(struct arena *a, const char *name, enum words_type type,
+                          const struct words_range *range, const struct ast_expr *x,
+                          struct diag *d)
+{
+  if (x->kind == AST_STRING) {
+    diag_error(d, x->span, "`%s` is %s, not a text", name, words_sort_article(type));
+    return;
+  }
+  if (!formula_is_literal(x))
+    return; /* lowering knows the names' values, and checks them there */
+  double value;
+  struct dsl_experiment none = {.name = ""};
+  struct formula_point point = {&none, NULL};
+  if (formula_number(&point, x, &value, d))
+    check_number(a, name, type, range, value, x->span, d);
+}
+
+static void check_thing(struct arena *a, enum words_type sort, const struct ast_expr *x,
+                        size_t positional, struct diag *d);
+
+static void check_value(struct arena *a, const char *name, enum words_type type,
+                        const struct words_range *range, const struct ast_expr *x, struct diag *d)
+{
+  switch (type) {
+  case WORDS_NUMBER:
+  case WORDS_COUNT:
+    check_literal(a, name, type, range, x, d);
+    break;
+  case WORDS_CHOICE:
+    check_choice(a, name, x, d);
+    break;
+  default:
+    check_thing(a, type, x, 0, d);
+  }
+}
+
+/* A name or a call of a thing; the first `positional` arguments need no name. */
+static void check_thing(struct arena *a, enum words_type sort, const struct ast_expr *x,
+                        size_t positional, struct diag *d)
+{
+  if (x->kind != AST_NAME && x->kind != AST_CALL) {
+    diag_error(d, x->span, "%s is expected here", words_sort_article(sort));
+    diag_hint(d, "there are: %s", words_things(a, sort));
+    return;
+  }
+  const struct words_thing *thing = words_thing(sort, x->text);
+  if (!thing) {
+    unknown_thing(a, sort, x, d);
+    return;
+  }
+  for (size_t i = 0; x->kind == AST_CALL && i < x->n_args; i++) {
+    const struct ast_arg *arg = &x->args[i];
+    if (!arg->name.text && i < positional)
+      continue;
+    if (!arg->name.text) {
+      diag_error(d, arg->value->span, "an argument of `%s` needs its name", x->text);
+      const struct words_param *first = words_param_at(thing, 0);
+      if (first)
+        diag_hint(d, "such as `%s = ...`", first->name);
+      continue;
+    }
+    const struct words_param *p = words_param(thing, arg->name.text);
+    if (!p) {
+      diag_error(d, arg->name.span, "`%s` has no argument `%s`", x->text, arg->name.text);
+      const char *near = words_near_param(thing, arg->name.text);
+      if (near)
+        diag_hint(d, "did you mean `%s`?", near);
+      continue;
+    }
+    check_value(a, p->name, p->type, &p->range, arg->value, d);
+    for (size_t j = 0; j < i; j++)
+      if (x->args[j].name.text && !strcmp(x->args[j].name.text, arg->name.text))
+        diag_error(d, arg->name.span, "`%s` is given twice", arg->name.text);
+  }
+}
+
+/* ---- statements ---- */
+
+static const struct words_setting *check_setting_name(struct arena *a,
+                                                      const struct ast_name *name, struct diag *d)
+{
+  const struct words_setting *s = words_setting(name->text);
+  if (!s) {
+    diag_error(d, name->span, "unknown setting `%s`", name->text);
+    const char *near = words_near_setting(name->text);
+    if (near)
+      diag_hint(d, "did you mean `%s`?", near);
+    else
+      diag_hint(d, "the settings are: %s", words_settings(a));
+  }
+  return s;
+}
+
+static bool same_value(const struct ast_expr *x, const struct ast_expr *y)
+{
+  if (x->kind != y->kind)
+    return false;
+  return x->kind == AST_NUMBER ? x->number == y->number
+                               : x->kind == AST_NAME && !strcmp(x->text, y->text);
+}
+
+static void check_sweep(struct arena *a, const struct ast_stmt *s, struct diag *d)
+{
+  const struct words_setting *w = check_setting_name(a, &s->name, d);
+  if (!s->n_values)
+    diag_error(d, s->span, "the sweep over `%s` has no values", s->name.text);
+  for (size_t i = 0; w && i < s->n_values; i++) {
+    check_value(a, w->name, w->type, &w->range, s->values[i], d);
+    for (size_t j = 0; j < i; j++)
+      if (same_value(s->values[i], s->values[j])) {
+        diag_error(d, s->values[i]->span, "the sweep has this value twice");
+        diag_note(d, s->values[j]->span, "first here");
+        break;
+      }
+  }
+}
+
+static void check_schedule(struct arena *a, const struct ast_stmt *s, struct diag *d)
+{
+  double number;
+  bool epochs;
+  if (s->every)
+    check_length(s->every, &number, &epochs, d);
+  for (size_t i = 0; i < s->n_values; i++)
+    check_length(s->values[i], &number, &epochs, d);
+  if (s->length)
+    check_length(s->length, &number, &epochs, d);
+  if (s->schedule)
+    check_thing(a, WORDS_SCHEDULE, s->schedule, 0, d);
+}
+
+enum { MAX_CONTINUATIONS = 1000 };
+
+bool check_count(const struct ast_stmt *branch)
+{
+  const struct ast_expr *x = branch->count;
+  return !x || (x->kind == AST_NUMBER && !x->unit.text && x->number == floor(x->number) &&
+                x->number >= 1 && x->number <= MAX_CONTINUATIONS);
+}
+
+static void check_branch(struct arena *a, const struct ast_stmt *s, struct diag *d)
+{
+  check_schedule(a, s, d);
+  if (!check_count(s)) {
+    diag_error(d, s->count->span, "how many continuations a branch has is a whole number, from 1 to %d",
+               MAX_CONTINUATIONS);
+    diag_hint(d, "such as `branch %s[2] ...`", s->name.text);
+  }
+}
+
+static void check_merge(struct arena *a, const struct ast_stmt *s, struct diag *d)
+{
+  if (s->value->kind != AST_CALL) {
+    diag_error(d, s->value->span, "a merging method with its models is expected here");
+    diag_hint(d, "such as linear(ends, alpha = 0.5)");
+    return;
+  }
+  check_thing(a, WORDS_METHOD, s->value, SIZE_MAX, d);
+  for (size_t i = 0; i < s->n_words; i += 2) {
+    const struct ast_expr *w = s->words[i].value;
+    if (w->kind != AST_NAME || strcmp(w->text, "batchnorm")) {
+      diag_error(d, w->span, "`batchnorm` is expected behind `with`");
+      return;
+    }
+    if (i + 1 == s->n_words) {
+      diag_error(d, w->span, "how is batchnorm treated?");
+      diag_hint(d, "it is one of: %s", words_choices(a, "batchnorm"));
+      return;
+    }
+    check_choice(a, "batchnorm", s->words[i + 1].value, d);
+  }
+}
+
+static void check_notes(const struct ast_stmt *s, struct diag *d)
+{
+  for (size_t i = 0; i < s->n_notes; i++) {
+    const struct ast_name *n = &s->notes[i].name;
+    if (!strcmp(n->text, "paper") || !strcmp(n->text, "assumed"))
+      continue;
+    static const char *const notes[] = {"paper", "assumed"};
+    diag_error(d, n->span, "unknown note `@%s`", n->text);
+    const char *near = diag_nearest(n->text, notes, 2);
+    diag_hint(d, near ? "did you mean `@%s`?" : "a number is @paper(\"section\") or "
+              "@assumed(\"why\")", near);
+  }
+}
+
+static void check_stmt(struct arena *a, const struct ast_stmt *s, struct diag *d)
+{
+  const struct words_setting *w;
+  switch (s->kind) {
+  case AST_SETTING:
+    w = check_setting_name(a, &s->name, d);
+    if (w)
+      check_value(a, w->name, w->type, &w->range, s->value, d);
+    for (size_t i = 0; i < s->n_words; i++)
+      diag_error(d, s->words[i].value->span, "nothing may stand behind the value");
+    break;
+  case AST_SWEEP:
+    check_sweep(a, s, d);
+    break;
+  case AST_LET:
+    if (words_setting(s->name.text))
+      diag_error(d, s->name.span, "`%s` is a setting: write `%s = ...`", s->name.text,
+                 s->name.text);
+    break;
+  case AST_TRUNK:
+    check_schedule(a, s, d);
+    break;
+  case AST_BRANCH:
+    check_branch(a, s, d);
+    break;
+  case AST_MERGE:
+    check_merge(a, s, d);
+    break;
+  case AST_MEASURE:
+    break; /* compiled below, where its names are known */
+  case AST_REPLACE:
+  case AST_EXPECT:
+    diag_error(d, s->span, "this cannot stand in an experiment");
+    break;
+  }
+  check_notes(s, d);
+}
+
+/* Variables share one name space, and so do branches and merges. */
+static int name_space(const struct ast_stmt *s)
+{
+  switch (s->kind) {
+  case AST_SETTING:
+  case AST_SWEEP:
+  case AST_LET:
+  case AST_MEASURE:
+    return 1;
+  case AST_BRANCH:
+  case AST_MERGE:
+    return 2;
+  case AST_TRUNK:
+    return 3;
+  default:
+    return 0;
+  }
+}
+
+void check_stmts(struct arena *a, const struct ast_block *b, struct diag *d)
+{
+  for (size_t i = 0; i < b->n_stmts; i++) {
+    const struct ast_stmt *s = &b->stmts[i];
+    check_stmt(a, s, d);
+    for (size_t j = 0; j < i; j++) {
+      const struct ast_stmt *o = &b->stmts[j];
+      if (!name_space(s) || name_space(s) != name_space(o))
+        continue;
+      if (s->kind != AST_TRUNK && strcmp(s->name.text, o->name.text))
+        continue;
+      bool setting = s->kind == AST_SETTING || s->kind == AST_SWEEP;
+      if (name_space(s) == 1 && setting == !words_setting(s->name.text))
+        break; /* the name itself is the mistake, and was reported */
+      diag_error(d, s->kind == AST_TRUNK ? s->span : s->name.span, "`%s` is defined twice",
+                 s->kind == AST_TRUNK ? "trunk" : s->name.text);
+      diag_note(d, o->span, "first defined here");
+      break;
+    }
+  }
+}
+
+static void check_replace(struct dsl *dsl, const struct ast_stmt *s, struct diag *d)
+{
+  bool data = !strcmp(s->kind_word.text, "data");
+  if (!data && strcmp(s->kind_word.text, "model")) {
+    diag_error(d, s->kind_word.span, "a tier replaces `data` or `model`");
+    return;
+  }
+  enum words_type sort = data ? WORDS_DATASET : WORDS_MODEL;
+  struct ast_expr name = {.kind = AST_NAME, .text = s->name.text, .text_span = s->name.span};
+  if (!words_thing(sort, s->name.text))
+    unknown_thing(dsl->arena, sort, &name, d);
+  check_thing(dsl->arena, sort, s->value, 0, d);
+}
+
+void check_tier(struct dsl *dsl, const struct ast_block *b, struct diag *d)
+{
+  struct ast_block settings = *b;
+  settings.stmts = arena_array(dsl->arena, b->n_stmts + 1, sizeof *settings.stmts);
+  settings.n_stmts = 0;
+  for (size_t i = 0; i < b->n_stmts; i++)
+    if (b->stmts[i].kind == AST_REPLACE)
+      check_replace(dsl, &b->stmts[i], d);
+    else
+      settings.stmts[settings.n_stmts++] = b->stmts[i];
+  check_stmts(dsl->arena, &settings, d);
+  for (size_t i = 0; i < b->n_blocks; i++)
+    check_stmts(dsl->arena, &b->blocks[i], d);
+}
