@@ -292,13 +292,15 @@ static void sum_up(struct run *run)
 static void say_end(struct run *run)
 {
   const struct run_summary *s = &run->summary;
-  char duration[32], text[256], failed[96] = "";
+  char duration[32], text[256], failed[96] = "", diverged[48] = "";
+  if (s->diverged)
+    snprintf(diverged, sizeof diverged, " (%lu diverged)", (unsigned long)s->diverged);
   if (s->failed || s->skipped)
     snprintf(failed, sizeof failed, ", %lu failed (%lu skipped)", (unsigned long)s->failed,
              (unsigned long)s->skipped);
-  snprintf(text, sizeof text, "%s%lu steps: %lu cached, %lu ran%s in %s%s",
+  snprintf(text, sizeof text, "%s%lu steps: %lu cached, %lu ran%s%s in %s%s",
            s->interrupted ? "interrupted: " : "", (unsigned long)s->wanted,
-           (unsigned long)s->cached, (unsigned long)s->ran, failed,
+           (unsigned long)s->cached, (unsigned long)s->ran, diverged, failed,
            progress_duration(s->seconds, duration),
            s->interrupted ? "; what is finished is kept, run again to go on" : "");
   progress_end(&run->progress, text);

@@ -43,6 +43,27 @@ static pid_t draft_owner(const struct store *store, const char *name)
   return (pid_t)pid;
 }
 
+/* A killed process that nobody has waited for (a container without an init) is
+ * gone, although it can still be signalled. */
+static bool is_zombie(pid_t pid)
+{
+  char path[64], text[512];
+  snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+  FILE *in = fopen(path, "r");
+  if (!in)
+    return false;
+  size_t n = fread(text, 1, sizeof text - 1, in);
+  fclose(in);
+  text[n] = 0;
+  const char *state = strrchr(text, ')'); /* "PID (NAME) STATE ..." */
+  return state && (!strncmp(state, ") Z", 3) || !strncmp(state, ") X", 3));
+}
+
+static bool is_gone(pid_t pid)
+{
+  return (kill(pid, 0) && errno == ESRCH) || is_zombie(pid);
+}
+
 void store_sweep(struct store *store)
 {
   char path[STORE_PATH_MAX + 512];
@@ -54,7 +75,7 @@ void store_sweep(struct store *store)
   struct diag *quiet = diag_new(a); /* what cannot be removed does no harm */
   for (struct dirent *e; (e = readdir(dir));) {
     pid_t owner = draft_owner(store, e->d_name);
-    if (!owner || !kill(owner, 0) || errno != ESRCH)
+    if (!owner || !is_gone(owner))
       continue;
     snprintf(path, sizeof path, "%s/tmp/%s", store->path, e->d_name);
     file_remove_tree(path, quiet);
