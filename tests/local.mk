@@ -6,3 +6,4 @@ include tests/engine.mk
 include tests/run.mk
 include tests/figure.mk
 include tests/plan.mk
+include tests/cli.mk

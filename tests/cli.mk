@@ -1,0 +1,9 @@
+# tests of the whole program, and of the source tree
+EXTRA_PROGRAMS += tests/make_idx
+tests_make_idx_SOURCES = tests/make_idx.c
+tests_make_idx_LDADD = libbase.a $(LIBB2_LIBS) $(ZLIB_LIBS) -lm
+CLEANFILES += tests/make_idx$(EXEEXT)
+check_DATA += tests/make_idx$(EXEEXT)
+
+TESTS += tests/layout.sh tests/cli.sh
+EXTRA_DIST += tests/layout.sh tests/cli.sh
