@@ -60,7 +60,7 @@ array MARKS[6] = [7, 5, 9, 13, 11, 15]
 mark(i) = MARKS[(int(i) - 1) % |MARKS| + 1]
 set style line 1 lw 1.3 ps 0.42              # curves and their points
 set style line 2 pt 2 ps 0.5 lw 1.2 lc rgb INK  # failed to converge
-set style line 3 pt 7 ps 0.28                # points of a scatter
+set style line 3 pt 7 ps 0.4                 # points of a scatter
 set style fill transparent solid 0.3 border
 set style boxplot range 1.5 nooutliers
 set boxwidth 0.55

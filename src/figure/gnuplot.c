@@ -132,7 +132,7 @@ static void legend_entry(struct script *s, const struct figure_entry *e)
     figure_add(&s->t, "set label '' at %s point ls 1 pt mark(%zu) lc rgb %s\n",
                screen(s, e->x + middle, e->y), e->value + 1, colour);
   else if (e->sample == FIGURE_DOT)
-    figure_add(&s->t, "set label '' at %s point ls 3 ps 0.45 lc rgb %s\n",
+    figure_add(&s->t, "set label '' at %s point ls 3 ps 0.55 lc rgb %s\n",
                screen(s, e->x + middle, e->y), colour);
   else if (e->sample == FIGURE_CROSS)
     figure_add(&s->t, "set label '' at %s point ls 2\n", screen(s, e->x + middle, e->y));
@@ -277,7 +277,7 @@ static void box_clauses(struct script *s, struct drawn *d)
   figure_add(&s->t,
              "for [i=1:|boxes_%s|] data using (%s + 0.6 * %s * jitter($0)):%s \\\n"
              "    with points ls 3 ps %s lc rgb clear(%s, 0.45)",
-             id, where, wide, value, p->most_per_category <= FEW ? "0.35" : "0.22", colour);
+             id, where, wide, value, p->most_per_category <= FEW ? "0.42" : "0.28", colour);
 }
 
 static void crosses(struct script *s, struct drawn *d)

@@ -5,7 +5,7 @@
 
 /* Inches. */
 #define LINE_HEIGHT 0.15
-#define GAP 0.13
+#define GAP 0.08
 static const double sample_width[] = {0, 0.27, 0.11, 0.13};
 
 static void add_entry(struct arena *a, struct figure_legend *l, struct figure_entry e,

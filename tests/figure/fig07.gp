@@ -36,11 +36,11 @@ eval new_panel
 set label '{/:Bold '.'Figure 7: A \\ small\_figure'.'}' at screen 0.0086, screen 0.9757 left font large tc rgb INK
 set label 'smoke tier' at screen 0.0086, screen 0.9509 left font small tc rgb GREY
 # legend
-set label '' at screen 0.1420, screen 0.0231 point ls 2
-set label 'failed to converge' at screen 0.1506, screen 0.0231 left font small tc rgb GREY
-set label 'line: median, band: quartiles' at screen 0.3008, screen 0.0231 left font small tc rgb GREY
-set label 'box: median and quartiles' at screen 0.5191, screen 0.0231 left font small tc rgb GREY
-set label 'paler: smaller epoch' at screen 0.7198, screen 0.0231 left font small tc rgb GREY
+set label '' at screen 0.1527, screen 0.0231 point ls 2
+set label 'failed to converge' at screen 0.1613, screen 0.0231 left font small tc rgb GREY
+set label 'line: median, band: quartiles' at screen 0.3044, screen 0.0231 left font small tc rgb GREY
+set label 'box: median and quartiles' at screen 0.5156, screen 0.0231 left font small tc rgb GREY
+set label 'paler: smaller epoch' at screen 0.7091, screen 0.0231 left font small tc rgb GREY
 
 # ---- panel a: by batch size ----
 set lmargin at screen 0.0839; set rmargin at screen 0.4821
@@ -54,13 +54,13 @@ set format y '%.1f'
 set label 'learning rate' at screen 0.2830, screen 0.5393 center font base tc rgb INK
 set label 'gain (points)' at screen 0.0207, screen 0.7412 center rotate font base tc rgb INK
 # legend
-set label 'batch size' at screen 0.1594, screen 0.5085 left font small tc rgb GREY
+set label 'batch size' at screen 0.1666, screen 0.5085 left font small tc rgb GREY
 set arrow from screen 0.2484, screen 0.5085 to screen 0.2741, screen 0.5085 nohead ls 1 lc rgb colour_batch(1)
 set label '' at screen 0.2613, screen 0.5085 point ls 1 pt mark(1) lc rgb colour_batch(1)
 set label '32' at screen 0.2805, screen 0.5085 left font small tc rgb INK
-set arrow from screen 0.3233, screen 0.5085 to screen 0.3490, screen 0.5085 nohead ls 1 lc rgb colour_batch(2)
-set label '' at screen 0.3362, screen 0.5085 point ls 1 pt mark(2) lc rgb colour_batch(2)
-set label '64' at screen 0.3555, screen 0.5085 left font small tc rgb INK
+set arrow from screen 0.3162, screen 0.5085 to screen 0.3419, screen 0.5085 nohead ls 1 lc rgb colour_batch(2)
+set label '' at screen 0.3290, screen 0.5085 point ls 1 pt mark(2) lc rgb colour_batch(2)
+set label '64' at screen 0.3483, screen 0.5085 left font small tc rgb INK
 plot \
   for [i=1:|values_batch|] data using (of('a', values_batch[i]) ? column('x') : NaN):(column('y_lo')):(column('y_hi')) \
     with filledcurves fc rgb colour_batch(i) fs transparent solid 0.17 noborder, \
@@ -87,7 +87,7 @@ plot \
   for [i=1:|boxes_b|] data using (place_b(boxes_b[i])):(panel('b') && strcol('x') eq boxes_b[i] ? num('y') : NaN):(0.55) \
     with boxplot lw 1.2 lc rgb colour_lr(rank_lr(boxes_b[i])), \
   for [i=1:|boxes_b|] data using (place_b(boxes_b[i]) + 0.6 * 0.55 * jitter($0)):(panel('b') && strcol('x') eq boxes_b[i] ? num('y') : NaN) \
-    with points ls 3 ps 0.35 lc rgb clear(colour_lr(rank_lr(boxes_b[i])), 0.45), \
+    with points ls 3 ps 0.42 lc rgb clear(colour_lr(rank_lr(boxes_b[i])), 0.45), \
   data using (failed('b') ? place_b(strcol('x')) : NaN):(edge(num('y'), -0.1374, 1.55055)) \
     with points ls 2
 
@@ -104,11 +104,11 @@ set format y '%.1f'
 set label 'epoch' at screen 0.2830, screen 0.0897 center font base tc rgb INK
 set label 'gain' at screen 0.0207, screen 0.2916 center rotate font base tc rgb INK
 # legend
-set label 'learning rate' at screen 0.1639, screen 0.0589 left font small tc rgb GREY
-set label '' at screen 0.2762, screen 0.0589 point ls 3 ps 0.45 lc rgb colour_lr(1)
+set label 'learning rate' at screen 0.1710, screen 0.0589 left font small tc rgb GREY
+set label '' at screen 0.2762, screen 0.0589 point ls 3 ps 0.55 lc rgb colour_lr(1)
 set label '0.01' at screen 0.2826, screen 0.0589 left font small tc rgb INK
-set label '' at screen 0.3416, screen 0.0589 point ls 3 ps 0.45 lc rgb colour_lr(2)
-set label '0.1' at screen 0.3480, screen 0.0589 left font small tc rgb INK
+set label '' at screen 0.3344, screen 0.0589 point ls 3 ps 0.55 lc rgb colour_lr(2)
+set label '0.1' at screen 0.3409, screen 0.0589 left font small tc rgb INK
 plot \
   for [i=1:|values_lr|] data using (of('c', values_lr[i]) ? column('x') : NaN):(column('y')):(faded(colour_lr(i), column('opacity'), 20, 40)) \
     with points ls 3 lc rgb variable, \
