@@ -218,7 +218,8 @@ static void check_branch(struct arena *a, const struct ast_stmt *s, struct diag 
 {
   check_schedule(a, s, d);
   if (!check_count(s)) {
-    diag_error(d, s->count->span, "how many continuations a branch has is a whole number, from 1 to %d",
+    diag_error(d, s->count->span,
+               "how many continuations a branch has is a whole number, from 1 to %d",
                MAX_CONTINUATIONS);
     diag_hint(d, "such as `branch %s[2] ...`", s->name.text);
   }

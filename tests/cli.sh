@@ -267,8 +267,10 @@ for fault in cut magic labels; do
 done
 truncate -s 10000 cut/fashion-mnist/train-images-idx3-ubyte
 printf '\001' | dd of=magic/fashion-mnist/train-images-idx3-ubyte bs=1 conv=notrunc 2>/dev/null
-printf '\377' | dd of=labels/fashion-mnist/train-labels-idx1-ubyte bs=1 seek=9 conv=notrunc 2>/dev/null
-for fault in cut:"cut off after 12 of 600 images" magic:"magic number" labels:"label 255 of item 1"; do
+printf '\377' |
+  dd of=labels/fashion-mnist/train-labels-idx1-ubyte bs=1 seek=9 conv=notrunc 2>/dev/null
+for fault in cut:"cut off after 12 of 600 images" magic:"magic number" \
+  labels:"label 255 of item 1"; do
   expect 2 run --data="$tmp/${fault%%:*}" -s none e.exp
   says "${fault#*:}"
   says "$tmp/${fault%%:*}/fashion-mnist/train-"

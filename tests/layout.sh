@@ -33,7 +33,7 @@ forbidden()
       to = module(header)
       if (index(" " allowed[from] " ", " " to " "))
         next
-      if (from == "run" && FILENAME ~ /^src\/run\/bind/ && index(" engine merge measure ", " " to " "))
+      if (FILENAME ~ /^src\/run\/bind/ && index(" engine merge measure ", " " to " "))
         next
       if (from == "figure" && header == "run/store.h")
         next
