@@ -277,6 +277,28 @@ static void check_overlays(const struct dsl *dsl, struct diag *d)
     }
 }
 
+static bool is_included(const struct ast_program *p, uint32_t file)
+{
+  for (size_t i = 0; i < p->n_files; i++)
+    if (p->files[i].file == file)
+      return p->files[i].included_at.file != 0;
+  return false;
+}
+
+/* Does it leave nothing open that training needs? */
+static bool is_whole(const struct dsl_experiment *e)
+{
+  return dsl_var(e, "data") && dsl_var(e, "model") && dsl_var(e, "lr") && dsl_var(e, "batch") &&
+         e->trunk && e->n_measures;
+}
+
+static bool is_planned(const struct ast_program *p, const struct dsl_experiment *e)
+{
+  if (is_drawn(p, e->name))
+    return true;
+  return !is_base(p, e->name) && (is_whole(e) || !is_included(p, e->block->span.file));
+}
+
 struct dsl *dsl_resolve(struct arena *a, const struct ast_program *p, const char *tier,
                         struct diag *d)
 {
@@ -290,7 +312,7 @@ struct dsl *dsl_resolve(struct arena *a, const struct ast_program *p, const char
       resolve_experiment(dsl, &p->blocks[i], d);
   for (size_t i = 0; i < dsl->n_experiments; i++) {
     struct dsl_experiment *e = &dsl->experiments[i];
-    e->planned = !is_base(p, e->name) || is_drawn(p, e->name);
+    e->planned = is_planned(p, e);
   }
   check_overlays(dsl, d);
   return dsl;

@@ -29,7 +29,9 @@ struct dsl_experiment {
   const struct ast_stmt *trunk;
   const struct ast_stmt **branches, **merges, **measures;
   size_t n_branches, cap_branches, n_merges, cap_merges, n_measures, cap_measures;
-  bool planned;    /* a leaf of the inheritance, or drawn by a figure */
+  /* A leaf of the inheritance, or drawn by a figure; but a leaf of an included
+   * file that leaves a setting open is a base for other files. */
+  bool planned;
   bool complete;   /* check found no mistake that would stop lowering */
   const char *unavailable; /* what the engine cannot do yet; NULL: nothing */
   struct span unavailable_at; /* the word that asks for it */

@@ -4,7 +4,8 @@
 set -u
 program=$PWD/mergescape
 make_idx=$PWD/tests/make_idx
-style=$(cd "${srcdir:-.}" && pwd)/figures/style.gp
+sources=$(cd "${srcdir:-.}" && pwd)
+style=$sources/figures/style.gp
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/mergescape-cli.XXXXXX") || exit 2
 tmp=$(cd "$tmp" && pwd)
 export LC_ALL=C
@@ -309,6 +310,15 @@ expect 2 check missing.exp
 says "missing.exp"
 echo 'experiment a { }' | sed 's/a/\xff/' >bytes.exp
 expect 3 check bytes.exp
+
+part "the experiments that are shipped"
+for tier in "$sources"/experiments/tiers/*.exp; do
+  tier=$(basename "$tier" .exp)
+  for file in "$sources"/experiments/fig*.exp; do
+    expect 0 check --tier="$tier" "$file"
+  done
+  expect 0 check --tier="$tier" "$sources"/experiments/fig*.exp
+done
 
 part "command line"
 expect 0 --help
