@@ -165,7 +165,7 @@ static bool add_init(struct point *p)
   put(&a, PLAN_A_seed, p->seed, NULL);
   if (!put_params(p, &a, WORDS_MODEL, x))
     return false;
-  p->has_batchnorm = strcmp(x->text, "mlp") != 0;
+  p->has_batchnorm = words_has_batchnorm(x->text);
   p->init = add(p, PLAN_INIT, &a, &p->data, 1, p->text, x->span);
   return true;
 }
@@ -278,8 +278,9 @@ static bool add_ends(struct point *p, const struct trunk *t, size_t k, const cha
     m->first_end[b] = n;
     for (size_t i = 0; i < formula_branch_count(s); i++) {
       struct attrs a;
-      put_training(p, &a, s->schedule, from, from + length, (double)i + 1);
-      m->ends[n++] =
+      /* Every continuation has a stream of its own, whatever branch it is of. */
+      put_training(p, &a, s->schedule, from, from + length, (double)++n);
+      m->ends[n - 1] =
           add(p, PLAN_TRAIN, &a, (uint32_t[]){m->trunk, p->data}, 2, text, s->span);
     }
   }

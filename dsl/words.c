@@ -27,6 +27,11 @@ static const struct words_thing things[] = {
 #include "dsl/words.def"
 };
 
+static const char *const batchnorm_models[] = {
+#define BATCHNORM(model) #model,
+#include "dsl/words.def"
+};
+
 static const struct words_shape shapes[] = {
 #define SHAPE(name, train, test, height, width, channels, classes)                                 \
   {#name, train, test, height, width, channels, classes},
@@ -79,6 +84,14 @@ const struct words_shape *words_shape(const char *data)
 const struct words_function *words_function(const char *name)
 {
   FIND(functions, name, name);
+}
+
+bool words_has_batchnorm(const char *model)
+{
+  for (size_t i = 0; i < COUNT(batchnorm_models); i++)
+    if (!strcmp(batchnorm_models[i], model))
+      return true;
+  return false;
 }
 
 const struct words_thing *words_thing(enum words_type sort, const char *name)

@@ -56,6 +56,7 @@ const struct words_setting *words_setting(const char *name);
 const struct words_thing *words_thing(enum words_type sort, const char *name);
 const struct words_shape *words_shape(const char *data);
 const struct words_function *words_function(const char *name);
+bool words_has_batchnorm(const char *model);
 /* The k-th parameter of a thing (its own, and those of its sort); NULL behind the last. */
 const struct words_param *words_param_at(const struct words_thing *, size_t k);
 const struct words_param *words_param(const struct words_thing *, const char *name);
