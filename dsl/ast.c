@@ -11,7 +11,7 @@ const char *ast_block_word(enum ast_block_kind kind)
 const char *ast_stmt_word(enum ast_stmt_kind kind)
 {
   static const char *const words[] = {"setting", "sweep",   "let",     "trunk", "branch",
-                                      "merge",   "measure", "replace", "expect"};
+                                      "merge",   "measure", "replace", "expect", "where"};
   return words[kind];
 }
 
@@ -46,11 +46,13 @@ static void dump_expr(const struct ast_expr *e, FILE *out)
     fputs(e->text, out);
     return;
   case AST_CALL:
+  case AST_TUPLE:
   case AST_UNARY:
   case AST_BINARY:
     break;
   }
-  fprintf(out, "(%s%s", e->kind == AST_CALL ? "call " : "", e->text);
+  fprintf(out, "(%s%s", e->kind == AST_CALL ? "call " : "",
+          e->kind == AST_TUPLE ? "tuple" : e->text);
   for (size_t i = 0; i < e->n_args; i++) {
     fputc(' ', out);
     if (e->args[i].name.text)
@@ -91,8 +93,10 @@ static void dump_stmt(const struct ast_stmt *s, int indent, FILE *out)
   fprintf(out, "%*s%s", indent, "", ast_stmt_word(s->kind));
   if (s->kind_word.text)
     fprintf(out, " %s", s->kind_word.text);
-  if (s->name.text)
+  if (s->name.text && !s->n_names)
     fprintf(out, " %s", s->name.text);
+  for (size_t i = 0; i < s->n_names; i++)
+    fprintf(out, "%s%s", i ? "," : " ", s->names[i].text);
   dump_part("count", s->count, out);
   dump_part("value", s->value, out);
   for (size_t i = 0; i < s->n_values; i++)

@@ -22,6 +22,7 @@ enum ast_expr_kind {
   AST_STRING,
   AST_NAME,   /* lr, cifar100 */
   AST_CALL,   /* sgd(momentum = 0.9), mean(x) */
+  AST_TUPLE,  /* (0.1, 2): args, in the values of a paired sweep */
   AST_UNARY,  /* -, not */
   AST_BINARY  /* + - * / ^, comparisons < <= > >= == !=, and, or, by */
 };
@@ -61,6 +62,8 @@ struct ast_word {
  * misspelt one gets "did you mean"; the grammar knows shapes only:
  *   AST_SETTING  name = value words... ;
  *   AST_SWEEP    sweep name over v, v, ... ;
+ *   AST_SWEEP    sweep (name, name) over (v, v), (v, v) ;   values are tuples
+ *   AST_WHERE    where condition ;      which sweep points there are
  *   AST_LET      let name = value ;
  *   AST_TRUNK    trunk [every n] for length at schedule ;
  *   AST_BRANCH   branch name[count] at every n [of trunk] for length at schedule ;
@@ -71,15 +74,17 @@ struct ast_word {
  *   AST_EXPECT   expect expr ;                                                (claims) */
 enum ast_stmt_kind {
   AST_SETTING, AST_SWEEP, AST_LET, AST_TRUNK, AST_BRANCH, AST_MERGE, AST_MEASURE, AST_REPLACE,
-  AST_EXPECT
+  AST_EXPECT, AST_WHERE
 };
 
 struct ast_stmt {
   enum ast_stmt_kind kind;
   struct span span; /* without its annotations */
-  struct ast_name name;
+  struct ast_name name; /* of a paired sweep: the first */
+  struct ast_name *names; /* of a paired sweep, else none */
+  size_t n_names, cap_names;
   struct ast_name kind_word;  /* REPLACE: data or model */
-  struct ast_expr *value;     /* SETTING, LET, MERGE, MEASURE, REPLACE, EXPECT */
+  struct ast_expr *value;     /* SETTING, LET, MERGE, MEASURE, REPLACE, EXPECT, WHERE */
   struct ast_expr **values;   /* SWEEP; BRANCH: listed points, where `every` is NULL */
   size_t n_values, cap_values;
   struct ast_expr *every, *length, *schedule; /* TRUNK, BRANCH */

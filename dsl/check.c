@@ -203,6 +203,10 @@ static void check_numbers(struct dsl_experiment *e, struct diag *d)
         formula_number(&point, e->vars[i].values[k], &value, d);
       }
   }
+  for (size_t i = 0; choice && i < e->n_wheres; i++) {
+    bool holds;
+    formula_condition(&point, e->wheres[i]->value, &holds, d);
+  }
   free(choice);
 }
 

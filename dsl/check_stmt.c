@@ -175,13 +175,58 @@ static bool same_value(const struct ast_expr *x, const struct ast_expr *y)
                                : x->kind == AST_NAME && !strcmp(x->text, y->text);
 }
 
+static void check_sequence(const struct ast_expr *x, struct diag *d)
+{
+  double low, high;
+  size_t n;
+  if (dsl_sequence(x, &low, &high, &n))
+    return;
+  diag_error(d, x->span, "`%s` takes two different numbers%s and how many values, from 2 to %d",
+             x->text, !strcmp(x->text, "logspace") ? " above 0" : "", DSL_MAX_SEQUENCE);
+  diag_hint(d, "such as %s(0.01, 1, 5)", x->text);
+}
+
+static bool is_sequence(const struct ast_expr *x)
+{
+  return x->kind == AST_CALL && (!strcmp(x->text, "logspace") || !strcmp(x->text, "linspace"));
+}
+
+/* sweep (lr, batch) over (0.1, 32), (0.2, 64) */
+static void check_paired_sweep(struct arena *a, const struct ast_stmt *s, struct diag *d)
+{
+  for (size_t c = 0; c < s->n_names; c++) {
+    const struct words_setting *w = check_setting_name(a, &s->names[c], d);
+    for (size_t i = 0; w && i < s->n_values; i++)
+      if (s->values[i]->n_args == s->n_names)
+        check_value(a, w->name, w->type, &w->range, s->values[i]->args[c].value, d);
+    for (size_t k = 0; k < c; k++)
+      if (!strcmp(s->names[k].text, s->names[c].text)) {
+        diag_error(d, s->names[c].span, "`%s` is swept twice", s->names[c].text);
+        diag_note(d, s->names[k].span, "first here");
+      }
+  }
+  for (size_t i = 0; i < s->n_values; i++)
+    if (s->values[i]->n_args != s->n_names) {
+      diag_error(d, s->values[i]->span, "%zu values are given here for %zu settings",
+                 s->values[i]->n_args, s->n_names);
+      diag_note(d, span_join(s->names[0].span, s->names[s->n_names - 1].span), "the settings");
+    }
+}
+
 static void check_sweep(struct arena *a, const struct ast_stmt *s, struct diag *d)
 {
+  if (s->n_names) {
+    check_paired_sweep(a, s, d);
+    return;
+  }
   const struct words_setting *w = check_setting_name(a, &s->name, d);
   if (!s->n_values)
     diag_error(d, s->span, "the sweep over `%s` has no values", s->name.text);
   for (size_t i = 0; w && i < s->n_values; i++) {
-    check_value(a, w->name, w->type, &w->range, s->values[i], d);
+    if (is_sequence(s->values[i]) && w->type <= WORDS_COUNT)
+      check_sequence(s->values[i], d);
+    else
+      check_value(a, w->name, w->type, &w->range, s->values[i], d);
     for (size_t j = 0; j < i; j++)
       if (same_value(s->values[i], s->values[j])) {
         diag_error(d, s->values[i]->span, "the sweep has this value twice");
@@ -291,6 +336,7 @@ static void check_stmt(struct arena *a, const struct ast_stmt *s, struct diag *d
     check_merge(a, s, d);
     break;
   case AST_MEASURE:
+  case AST_WHERE:
     break; /* compiled below, where its names are known */
   case AST_REPLACE:
   case AST_EXPECT:

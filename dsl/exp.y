@@ -50,6 +50,7 @@ static void yyerror(struct span *, struct parser *, const char *);
 %token INCLUDE "include" SWEEP "sweep" OVER "over" LET "let" TRUNK "trunk" BRANCH "branch"
 %token MERGE "merge" MEASURE "measure" REPLACE "replace" WITH "with" EXPECT "expect"
 %token OF "of" ON "on" AT "at" EVERY "every" FOR "for" BY "by" AND "and" OR "or" NOT "not"
+%token WHERE "where"
 %token LE "<=" GE ">=" EQ "==" NE "!="
 
 %left BY
@@ -62,8 +63,8 @@ static void yyerror(struct span *, struct parser *, const char *);
 %precedence NEGATIVE
 %right '^'
 
-%type <expr> expr args some_args number word
-%type <stmt> stmt setting trunk branch points list some_words
+%type <expr> expr args some_args number word tuple
+%type <stmt> stmt setting trunk branch points list tuples names some_words
 %type <block> head
 %type <name> base title
 %type <value> setter
@@ -156,6 +157,11 @@ note:
 stmt:
     setting
   | SWEEP NAME OVER list     { $$ = parse_stmt_as($4, AST_SWEEP, $2, @2, @$); }
+  | SWEEP '(' names ')' OVER tuples  { $$ = parse_paired_sweep($3, $6, @$); }
+  | WHERE expr {
+      $$ = parse_stmt(p, AST_WHERE, @$);
+      $$->value = $2;
+    }
   | LET NAME '=' expr        { $$ = parse_stmt_new(p, AST_LET, $2, @2, $4, @$); }
   | MEASURE NAME '=' expr    { $$ = parse_stmt_new(p, AST_MEASURE, $2, @2, $4, @$); }
   | MERGE NAME '=' expr      { $$ = parse_stmt_new(p, AST_MERGE, $2, @2, $4, @$); }
@@ -217,6 +223,21 @@ of_trunk:
 list:
     expr           { $$ = parse_stmt(p, AST_SWEEP, @$); parse_stmt_value(p, $$, $1); }
   | list ',' expr  { $$ = $1; parse_stmt_value(p, $$, $3); }
+  ;
+
+/* A sweep of several settings at once: their names, then tuples of values. */
+names:
+    NAME            { $$ = parse_stmt(p, AST_SWEEP, @$); parse_stmt_name(p, $$, $1, @1); }
+  | names ',' NAME  { $$ = $1; parse_stmt_name(p, $$, $3, @3); }
+  ;
+
+tuples:
+    tuple             { $$ = parse_stmt(p, AST_SWEEP, @$); parse_stmt_value(p, $$, $1); }
+  | tuples ',' tuple  { $$ = $1; parse_stmt_value(p, $$, $3); }
+  ;
+
+tuple:
+    '(' list ')'  { $$ = parse_tuple(p, $2, @$); }
   ;
 
 /* The first word cannot be a negative number: that would be a difference. */

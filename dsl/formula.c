@@ -168,6 +168,7 @@ static bool number_at(struct evaluation *p, const struct ast_expr *x, unsigned d
     return number_at(p, x->args[0].value, depth + 1, &a, d) &&
            number_at(p, x->args[1].value, depth + 1, &b, d) && arithmetic(x, a, b, out, d);
   case AST_STRING:
+  case AST_TUPLE:
     break;
   }
   diag_error(d, x->span, "a number is expected here");
@@ -179,6 +180,76 @@ bool formula_number(const struct formula_point *p, const struct ast_expr *x, dou
 {
   struct evaluation e = {.point = p};
   return number_at(&e, x, 0, out, d);
+}
+
+/* ---- conditions ---- */
+
+static bool is(const struct ast_expr *x, const char *operator)
+{
+  return (x->kind == AST_BINARY || x->kind == AST_UNARY) && !strcmp(x->text, operator);
+}
+
+/* The word that a name stands for: a setting's at this point, or itself where it
+ * names no number.  NULL: it is a number. */
+static const char *word_of(const struct formula_point *p, const struct ast_expr *x)
+{
+  if (x->kind != AST_NAME)
+    return NULL;
+  const struct dsl_var *v = dsl_var(p->experiment, x->text);
+  const struct words_setting *s = words_setting(x->text);
+  if (s && s->type > WORDS_COUNT)
+    return v ? v->values[p->choice[v - p->experiment->vars]]->text : s->def;
+  return v || s ? NULL : x->text;
+}
+
+static bool compare(const struct formula_point *p, const struct ast_expr *x, bool *out,
+                    struct diag *d)
+{
+  const struct ast_expr *left = x->args[0].value, *right = x->args[1].value;
+  const char *a = word_of(p, left), *b = word_of(p, right);
+  bool equality = is(x, "==") || is(x, "!=");
+  if (equality && a && b) {
+    *out = !strcmp(a, b) == is(x, "==");
+    return true;
+  }
+  double l, r;
+  if (!formula_number(p, left, &l, d) || !formula_number(p, right, &r, d))
+    return false;
+  *out = is(x, "<")    ? l < r
+         : is(x, ">")  ? l > r
+         : is(x, "<=") ? l <= r
+         : is(x, ">=") ? l >= r
+         : is(x, "==") ? l == r
+                       : l != r;
+  return true;
+}
+
+static bool is_comparison(const struct ast_expr *x)
+{
+  return is(x, "<") || is(x, ">") || is(x, "<=") || is(x, ">=") || is(x, "==") || is(x, "!=");
+}
+
+bool formula_condition(const struct formula_point *p, const struct ast_expr *x, bool *out,
+                       struct diag *d)
+{
+  bool a, b;
+  if (is(x, "not")) {
+    if (!formula_condition(p, x->args[0].value, &a, d))
+      return false;
+    *out = !a;
+    return true;
+  }
+  if (is(x, "and") || is(x, "or")) {
+    if (!formula_condition(p, x->args[0].value, &a, d) ||
+        !formula_condition(p, x->args[1].value, &b, d))
+      return false;
+    *out = is(x, "and") ? a && b : a || b;
+    return true;
+  }
+  if (is_comparison(x))
+    return compare(p, x, out, d);
+  diag_error(d, x->span, "a condition is expected here, such as lr <= 0.1");
+  return false;
 }
 
 size_t formula_branch_count(const struct ast_stmt *branch)
@@ -421,6 +492,7 @@ static bool compile(struct compiler *c, const struct ast_expr *x, size_t member,
   case AST_BINARY:
     return compile_binary(c, x, member, depth);
   case AST_STRING:
+  case AST_TUPLE:
     break;
   }
   diag_error(c->diag, x->span, "a number, a measurement or a function is expected here");

@@ -14,6 +14,10 @@ struct formula_point {
 /* Number of a constant expression over settings and lets at a point. */
 bool formula_number(const struct formula_point *, const struct ast_expr *, double *,
                     struct diag *);
+/* A condition on settings: comparisons of numbers, == and != also of words, joined
+ * by and, or, not. */
+bool formula_condition(const struct formula_point *, const struct ast_expr *, bool *,
+                       struct diag *);
 /* Does the expression hold no name at all? */
 bool formula_is_literal(const struct ast_expr *);
 

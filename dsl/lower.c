@@ -12,7 +12,8 @@ static double points_of(const struct dsl_experiment *e)
 {
   double n = 1;
   for (size_t i = 0; i < e->n_vars; i++)
-    n *= (double)e->vars[i].n_values;
+    if (dsl_leader(e, &e->vars[i]) == &e->vars[i])
+      n *= (double)e->vars[i].n_values;
   return n;
 }
 
@@ -123,12 +124,28 @@ static char *point_text(struct lowering *l, const struct formula_point *at)
 /* The next combination of the sweeps' values, the last sweep fastest. */
 static bool next_point(const struct dsl_experiment *e, size_t *choice)
 {
-  for (size_t i = e->n_vars; i-- > 0;) {
-    if (++choice[i] < e->vars[i].n_values)
-      return true;
-    choice[i] = 0;
+  bool more = false;
+  for (size_t i = e->n_vars; i-- > 0 && !more;) {
+    if (dsl_leader(e, &e->vars[i]) != &e->vars[i])
+      continue;
+    more = ++choice[i] < e->vars[i].n_values;
+    if (!more)
+      choice[i] = 0;
   }
-  return false;
+  for (size_t i = 0; i < e->n_vars; i++)
+    choice[i] = choice[dsl_leader(e, &e->vars[i]) - e->vars];
+  return more;
+}
+
+/* Do all `where` conditions hold? */
+static bool is_point(const struct formula_point *at, bool *holds, struct diag *d)
+{
+  const struct dsl_experiment *e = at->experiment;
+  *holds = true;
+  for (size_t i = 0; i < e->n_wheres && *holds; i++)
+    if (!formula_condition(at, e->wheres[i]->value, holds, d))
+      return false;
+  return true;
 }
 
 static void end_table(struct lowering *l, struct lower_table *t)
@@ -163,8 +180,17 @@ static bool lower_experiment(struct lowering *l, const struct dsl_experiment *e)
   struct formula_point at = {e, choice};
   unsigned wrong = 0;
   do {
-    wrong += !lower_point(l, &t, &at, point_text(l, &at));
+    bool holds;
+    if (!is_point(&at, &holds, l->diag))
+      wrong++;
+    else if (holds)
+      wrong += !lower_point(l, &t, &at, point_text(l, &at));
   } while (wrong < MAX_WRONG_POINTS && next_point(e, choice));
+  if (!wrong && !t.n_rows) {
+    diag_error(l->diag, e->wheres[e->n_wheres - 1]->span,
+               "no sweep point of `%s` meets its conditions", e->name);
+    return false;
+  }
   if (!wrong)
     end_table(l, &t);
   return !wrong;

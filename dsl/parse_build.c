@@ -115,6 +115,30 @@ void parse_stmt_value(struct parser *p, struct ast_stmt *s, struct ast_expr *val
   ARENA_PUSH(p->program->arena, s->values, s->n_values, s->cap_values, value);
 }
 
+void parse_stmt_name(struct parser *p, struct ast_stmt *s, struct parse_value name,
+                     struct span span)
+{
+  ARENA_PUSH(p->program->arena, s->names, s->n_names, s->cap_names, parse_name(name, span));
+}
+
+struct ast_expr *parse_tuple(struct parser *p, const struct ast_stmt *values, struct span span)
+{
+  struct ast_expr *tuple = parse_leaf(p, AST_TUPLE, (struct parse_value){0}, span);
+  for (size_t i = 0; i < values->n_values; i++)
+    parse_arg_add(p, tuple, (struct ast_arg){.value = values->values[i]});
+  return tuple;
+}
+
+struct ast_stmt *parse_paired_sweep(struct ast_stmt *names, struct ast_stmt *tuples,
+                                    struct span span)
+{
+  tuples->names = names->names;
+  tuples->n_names = names->n_names;
+  tuples->name = names->names[0];
+  tuples->span = span;
+  return tuples;
+}
+
 void parse_stmt_word(struct parser *p, struct ast_stmt *s, struct ast_expr *word)
 {
   ARENA_PUSH(p->program->arena, s->words, s->n_words, s->cap_words, (struct ast_word){word});
@@ -143,7 +167,7 @@ static struct ast_block *innermost(const struct parser *p)
 }
 
 enum {
-  TRAINING = 1 << AST_SETTING | 1 << AST_SWEEP | 1 << AST_LET | 1 << AST_TRUNK | 1 << AST_BRANCH |
+  TRAINING = 1 << AST_SETTING | 1 << AST_SWEEP | 1 << AST_WHERE | 1 << AST_LET | 1 << AST_TRUNK | 1 << AST_BRANCH |
              1 << AST_MERGE | 1 << AST_MEASURE
 };
 
@@ -151,7 +175,7 @@ static const struct {
   unsigned stmts;
   const char *holds;
 } blocks[] = {
-    [AST_EXPERIMENT] = {TRAINING, "an experiment holds settings, sweep, let, trunk, branch, merge "
+    [AST_EXPERIMENT] = {TRAINING, "an experiment holds settings, sweep, where, let, trunk, branch, merge "
                                   "and measure"},
     [AST_FIGURE] = {1 << AST_SETTING, "a figure holds settings and panels"},
     [AST_PANEL] = {1 << AST_SETTING, "a panel holds settings, such as x, y and series"},

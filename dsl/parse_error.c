@@ -146,7 +146,8 @@ static const char *shape(int start)
       {TOK_PANEL, "panel NAME KIND of EXPERIMENT [\"title\"] { ... }"},
       {TOK_CLAIM, "claim NAME \"what it says\" on EXPERIMENT { ... }"},
       {TOK_TIER, "tier NAME [: BASE] \"what it is\" { ... }"},
-      {TOK_SWEEP, "sweep NAME over VALUE, VALUE, ...;"},
+      {TOK_SWEEP, "sweep NAME over VALUE, VALUE, ...; or sweep (NAME, NAME) over (VALUE, VALUE), ...;"},
+      {TOK_WHERE, "where CONDITION;"},
       {TOK_LET, "let NAME = VALUE;"},
       {TOK_TRUNK, "trunk [every LENGTH] for LENGTH at SCHEDULE;"},
       {TOK_BRANCH, "branch NAME[COUNT] at every LENGTH [of trunk] for LENGTH at SCHEDULE;"},
@@ -186,7 +187,7 @@ static const char *misspelt_start(const struct parse_token *start)
 {
   static const char *const words[] = {"experiment", "figure",  "panel",   "claim", "tier",
                                       "include",    "sweep",   "let",     "trunk", "branch",
-                                      "merge",      "measure", "replace", "expect"};
+                                      "merge",      "measure", "replace", "expect", "where"};
   if (start->kind != TOK_NAME)
     return NULL;
   return diag_nearest(start->value.text, words, sizeof words / sizeof *words);

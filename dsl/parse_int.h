@@ -125,6 +125,10 @@ struct ast_stmt *parse_stmt_as(struct ast_stmt *, enum ast_stmt_kind, struct par
                                struct span name_span, struct span);
 struct ast_stmt *parse_training(struct parser *, enum ast_stmt_kind, struct ast_expr *every,
                                 struct ast_expr *length, struct ast_expr *schedule, struct span);
+/* `sweep (a, b) over (1, 2), (3, 4)`. */
+struct ast_stmt *parse_paired_sweep(struct ast_stmt *names, struct ast_stmt *tuples, struct span);
+struct ast_expr *parse_tuple(struct parser *, const struct ast_stmt *values, struct span);
+void parse_stmt_name(struct parser *, struct ast_stmt *, struct parse_value, struct span);
 void parse_stmt_value(struct parser *, struct ast_stmt *, struct ast_expr *);
 void parse_stmt_word(struct parser *, struct ast_stmt *, struct ast_expr *);
 void parse_stmt_add(struct parser *, struct ast_stmt *, const struct parse_notes *);

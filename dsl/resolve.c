@@ -1,5 +1,8 @@
 #include "dsl/resolve.h"
 
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_DEPTH = 32 };
@@ -159,6 +162,48 @@ static void add_setting(struct arena *a, struct dsl_experiment *e, const struct 
         set_var(a, e, s->value->args[i].name.text, s, &s->value->args[i].value, 1, tier);
 }
 
+/* logspace(1e-3, 1, 4) as 0.001, 0.01, 0.1, 1: six digits, so that a value reads
+ * well and does not hang on the last bit of pow.  False: it is no sequence, or
+ * its arguments are wrong (check says so). */
+static bool write_out(struct arena *a, const struct ast_expr *x, struct ast_stmt *out)
+{
+  double low, high;
+  size_t n;
+  if (!dsl_sequence(x, &low, &high, &n))
+    return false;
+  bool logarithmic = !strcmp(x->text, "logspace");
+  for (size_t i = 0; i < n; i++) {
+    double t = (double)i / (double)(n - 1);
+    double v = logarithmic ? low * pow(high / low, t) : low + (high - low) * t;
+    char text[32];
+    snprintf(text, sizeof text, "%.6g", i + 1 == n ? high : v);
+    struct ast_expr *number = arena_alloc(a, sizeof *number);
+    *number = (struct ast_expr){.kind = AST_NUMBER, .span = x->span, .number = strtod(text, NULL),
+                                .text_span = x->span, .depth = 1};
+    ARENA_PUSH(a, out->values, out->n_values, out->cap_values, number);
+  }
+  return true;
+}
+
+static void add_sweep(struct arena *a, struct dsl_experiment *e, const struct ast_stmt *s,
+                      bool tier)
+{
+  size_t columns = s->n_names ? s->n_names : 1;
+  for (size_t c = 0; c < columns; c++) {
+    struct ast_stmt list = {0};
+    for (size_t i = 0; i < s->n_values; i++) {
+      struct ast_expr *x = s->values[i];
+      if (s->n_names && x->n_args == s->n_names)
+        ARENA_PUSH(a, list.values, list.n_values, list.cap_values, x->args[c].value);
+      else if (!s->n_names && !write_out(a, x, &list))
+        ARENA_PUSH(a, list.values, list.n_values, list.cap_values, x);
+    }
+    if (list.n_values)
+      set_var(a, e, s->n_names ? s->names[c].text : s->name.text, s, list.values, list.n_values,
+              tier);
+  }
+}
+
 static void add_layer(struct arena *a, struct dsl_experiment *e, const struct ast_block *b,
                       bool tier)
 {
@@ -172,7 +217,10 @@ static void add_layer(struct arena *a, struct dsl_experiment *e, const struct as
       set_var(a, e, s->name.text, s, &s->value, 1, tier);
       break;
     case AST_SWEEP:
-      set_var(a, e, s->name.text, s, s->values, s->n_values, tier);
+      add_sweep(a, e, s, tier);
+      break;
+    case AST_WHERE:
+      ARENA_PUSH(a, e->wheres, e->n_wheres, e->cap_wheres, s);
       break;
     case AST_TRUNK:
       e->trunk = s;
@@ -332,6 +380,38 @@ const struct dsl_var *dsl_var(const struct dsl_experiment *e, const char *name)
     if (!strcmp(e->vars[i].name, name))
       return &e->vars[i];
   return NULL;
+}
+
+const struct dsl_var *dsl_leader(const struct dsl_experiment *e, const struct dsl_var *v)
+{
+  for (size_t i = 0; v->stmt->n_names && i < e->n_vars; i++)
+    if (e->vars[i].stmt == v->stmt)
+      return &e->vars[i];
+  return v;
+}
+
+static bool literal_number(const struct ast_expr *x, double *out)
+{
+  bool negative = x->kind == AST_UNARY && !strcmp(x->text, "-");
+  const struct ast_expr *n = negative ? x->args[0].value : x;
+  *out = negative ? -n->number : n->number;
+  return n->kind == AST_NUMBER && !n->unit.text;
+}
+
+bool dsl_sequence(const struct ast_expr *x, double *low, double *high, size_t *n)
+{
+  double count;
+  bool logarithmic = x->kind == AST_CALL && !strcmp(x->text, "logspace");
+  if ((!logarithmic && (x->kind != AST_CALL || strcmp(x->text, "linspace"))) || x->n_args != 3)
+    return false;
+  for (size_t i = 0; i < 3; i++)
+    if (x->args[i].name.text)
+      return false;
+  if (!literal_number(x->args[0].value, low) || !literal_number(x->args[1].value, high) ||
+      !literal_number(x->args[2].value, &count) || *low == *high)
+    return false;
+  *n = count >= 2 && count <= DSL_MAX_SEQUENCE ? (size_t)count : 0;
+  return *n && (double)*n == count && (!logarithmic || (*low > 0 && *high > 0));
 }
 
 const struct ast_stmt *dsl_replacement(const struct dsl *dsl, const char *sort, const char *name)

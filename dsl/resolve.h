@@ -14,7 +14,8 @@
 struct dsl_var {
   const char *name;
   const struct ast_stmt *stmt; /* a setting, a sweep or a let */
-  struct ast_expr *const *values; /* the sweep's values, or one */
+  /* The sweep's values (sequences such as logspace written out), or one. */
+  struct ast_expr *const *values;
   size_t n_values;
   /* What the experiment files say where the tier says something else; else NULL. */
   const struct ast_stmt *paper;
@@ -29,6 +30,8 @@ struct dsl_experiment {
   const struct ast_stmt *trunk;
   const struct ast_stmt **branches, **merges, **measures;
   size_t n_branches, cap_branches, n_merges, cap_merges, n_measures, cap_measures;
+  const struct ast_stmt **wheres; /* all must hold: ancestors' and the tier's add up */
+  size_t n_wheres, cap_wheres;
   /* A leaf of the inheritance, or drawn by a figure; but a leaf of an included
    * file that leaves a setting open is a base for other files. */
   bool planned;
@@ -57,6 +60,15 @@ bool dsl_knows_all(const struct ast_program *);
 
 struct dsl_experiment *dsl_experiment(const struct dsl *, const char *name); /* or NULL */
 const struct dsl_var *dsl_var(const struct dsl_experiment *, const char *name);
+
+/* logspace(low, high, n) or linspace(low, high, n), ends included, with good
+ * arguments: two different numbers (positive for logspace) and a count. */
+enum { DSL_MAX_SEQUENCE = 1000 };
+bool dsl_sequence(const struct ast_expr *, double *low, double *high, size_t *n);
+
+/* The variable that leads a paired sweep (the first of its statement); itself
+ * for any other variable.  The followers take the value of the same tuple. */
+const struct dsl_var *dsl_leader(const struct dsl_experiment *, const struct dsl_var *);
 
 /* What stands in for a data set or a model at this tier: the replacement's
  * value and label, or NULL where nothing does. `sort` is "data" or "model". */

@@ -9,12 +9,13 @@
 
 #include <cblas.h>
 
-#define JOIN(a, b) a "." b
+/* The numerics class is part of every version: results of another backend do not mix. */
+#define JOIN(a, b) a "." b ".f32-cpu"
 
 void bind_versions(const char *versions[PLAN_KIND_COUNT])
 {
   versions[PLAN_DATA] = DATA_VERSION;
-  versions[PLAN_INIT] = ENGINE_VERSION;
+  versions[PLAN_INIT] = ENGINE_VERSION ".f32-cpu";
   versions[PLAN_TRAIN] = JOIN(DATA_VERSION, ENGINE_VERSION);
   versions[PLAN_MERGE] = JOIN(MERGE_VERSION, ENGINE_VERSION);
   versions[PLAN_MEASURE] = JOIN(MEASURE_VERSION, ENGINE_VERSION);
