@@ -8,10 +8,9 @@
 #include "dsl/lower.h"
 #include "dsl/parse.h"
 #include "figure/figure.h"
-#include "options.h"
-#include "plan/explain.h"
 #include "run/bind.h"
 #include "run/run.h"
+#include "session.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -20,26 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { EXIT_DONE = 0, EXIT_ENVIRONMENT = 2, EXIT_EXPERIMENT = 3, EXIT_INTERRUPTED = 130 };
-
-/* Everything that a command works on. */
-struct session {
-  struct arena *arena;
-  struct options options;
-  struct diag *diag;
-  struct ast_program *program;
-  struct dsl *dsl;
-  const char *versions[PLAN_KIND_COUNT];
-  struct plan *plan;
-  struct lower_result lowered;
-  bool *wanted;
-  struct store *store;
-  struct run_kind kinds[PLAN_KIND_COUNT];
-  struct figure_context figures;
-};
-
-/* Prints what was found and forgets it; true: nothing was an error. */
-static bool report(struct session *s)
+bool session_report(struct session *s)
 {
   bool fine = diag_errors(s->diag) == 0;
   fflush(stdout);
@@ -84,7 +64,7 @@ static bool files_are_there(struct session *s)
   for (size_t i = 0; i < s->options.n_files; i++)
     if (access(s->options.files[i], R_OK))
       file_report(s->diag, "read", s->options.files[i], errno);
-  return report(s);
+  return session_report(s);
 }
 
 static bool read_files(struct session *s)
@@ -93,13 +73,13 @@ static bool read_files(struct session *s)
     parse_file(s->program, s->options.files[i], s->diag);
   read_tier(s);
   if (!defines_tier(s))
-    return report(s);
+    return session_report(s);
   s->dsl = dsl_resolve(s->arena, s->program, s->options.tier, s->diag);
   dsl_check(s->dsl, s->diag);
   struct lower_options lower = {s->options.max_steps};
   if (!diag_errors(s->diag))
     dsl_lower(s->dsl, s->plan, &lower, &s->lowered, s->diag);
-  return report(s);
+  return session_report(s);
 }
 
 /* ---- what is wanted ---- */
@@ -114,7 +94,7 @@ static bool is_asked_for(const struct session *s, unsigned figure)
 
 /* `run` wants every experiment's table; `figures` and `explain` the figures, and
  * the tables where no figure is defined. */
-static bool choose_targets(struct session *s, bool tables)
+bool session_choose(struct session *s, bool tables)
 {
   uint32_t *targets = arena_array(s->arena, s->lowered.n + 1, sizeof *targets);
   size_t n = 0;
@@ -132,10 +112,10 @@ static bool choose_targets(struct session *s, bool tables)
     if (!found)
       diag_error(s->diag, SPAN_NONE, "no file defines figure %u", s->options.figures[f]);
   }
-  return report(s);
+  return session_report(s);
 }
 
-static bool has_figures(const struct session *s)
+bool session_has_figures(const struct session *s)
 {
   for (size_t i = 0; i < s->lowered.n; i++)
     if (!s->lowered.targets[i].experiment)
@@ -179,22 +159,22 @@ static bool can_draw(struct session *s)
   }
   if (file_make_dir(output, s->diag) && access(output, W_OK))
     file_report(s->diag, "write into", output, errno);
-  return report(s);
+  return session_report(s);
 }
 
-static bool open_store(struct session *s)
+bool session_open_store(struct session *s)
 {
   s->figures = (struct figure_context){s->options.output, find_style(s), GNUPLOT};
   s->store = store_open(s->arena, s->options.store, s->diag);
   if (s->store)
     store_set_provenance(s->store, "libraries", bind_libraries());
   bind_kinds(s);
-  return report(s);
+  return session_report(s);
 }
 
 static int run_wanted(struct session *s)
 {
-  if (!open_store(s))
+  if (!session_open_store(s))
     return EXIT_ENVIRONMENT;
   struct run_options options = {
       .jobs = s->options.jobs,
@@ -205,7 +185,7 @@ static int run_wanted(struct session *s)
   };
   struct run_summary done =
       run_plan(s->plan, s->wanted, s->store, s->kinds, &options, s->diag);
-  bool fine = report(s);
+  bool fine = session_report(s);
   if (done.interrupted)
     return EXIT_INTERRUPTED;
   return fine && !done.failed && !done.skipped ? EXIT_DONE : EXIT_ENVIRONMENT;
@@ -221,39 +201,19 @@ static int command_check(struct session *s)
   return EXIT_DONE;
 }
 
-static int command_explain(struct session *s)
-{
-  if (!choose_targets(s, !has_figures(s)))
-    return EXIT_EXPERIMENT;
-  if (!open_store(s))
-    return EXIT_ENVIRONMENT;
-  uint32_t n = plan_count(s->plan);
-  enum run_state *states = arena_array(s->arena, n + 1, sizeof *states);
-  enum explain_state *shown = arena_array(s->arena, n + 1, sizeof *shown);
-  run_states(s->plan, s->wanted, s->store, s->kinds, states);
-  for (uint32_t i = 0; i < n; i++)
-    shown[i] = states[i] == RUN_CACHED ? EXPLAIN_CACHED
-               : states[i] == RUN_TODO ? EXPLAIN_TODO
-                                       : EXPLAIN_UNWANTED;
-  if (!s->options.summary)
-    explain_steps(s->plan, shown, s->program->sources, stdout);
-  explain_summary(s->plan, s->wanted, shown, stdout);
-  return EXIT_DONE;
-}
-
 static int command_run(struct session *s)
 {
-  return choose_targets(s, true) ? run_wanted(s) : EXIT_EXPERIMENT;
+  return session_choose(s, true) ? run_wanted(s) : EXIT_EXPERIMENT;
 }
 
 static int command_figures(struct session *s)
 {
-  if (!has_figures(s)) {
+  if (!session_has_figures(s)) {
     fprintf(stderr, "mergescape: error: the files define no figure\n"
                     "hint: `mergescape run` runs experiments that no figure draws\n");
     return EXIT_EXPERIMENT;
   }
-  if (!choose_targets(s, false))
+  if (!session_choose(s, false))
     return EXIT_EXPERIMENT;
   if (!can_draw(s))
     return EXIT_ENVIRONMENT;

@@ -1,0 +1,39 @@
+/* What the commands share: the files read, the plan, the store.  main.c has the
+ * functions. */
+#ifndef MERGESCAPE_SESSION_H
+#define MERGESCAPE_SESSION_H
+
+#include "base/diag.h"
+#include "dsl/lower.h"
+#include "figure/figure.h"
+#include "options.h"
+#include "run/run.h"
+
+enum { EXIT_DONE = 0, EXIT_ENVIRONMENT = 2, EXIT_EXPERIMENT = 3, EXIT_INTERRUPTED = 130 };
+
+/* Everything that a command works on. */
+struct session {
+  struct arena *arena;
+  struct options options;
+  struct diag *diag;
+  struct ast_program *program;
+  struct dsl *dsl;
+  const char *versions[PLAN_KIND_COUNT];
+  struct plan *plan;
+  struct lower_result lowered;
+  bool *wanted;
+  struct store *store;
+  struct run_kind kinds[PLAN_KIND_COUNT];
+  struct figure_context figures;
+};
+
+/* Prints what was found and forgets it; true: nothing was an error. */
+bool session_report(struct session *);
+bool session_has_figures(const struct session *);
+/* Marks `wanted`: experiments' tables, or the figures that were asked for. */
+bool session_choose(struct session *, bool tables);
+bool session_open_store(struct session *);
+
+int command_explain(struct session *);
+
+#endif
