@@ -3,6 +3,7 @@ AM_YFLAGS += -Wno-yacc
 noinst_LIBRARIES += libdsl.a
 libdsl_a_SOURCES = \
   dsl/check.c dsl/check.h dsl/check_figure.c dsl/check_stmt.c \
+  dsl/fmt.c dsl/fmt.h dsl/fmt_int.h dsl/fmt_print.c \
   dsl/formula.c dsl/formula.h \
   dsl/lower.c dsl/lower.h dsl/lower_int.h dsl/lower_figure.c dsl/lower_point.c \
   dsl/resolve.c dsl/resolve.h \
@@ -15,5 +16,5 @@ libdsl_a_SOURCES = \
   dsl/parse_error.c \
   dsl/parse_token.c
 BUILT_SOURCES += dsl/exp.h
-dsl/exp_scan.$(OBJEXT) dsl/parse.$(OBJEXT) dsl/parse_error.$(OBJEXT) dsl/parse_token.$(OBJEXT): \
-  dsl/exp.h
+dsl/exp_scan.$(OBJEXT) dsl/fmt.$(OBJEXT) dsl/fmt_print.$(OBJEXT) dsl/parse.$(OBJEXT) \
+  dsl/parse_error.$(OBJEXT) dsl/parse_token.$(OBJEXT): dsl/exp.h

@@ -58,7 +58,8 @@ static void close_blocks(struct parser *p)
   }
 }
 
-static void parse_source(struct ast_program *program, uint32_t file, struct diag *diag)
+static void parse_source(struct ast_program *program, uint32_t file, bool alone,
+                         struct diag *diag)
 {
   size_t length;
   const char *text = source_text(program->sources, file, &length);
@@ -67,6 +68,7 @@ static void parse_source(struct ast_program *program, uint32_t file, struct diag
   p->program = program;
   p->diag = diag;
   p->file = file;
+  p->alone = alone;
   p->complete = true;
   if (parse_scan_begin(p, text, length)) {
     exp_parse(p);
@@ -78,23 +80,35 @@ static void parse_source(struct ast_program *program, uint32_t file, struct diag
 }
 
 static void read_into(struct ast_program *program, const char *name, const char *text,
-                      size_t length, struct ast_file entry, struct diag *diag)
+                      size_t length, struct ast_file entry, bool alone, struct diag *diag)
 {
   size_t k = program->n_files;
   entry.file = source_add(program->sources, name, text, length);
   entry.reading = true;
   ARENA_PUSH(program->arena, program->files, program->n_files, program->cap_files, entry);
-  parse_source(program, entry.file, diag);
+  parse_source(program, entry.file, alone, diag);
   program->files[k].reading = false;
+}
+
+static void read_text(struct ast_program *program, const char *name, const char *text,
+                      size_t length, bool alone, struct diag *diag)
+{
+  if (length > PARSE_MAX_BYTES)
+    diag_error(diag, SPAN_NONE, "%s is larger than %d MiB", name, PARSE_MAX_BYTES >> 20);
+  else
+    read_into(program, name, text, length, (struct ast_file){0}, alone, diag);
 }
 
 void parse_text(struct ast_program *program, const char *name, const char *text, size_t length,
                 struct diag *diag)
 {
-  if (length > PARSE_MAX_BYTES)
-    diag_error(diag, SPAN_NONE, "%s is larger than %d MiB", name, PARSE_MAX_BYTES >> 20);
-  else
-    read_into(program, name, text, length, (struct ast_file){0}, diag);
+  read_text(program, name, text, length, false, diag);
+}
+
+void parse_text_alone(struct ast_program *program, const char *name, const char *text,
+                      size_t length, struct diag *diag)
+{
+  read_text(program, name, text, length, true, diag);
 }
 
 /* Files that are being read stand in the order in which they include one
@@ -172,7 +186,7 @@ static uint32_t read_path(struct ast_program *program, const char *written, cons
     return 0;
   struct ast_file entry = {(uint64_t)st.st_dev, (uint64_t)st.st_ino, 0, at, true};
   uint32_t file = source_count(program->sources) + 1;
-  read_into(program, path, text, length, entry, diag);
+  read_into(program, path, text, length, entry, false, diag);
   return file;
 }
 
@@ -192,8 +206,9 @@ void parse_include(struct parser *p, struct ast_name path, struct span at)
   const char *dir = file_dir_name(program->arena, source_name(program->sources, p->file));
   include.doc = parse_doc_of(p, at, &include.doc_span);
   /* Included files come first, as their blocks do. */
-  include.file =
-      read_path(program, path.text, file_join(program->arena, dir, path.text), path.span, p->diag);
+  if (!p->alone)
+    include.file = read_path(program, path.text, file_join(program->arena, dir, path.text),
+                             path.span, p->diag);
   ARENA_PUSH(program->arena, program->includes, program->n_includes, program->cap_includes,
              include);
 }

@@ -13,6 +13,9 @@ void parse_file(struct ast_program *, const char *path, struct diag *);
 /* The same for text in memory (tests, fuzzing); includes are relative to ".". */
 void parse_text(struct ast_program *, const char *name, const char *text, size_t length,
                 struct diag *);
+/* The same without reading what it includes: their `file` is 0 (fmt). */
+void parse_text_alone(struct ast_program *, const char *name, const char *text, size_t length,
+                      struct diag *);
 struct ast_program *ast_program_new(struct arena *);
 
 #endif

@@ -51,6 +51,7 @@ struct parser {
   struct ast_program *program;
   struct diag *diag;
   uint32_t file;
+  bool alone; /* what it includes is not read */
   void *scanner;
 
   /* scanner */

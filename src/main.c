@@ -251,7 +251,9 @@ int main(int argc, char **argv)
   s.versions[PLAN_FIGURE] = FIGURE_DRAW_VERSION;
   s.plan = plan_new(s.arena, s.versions);
   int status = EXIT_EXPERIMENT;
-  if (!files_are_there(&s))
+  if (!strcmp(s.options.command, "fmt"))
+    status = command_fmt(&s.options);
+  else if (!files_are_there(&s))
     status = EXIT_ENVIRONMENT;
   else if (read_files(&s))
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)

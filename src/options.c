@@ -19,6 +19,7 @@ static const char usage[] =
     "  explain   print the plan: its steps, what is cached, how much is shared\n"
     "  run       run the experiments, without drawing\n"
     "  figures   run what the figures need, and draw them\n"
+    "  fmt       write the files anew in canonical layout; - is stdin to stdout\n"
     "\n"
     "Options:\n"
     "  -t, --tier=NAME      scale to run at: small (default), smoke, paper, or a tier\n"
@@ -32,6 +33,7 @@ static const char usage[] =
     "      --style=FILE     gnuplot style of all figures\n"
     "      --max-steps=N    refuse a plan with more steps (default: 1000000)\n"
     "      --summary        explain: counts only\n"
+    "      --check          fmt: change nothing, name the files that would change\n"
     "  -q, --quiet          no progress\n"
     "  -h, --help           print this help and exit\n"
     "  -V, --version        print the version and exit\n"
@@ -39,7 +41,7 @@ static const char usage[] =
     "Exit status: 0 done; 1 a check failed; 2 a step failed, or the machine (files,\n"
     "memory, disk, command line) is at fault; 3 an experiment file is wrong.\n";
 
-enum { OPTION_STYLE = 256, OPTION_MAX_STEPS, OPTION_SUMMARY };
+enum { OPTION_STYLE = 256, OPTION_MAX_STEPS, OPTION_SUMMARY, OPTION_CHECK };
 
 static const struct option long_options[] = {
     {"tier", required_argument, NULL, 't'},
@@ -51,6 +53,7 @@ static const struct option long_options[] = {
     {"style", required_argument, NULL, OPTION_STYLE},
     {"max-steps", required_argument, NULL, OPTION_MAX_STEPS},
     {"summary", no_argument, NULL, OPTION_SUMMARY},
+    {"check", no_argument, NULL, OPTION_CHECK},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -112,6 +115,9 @@ static bool set_option(struct arena *a, struct options *o, int c, const char *ar
   case OPTION_SUMMARY:
     o->summary = true;
     return true;
+  case OPTION_CHECK:
+    o->check = true;
+    return true;
   case 'q':
     o->quiet = true;
     return true;
@@ -166,7 +172,7 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
   o->command = argv[optind];
   o->files = (const char *const *)argv + optind + 1;
   o->n_files = (size_t)(argc - optind - 1);
-  static const char *const commands[] = {"check", "explain", "run", "figures"};
+  static const char *const commands[] = {"check", "explain", "run", "figures", "fmt"};
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(commands[i], o->command))
       continue;

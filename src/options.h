@@ -22,6 +22,7 @@ struct options {
   unsigned jobs;
   double max_steps;
   bool quiet, summary;
+  bool check; /* fmt: only say what would change */
 };
 
 enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG };

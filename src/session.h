@@ -35,5 +35,10 @@ bool session_choose(struct session *, bool tables);
 bool session_open_store(struct session *);
 
 int command_explain(struct session *);
+/* Formats the files in place; `-` reads stdin and writes stdout.  With --check
+ * nothing is written, the files that would change are named, and the status is 1
+ * where there is one.  A file with an error is left alone, and the others are
+ * formatted all the same. */
+int command_fmt(const struct options *);
 
 #endif

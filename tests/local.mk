@@ -2,6 +2,7 @@
 CHECK_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) -DSRCDIR='"$(abs_top_srcdir)"'
 include tests/base.mk
 include tests/dsl.mk
+include tests/fmt.mk
 include tests/engine.mk
 include tests/run.mk
 include tests/figure.mk
