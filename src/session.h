@@ -23,6 +23,7 @@ struct session {
   struct lower_result lowered;
   bool *wanted;
   struct store *store;
+  struct bind *bind;
   struct run_kind kinds[PLAN_KIND_COUNT];
   struct figure_context figures;
 };

@@ -6,6 +6,11 @@ tests_test_plan_SOURCES = tests/test_plan.c
 tests_test_plan_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_plan_LDADD = libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_explain
+tests_test_explain_SOURCES = tests/test_explain.c
+tests_test_explain_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_explain_LDADD = libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_words
 tests_test_words_SOURCES = tests/test_words.c
 tests_test_words_CPPFLAGS = $(CHECK_CPPFLAGS)

@@ -1,7 +1,6 @@
 /* The plan: keys, hash-consing, closure, sharing, and arithmetic over results. */
 #include "config.h"
 
-#include "plan/explain.h"
 #include "plan/plan.h"
 
 #include <math.h>
@@ -441,35 +440,6 @@ static void test_texts(void **state)
   assert_string_equal(plan_step_text(f->arena, plan_step(f->plan, table)), "table noise, 2 rows");
 }
 
-static void test_explain(void **state)
-{
-  struct fixture *f = *state;
-  add_chain(f->plan);
-  static const enum explain_state states[6] = {EXPLAIN_CACHED, EXPLAIN_CACHED,   EXPLAIN_CACHED,
-                                               EXPLAIN_TODO,   EXPLAIN_UNWANTED, EXPLAIN_UNWANTED};
-  static const bool wanted[6] = {true, true, true, true, false, false};
-  char *text = NULL;
-  size_t length;
-  FILE *out = open_memstream(&text, &length);
-  explain_summary(f->plan, wanted, states, out);
-  fclose(out);
-  assert_string_equal(text,
-                      "steps     planned   cached    to do\n"
-                      "data            1        1        0\n"
-                      "init            1        1        0\n"
-                      "train           2        1        1\n"
-                      "all             4        3        1\n"
-                      "training steps: 248 planned, 248 without sharing (0.0% saved), 124 to do\n");
-  free(text);
-  out = open_memstream(&text, &length);
-  explain_steps(f->plan, states, source_set_new(f->arena), out);
-  fclose(out);
-  assert_non_null(strstr(text, "#0     cached data data=fashion_mnist"));
-  assert_non_null(strstr(text, "stream=1 <- #2 #0  [noise lr=0.1, -]"));
-  assert_null(strstr(text, "merge"));
-  free(text);
-}
-
 /* ---- arithmetic ---- */
 
 /* "s0 s1 +" and the like: the text form, read back. */
@@ -599,7 +569,6 @@ int main(void)
       PLAN_TEST(test_closure),
       PLAN_TEST(test_sharing),
       PLAN_TEST(test_texts),
-      PLAN_TEST(test_explain),
       PLAN_TEST(test_arithmetic),
       PLAN_TEST(test_nan),
       PLAN_TEST(test_depth),

@@ -11,40 +11,73 @@ static void print_inputs(const struct plan_step *s, FILE *out)
     fprintf(out, " and %u more", (unsigned)(s->n_inputs - SHOWN));
 }
 
-void explain_steps(const struct plan *p, const enum explain_state *states,
-                   const struct source_set *sources, FILE *out)
+void explain_steps(const struct explain *e, FILE *out)
 {
   struct arena *a = arena_new();
-  for (uint32_t i = 0; i < plan_count(p); i++) {
-    const struct plan_step *s = plan_step(p, i);
-    if (states[i] == EXPLAIN_UNWANTED)
+  char seconds[32];
+  for (uint32_t i = 0; i < plan_count(e->plan); i++) {
+    const struct plan_step *s = plan_step(e->plan, i);
+    if (e->states[i] == EXPLAIN_UNWANTED)
       continue;
-    fprintf(out, "#%-5u %-6s %s", (unsigned)i, states[i] == EXPLAIN_CACHED ? "cached" : "to do",
-            plan_step_text(a, s));
+    fprintf(out, "#%-5u %-6s %s", (unsigned)i,
+            e->states[i] == EXPLAIN_CACHED ? "cached" : "to do", plan_step_text(a, s));
     print_inputs(s, out);
     fprintf(out, "  [%s%s%s, %s", s->origin.experiment, *s->origin.point ? " " : "",
-            s->origin.point, source_line_name(sources, s->origin.span, a));
+            s->origin.point, source_line_name(e->sources, s->origin.span, a));
     if (s->asked > 1)
       fprintf(out, ", shared %u times", (unsigned)s->asked);
+    if (e->states[i] == EXPLAIN_TODO && e->costs[i].seconds >= 0.05)
+      fprintf(out, ", %s", cost_duration(e->costs[i].seconds, seconds));
     fputs("]\n", out);
   }
   arena_free(a);
 }
 
-void explain_summary(const struct plan *p, const bool *wanted, const enum explain_state *states,
-                     FILE *out)
+/* ---- counts and cost ---- */
+
+struct cost_total explain_total(const struct explain *e, enum explain_state state)
+{
+  struct arena *a = arena_new();
+  uint32_t n = plan_count(e->plan);
+  bool *chosen = arena_array(a, (size_t)n + 1, sizeof *chosen);
+  for (uint32_t i = 0; i < n; i++)
+    chosen[i] = e->wanted[i] && (state == EXPLAIN_UNWANTED || e->states[i] == state);
+  struct cost_total total = cost_total(e->plan, chosen, e->costs);
+  arena_free(a);
+  return total;
+}
+
+static void print_cost(const struct explain *e, FILE *out)
+{
+  struct cost_total all = explain_total(e, EXPLAIN_UNWANTED);
+  struct cost_total todo = explain_total(e, EXPLAIN_TODO);
+  char flops[32], seconds[32], disk[32], wall[32], chain[32];
+  const struct cost_total *rows[] = {&all, &todo};
+  static const char *const names[] = {"planned", "to do"};
+  fprintf(out, "%-8s %10s %14s %14s %10s\n", "cost", "arithmetic", "one worker", "longest chain",
+          "disk");
+  for (int i = 0; i < 2; i++)
+    fprintf(out, "%-8s %10s %14s %14s %10s\n", names[i],
+            cost_amount(rows[i]->sum.flops, "FLOP", flops),
+            cost_duration(rows[i]->sum.seconds, seconds), cost_duration(rows[i]->chain, chain),
+            cost_amount(rows[i]->sum.bytes, "B", disk));
+  fprintf(out, "time to do with %u worker%s: about %s\n", e->jobs, e->jobs == 1 ? "" : "s",
+          cost_duration(cost_wall(&todo, e->jobs), wall));
+}
+
+void explain_summary(const struct explain *e, FILE *out)
 {
   unsigned count[PLAN_KIND_COUNT] = {0}, cached[PLAN_KIND_COUNT] = {0};
   unsigned todo[PLAN_KIND_COUNT] = {0}, all = 0, all_cached = 0, all_todo = 0;
   double training_todo = 0;
-  for (uint32_t i = 0; i < plan_count(p); i++) {
-    const struct plan_step *s = plan_step(p, i);
-    if (!wanted[i])
+  for (uint32_t i = 0; i < plan_count(e->plan); i++) {
+    const struct plan_step *s = plan_step(e->plan, i);
+    if (!e->wanted[i])
       continue;
     count[s->kind]++;
-    cached[s->kind] += states[i] == EXPLAIN_CACHED;
-    todo[s->kind] += states[i] == EXPLAIN_TODO;
-    if (s->kind == PLAN_TRAIN && states[i] == EXPLAIN_TODO)
+    cached[s->kind] += e->states[i] == EXPLAIN_CACHED;
+    todo[s->kind] += e->states[i] == EXPLAIN_TODO;
+    if (s->kind == PLAN_TRAIN && e->states[i] == EXPLAIN_TODO)
       training_todo += plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from);
   }
   fprintf(out, "%-8s %8s %8s %8s\n", "steps", "planned", "cached", "to do");
@@ -57,10 +90,107 @@ void explain_summary(const struct plan *p, const bool *wanted, const enum explai
     all_todo += todo[k];
   }
   fprintf(out, "%-8s %8u %8u %8u\n", "all", all, all_cached, all_todo);
-  struct plan_sharing sharing = plan_sharing(p, wanted);
+  struct plan_sharing sharing = plan_sharing(e->plan, e->wanted);
   fprintf(out, "training steps: %.0f planned, %.0f without sharing", sharing.steps,
           sharing.steps_unshared);
   if (sharing.steps_unshared > 0)
     fprintf(out, " (%.1f%% saved)", 100 * (1 - sharing.steps / sharing.steps_unshared));
   fprintf(out, ", %.0f to do\n", training_todo);
+  print_cost(e, out);
+}
+
+/* ---- what figures share ---- */
+
+enum { WORD_BITS = 64 };
+
+/* Which figures need each step: one bit a figure, `words` words a step. */
+static uint64_t *needed_by(const struct explain *e, const uint32_t *figures, size_t n,
+                           size_t words, struct arena *a)
+{
+  uint32_t count = plan_count(e->plan);
+  uint64_t *bits = arena_array(a, (size_t)count * words + 1, sizeof *bits);
+  for (size_t f = 0; f < n; f++)
+    bits[figures[f] * words + f / WORD_BITS] |= (uint64_t)1 << f % WORD_BITS;
+  for (uint32_t i = count; i-- > 0;) {
+    const struct plan_step *s = plan_step(e->plan, i);
+    for (uint32_t k = 0; k < s->n_inputs; k++)
+      for (size_t w = 0; w < words; w++)
+        bits[s->inputs[k] * words + w] |= bits[i * words + w];
+  }
+  return bits;
+}
+
+static void add_shared(struct explain_figures *f, const uint64_t *bits, size_t words, double steps,
+                       size_t *who)
+{
+  size_t n = 0;
+  for (size_t w = 0; w < words; w++)
+    for (uint64_t left = bits[w]; left; left &= left - 1)
+      who[n++] = w * WORD_BITS + (size_t)__builtin_ctzll(left);
+  for (size_t i = 0; i < n; i++)
+    for (size_t k = 0; k < n; k++)
+      f->steps[who[i] * f->n + who[k]] += steps;
+}
+
+struct explain_figures explain_figures(const struct explain *e, struct arena *a)
+{
+  struct explain_figures f = {0};
+  struct arena *own = arena_new();
+  uint32_t *at = NULL;
+  size_t n_at = 0, cap_at = 0, cap = 0;
+  for (uint32_t i = 0; i < plan_count(e->plan); i++) {
+    const struct plan_step *s = plan_step(e->plan, i);
+    if (s->kind != PLAN_FIGURE || !e->wanted[i])
+      continue;
+    ARENA_PUSH(own, at, n_at, cap_at, i);
+    ARENA_PUSH(a, f.figures, f.n, cap, s->figure);
+  }
+  size_t words = f.n / WORD_BITS + 1;
+  f.steps = arena_array(a, f.n * f.n + 1, sizeof *f.steps);
+  uint64_t *bits = needed_by(e, at, f.n, words, own);
+  size_t *who = arena_array(own, f.n + 1, sizeof *who);
+  for (uint32_t i = 0; i < plan_count(e->plan); i++) {
+    const struct plan_step *s = plan_step(e->plan, i);
+    if (s->kind == PLAN_TRAIN && e->wanted[i])
+      add_shared(&f, bits + i * words, words,
+                 plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from), who);
+  }
+  arena_free(own);
+  return f;
+}
+
+void explain_sharing(const struct explain *e, FILE *out)
+{
+  enum { MOST = 12 }; /* columns that fit on a line */
+  struct arena *a = arena_new();
+  struct explain_figures f = explain_figures(e, a);
+  size_t *with = arena_array(a, f.n + 1, sizeof *with), n = 0;
+  for (size_t i = 0; i < f.n; i++) {
+    double shared = 0;
+    for (size_t k = 0; k < f.n; k++)
+      shared += k == i ? 0 : f.steps[i * f.n + k];
+    if (shared > 0)
+      with[n++] = i;
+  }
+  if (n)
+    fprintf(out, "training steps that figures share:\n");
+  if (n && n <= MOST) {
+    fprintf(out, "%-9s", "");
+    for (size_t i = 0; i < n; i++)
+      fprintf(out, " %8u", f.figures[with[i]]->number);
+    fputc('\n', out);
+    for (size_t i = 0; i < n; i++) {
+      fprintf(out, "figure %-2u", f.figures[with[i]]->number);
+      for (size_t k = 0; k < n; k++)
+        fprintf(out, " %8.0f", f.steps[with[i] * f.n + with[k]]);
+      fputc('\n', out);
+    }
+  } else {
+    for (size_t i = 0; i < n; i++)
+      for (size_t k = i + 1; k < n; k++)
+        if (f.steps[with[i] * f.n + with[k]] > 0)
+          fprintf(out, "  figures %u and %u: %.0f\n", f.figures[with[i]]->number,
+                  f.figures[with[k]]->number, f.steps[with[i] * f.n + with[k]]);
+  }
+  arena_free(a);
 }

@@ -24,6 +24,7 @@ void bind_versions(const char *versions[PLAN_KIND_COUNT])
 struct bind *bind_new(struct arena *a, const char *const *dirs, size_t n_dirs)
 {
   struct bind *b = arena_alloc(a, sizeof *b);
+  b->arena = a;
   b->dirs = dirs;
   b->n_dirs = n_dirs;
   return b;
@@ -100,8 +101,8 @@ static unsigned optional(const struct plan_step *s, enum plan_attr_id id)
   return a ? (unsigned)a->num : 0;
 }
 
-static struct net *make_net(struct arena *a, const struct plan *plan, const struct plan_step *init,
-                            struct diag *d)
+struct net *bind_make_net(struct arena *a, const struct plan *plan, const struct plan_step *init,
+                          struct diag *d)
 {
   struct data_spec data = bind_data_spec(plan_step(plan, init->inputs[0]));
   struct data_set shape;
@@ -140,7 +141,7 @@ const struct net *bind_net(struct bind *b, const struct plan *plan, const struct
   drop_net(b);
   b->net_arena = arena_new();
   b->net_key = init->key;
-  b->net = make_net(b->net_arena, plan, init, d);
+  b->net = bind_make_net(b->net_arena, plan, init, d);
   return b->net;
 }
 
@@ -158,28 +159,4 @@ struct net_work *bind_eval_work(struct bind *b)
   if (!b->eval)
     b->eval = net_work_new(b->net, bind_ops(), BIND_EVAL_BATCH, false);
   return b->eval;
-}
-
-/* What a step costs beside arithmetic (files, syncs), as if it were arithmetic. */
-static const double overhead = 2e8;
-
-double bind_cost(void *context, const struct plan *plan, const struct plan_step *s)
-{
-  (void)context;
-  if (s->kind != PLAN_TRAIN && s->kind != PLAN_MERGE && s->kind != PLAN_MEASURE)
-    return overhead;
-  struct arena *a = arena_new();
-  struct diag *d = diag_new(a);
-  const struct plan_step *model = s->kind == PLAN_MEASURE ? plan_step(plan, s->inputs[0]) : s;
-  const struct plan_step *data = plan_step(plan, s->inputs[s->n_inputs - 1]);
-  const struct net *net = make_net(a, plan, plan_model_of(plan, model), d);
-  double flops = net ? net_flops(net) : 0, samples = plan_num(data, PLAN_A_train_size);
-  if (s->kind == PLAN_TRAIN)
-    samples = 3 * plan_num(s, PLAN_A_batch) * (plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from));
-  else if (s->kind == PLAN_MERGE && strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated"))
-    samples = 0;
-  else if (s->kind == PLAN_MEASURE && !strcmp(plan_str(s, PLAN_A_split), "test"))
-    samples = plan_num(data, PLAN_A_test_size);
-  arena_free(a);
-  return overhead + flops * samples;
 }

@@ -4,6 +4,7 @@
 #ifndef MERGESCAPE_RUN_BIND_H
 #define MERGESCAPE_RUN_BIND_H
 
+#include "plan/cost.h"
 #include "plan/plan.h"
 #include "run/store.h"
 
@@ -19,8 +20,14 @@ struct bind *bind_new(struct arena *, const char *const *dirs, size_t n_dirs);
 /* For struct run_kind, with the bind as context. */
 bool bind_execute(void *bind, struct store *, const struct plan *, const struct plan_step *,
                   struct diag *);
-/* In floating-point operations. */
-double bind_cost(void *bind, const struct plan *, const struct plan_step *);
+/* Costs are in seconds of this machine: what is not known yet is probed when it
+ * is first asked for, some tenths of a second a network and batch size.  Probes
+ * are kept in the store's folder: bind_calibrate names it, bind_calibrate_save
+ * writes. */
+void bind_calibrate(struct bind *, struct arena *, const struct store *);
+void bind_calibrate_save(struct bind *);
+struct cost bind_cost(void *bind, const struct plan *, const struct plan_step *);
+double bind_seconds(void *bind, const struct plan *, const struct plan_step *); /* for run_kind */
 
 /* "OpenBLAS 0.3.21 ... avx512": for the store's provenance. */
 const char *bind_libraries(void);

@@ -17,7 +17,10 @@ struct bind_data {
   unsigned used; /* for replacing the one unused the longest */
 };
 
+struct bind_costs; /* bind_cost.c */
+
 struct bind {
+  struct arena *arena;
   const char *const *dirs;
   size_t n_dirs;
   struct bind_data data[BIND_DATA_SETS];
@@ -28,6 +31,7 @@ struct bind {
   struct net *net;
   struct net_work *train, *eval;
   unsigned train_batch;
+  struct bind_costs *costs; /* NULL until it is asked for */
 };
 
 enum { BIND_EVAL_BATCH = 200 };
@@ -41,6 +45,12 @@ const struct net *bind_net(struct bind *, const struct plan *, const struct plan
 struct net_work *bind_train_work(struct bind *, unsigned batch);
 struct net_work *bind_eval_work(struct bind *);
 const struct ops *bind_ops(void);
+
+/* The network of an init step. */
+struct net *bind_make_net(struct arena *, const struct plan *, const struct plan_step *init,
+                          struct diag *);
+/* Does a train step keep its momentum for a segment that goes on from it? */
+bool bind_keeps_momentum(const struct plan_step *train);
 
 struct data_spec bind_data_spec(const struct plan_step *data);
 

@@ -244,6 +244,12 @@ static void train_segment(struct work *w, struct training *t)
                                (unsigned long long)to);
 }
 
+/* Branches end; only the trunk goes on, and needs its momentum. */
+bool bind_keeps_momentum(const struct plan_step *train)
+{
+  return plan_num(train, PLAN_A_stream) == 0;
+}
+
 static bool run_train(struct work *w)
 {
   struct training t = {0};
@@ -260,8 +266,7 @@ static bool run_train(struct work *w)
   store_set(w->arena, &w->result, "train_loss", t.diverged ? NAN : t.loss);
   if (t.diverged)
     return commit(w);
-  /* Branches end here; only the trunk goes on, and needs its momentum. */
-  bool goes_on = plan_num(w->step, PLAN_A_stream) == 0;
+  bool goes_on = bind_keeps_momentum(w->step);
   return save_weights(w, t.net, t.flat) &&
          (!goes_on || save_momentum(w, net_params(t.net), t.momentum)) && commit(w);
 }

@@ -2,6 +2,8 @@
 
 #include "run/progress.h"
 
+#include "plan/cost.h"
+
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -10,18 +12,7 @@ static const double redraw_seconds = 0.1, plain_seconds = 5, plain_part = 0.1, q
 
 char *progress_duration(double s, char text[32])
 {
-  if (!(s < 1e9))
-    s = 1e9;
-  unsigned long whole = (unsigned long)(s + 0.5);
-  if (s < 9.95)
-    snprintf(text, 32, "%.1f s", s);
-  else if (whole < 600)
-    snprintf(text, 32, "%lu s", whole);
-  else if (whole < 3600)
-    snprintf(text, 32, "%lu min %02lu s", whole / 60, whole % 60);
-  else
-    snprintf(text, 32, "%lu h %02lu min", whole / 3600, whole / 60 % 60);
-  return text;
+  return cost_duration(s, text);
 }
 
 static void clock_text(double s, char text[32])

@@ -21,7 +21,7 @@ struct run_kind {
    * in this one when jobs is 0, for tests).  false: diagnostics say why. */
   bool (*execute)(void *context, struct store *, const struct plan *, const struct plan_step *,
                   struct diag *);
-  /* Relative cost of the step in floating-point operations; NULL: 1. */
+  /* Seconds of the step on one worker; NULL: 1. */
   double (*cost)(void *context, const struct plan *, const struct plan_step *);
 };
 

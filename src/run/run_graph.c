@@ -128,6 +128,18 @@ static void settle(struct run_graph *g)
       heap_push(g, i);
 }
 
+/* Asked for when it is needed: the first time may take a probe of the machine. */
+static double cost_of(struct run_graph *g, uint32_t i)
+{
+  const struct plan_step *step = plan_step(g->plan, i);
+  const struct run_kind *kind = &g->kinds[step->kind];
+  if (!(g->cost[i] > 0)) {
+    double cost = kind->cost ? kind->cost(kind->context, g->plan, step) : 1;
+    g->cost[i] = cost > 0 ? cost : 1;
+  }
+  return g->cost[i];
+}
+
 void graph_begin(struct run_graph *g, const bool *wanted)
 {
   struct arena *a = g->arena;
@@ -142,13 +154,9 @@ void graph_begin(struct run_graph *g, const bool *wanted)
   g->stack = arena_array(a, g->n, sizeof *g->stack);
   graph_plan(g->plan, wanted, g->store, g->kinds, a, g->state);
   for (uint32_t i = 0; i < g->n; i++) {
-    const struct plan_step *step = plan_step(g->plan, i);
-    const struct run_kind *kind = &g->kinds[step->kind];
-    double cost = kind->cost ? kind->cost(kind->context, g->plan, step) : 1;
-    g->cost[i] = cost > 0 ? cost : 1;
     if (g->state[i] == STEP_TODO) {
       g->count.total++;
-      g->count.cost_total += g->cost[i];
+      g->count.cost_total += cost_of(g, i);
     }
   }
   link_readers(g);
@@ -235,7 +243,7 @@ static void revive(struct run_graph *g, uint32_t gone)
     uint32_t i = g->stack[--n];
     g->revived[i] = ++g->clock;
     g->count.total++;
-    g->count.cost_total += g->cost[i];
+    g->count.cost_total += cost_of(g, i);
     const struct plan_step *step = plan_step(g->plan, i);
     for (uint32_t k = 0; k < step->n_inputs; k++) {
       uint32_t input = step->inputs[k];

@@ -1,0 +1,287 @@
+#include "config.h"
+
+#include "run/bind_calibrate.h"
+
+#include "base/file.h"
+#include "engine/optim.h"
+#include "measure/measure.h"
+#include "run/bind_int.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A probe goes on until it has both, and its batch shrinks until one run is small. */
+enum { PROBE_RUNS = 5, PROBE_MOST = 50, PROBE_SAMPLES = 512 };
+static const double probe_seconds = 0.03, probe_flops = 5e9;
+
+struct entry {
+  const char *host, *isa, *engine, *what, *network;
+  unsigned batch;
+  bool augment;
+  double seconds;
+};
+
+struct calibration {
+  struct arena *arena;
+  const char *path; /* of the file; NULL: kept nowhere */
+  const char *folder;
+  char host[256];
+  struct entry *entries;
+  size_t n, cap;
+  bool changed;
+};
+
+static const char *const what_names[] = {"train", "statistics", "evaluate"};
+static const char file_name[] = "calibration.json";
+
+/* ---- the file ---- */
+
+static void read_entries(struct calibration *c)
+{
+  json_t *root = json_load_file(c->path, JSON_REJECT_DUPLICATES, NULL), *item;
+  size_t i;
+  json_array_foreach(root, i, item)
+  {
+    const char *host, *isa, *engine, *what, *network;
+    int batch, augment;
+    double seconds;
+    if (json_unpack(item, "{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:F}", "host", &host, "isa", &isa,
+                    "engine", &engine, "what", &what, "network", &network, "batch", &batch,
+                    "augment", &augment, "seconds", &seconds) ||
+        !(seconds > 0) || batch < 0)
+      continue;
+    struct entry e = {arena_strdup(c->arena, host),    arena_strdup(c->arena, isa),
+                      arena_strdup(c->arena, engine),  arena_strdup(c->arena, what),
+                      arena_strdup(c->arena, network), (unsigned)batch,
+                      augment,                         seconds};
+    ARENA_PUSH(c->arena, c->entries, c->n, c->cap, e);
+  }
+  json_decref(root);
+}
+
+struct calibration *calibration_open(struct arena *a, const char *store)
+{
+  struct calibration *c = arena_alloc(a, sizeof *c);
+  c->arena = a;
+  if (gethostname(c->host, sizeof c->host - 1) || !c->host[0])
+    snprintf(c->host, sizeof c->host, "localhost");
+  if (!store || !file_exists(store))
+    return c;
+  c->folder = store;
+  c->path = file_join(a, store, file_name);
+  read_entries(c);
+  return c;
+}
+
+void calibration_save(struct calibration *c)
+{
+  if (!c->changed || !c->path)
+    return;
+  c->changed = false;
+  json_t *root = json_array();
+  for (size_t i = 0; i < c->n; i++) {
+    const struct entry *e = &c->entries[i];
+    json_array_append_new(root, json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:f}", "host",
+                                          e->host, "isa", e->isa, "engine", e->engine, "what",
+                                          e->what, "network", e->network, "batch", (int)e->batch,
+                                          "augment", (int)e->augment, "seconds", e->seconds));
+  }
+  char *text = json_dumps(root, JSON_INDENT(1));
+  json_decref(root);
+  struct arena *a = arena_new();
+  if (text)
+    file_write_atomic(c->path, text, strlen(text), diag_new(a));
+  free(text);
+  arena_free(a);
+}
+
+static const struct entry *find(const struct calibration *c, const char *what, const char *network,
+                                unsigned batch, bool augment)
+{
+  for (size_t i = 0; i < c->n; i++) {
+    const struct entry *e = &c->entries[i];
+    if (e->batch == batch && e->augment == augment && !strcmp(e->what, what) &&
+        !strcmp(e->network, network) && !strcmp(e->host, c->host) &&
+        !strcmp(e->isa, bind_ops()->isa) && !strcmp(e->engine, ENGINE_VERSION))
+      return e;
+  }
+  return NULL;
+}
+
+static double keep(struct calibration *c, const char *what, const char *network, unsigned batch,
+                   bool augment, double seconds)
+{
+  struct entry e = {c->host, bind_ops()->isa, ENGINE_VERSION, what, arena_strdup(c->arena, network),
+                    batch,   augment,         seconds};
+  ARENA_PUSH(c->arena, c->entries, c->n, c->cap, e);
+  c->changed = true;
+  return seconds;
+}
+
+/* ---- probing ---- */
+
+static double clock_seconds(clockid_t clock)
+{
+  struct timespec t;
+  clock_gettime(clock, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+struct probe {
+  const struct net *net;
+  struct net_work *work;
+  struct data_set data; /* noise, of the right shape */
+  unsigned batch;
+  bool augment;
+  float *flat, *momentum, *grad, *x;
+  int32_t *labels;
+  uint32_t order[PROBE_SAMPLES], at;
+};
+
+static void run_train(struct probe *p)
+{
+  struct data_augment augment = {true, 2};
+  struct optim_sgd sgd = {.lr = 1e-3f, .momentum = 0.9f, .weight_decay = 5e-4f};
+  uint32_t order[PROBE_SAMPLES];
+  for (unsigned i = 0; i < p->batch; i++)
+    order[i % PROBE_SAMPLES] = p->order[p->at++ % PROBE_SAMPLES];
+  for (unsigned done = 0, m; done < p->batch; done += m) {
+    m = p->batch - done < PROBE_SAMPLES ? p->batch - done : PROBE_SAMPLES;
+    size_t pixels = (size_t)p->data.channels * p->data.height * p->data.width;
+    data_batch(&p->data, DATA_TRAIN, order, m, p->augment ? &augment : NULL, 0, 0, 0,
+               p->x + done * pixels, p->labels + done);
+  }
+  net_loss_gradient(p->work, p->flat, p->x, p->labels, p->batch, p->grad);
+  optim_sgd_step(bind_ops(), &sgd, net_params(p->net), p->flat, p->momentum, p->grad);
+}
+
+static void run_once(struct probe *p, enum calibrate_what what)
+{
+  struct data_augment augment = {true, 2};
+  p->data.split[DATA_TRAIN].n = what == CALIBRATE_TRAIN ? PROBE_SAMPLES : p->batch;
+  if (what == CALIBRATE_TRAIN)
+    run_train(p);
+  else if (what == CALIBRATE_STATISTICS)
+    measure_recalibrate(p->work, p->batch, p->flat, p->net, &p->data,
+                        p->augment ? &augment : NULL, 0);
+  else
+    measure_evaluate(p->work, p->batch, p->flat, p->net, &p->data, DATA_TRAIN);
+}
+
+static struct data_set noise(struct arena *a, const struct data_set *shape, unsigned n)
+{
+  struct data_set set = *shape;
+  size_t bytes = (size_t)n * set.channels * set.height * set.width;
+  uint8_t *pixels = arena_alloc(a, bytes);
+  int32_t *labels = arena_array(a, n, sizeof *labels);
+  uint32_t state = 1;
+  for (size_t i = 0; i < bytes; i++) {
+    state = state * 1664525 + 1013904223;
+    pixels[i] = (uint8_t)(state >> 24);
+  }
+  for (unsigned i = 0; i < n; i++)
+    labels[i] = (int32_t)(i % set.classes);
+  for (int k = 0; k < DATA_MAX_CHANNELS; k++) {
+    set.mean[k] = 0.5f;
+    set.std[k] = 0.3f;
+  }
+  for (int k = 0; k < DATA_SPLIT_COUNT; k++)
+    set.split[k] = (struct data_samples){n, pixels, labels};
+  return set;
+}
+
+/* Median of processor seconds of a run. */
+static double probe(const struct net *net, const struct data_set *shape, enum calibrate_what what,
+                    unsigned batch, bool augment)
+{
+  struct arena *a = arena_new();
+  unsigned n = batch > PROBE_SAMPLES ? batch : PROBE_SAMPLES, runs = 0;
+  struct probe p = {.net = net, .batch = batch, .augment = augment};
+  size_t pixels = (size_t)shape->channels * shape->height * shape->width;
+  p.data = noise(a, shape, n);
+  p.work = net_work_new(net, bind_ops(), batch, what != CALIBRATE_EVALUATE);
+  p.flat = arena_array(a, net_count(net), sizeof *p.flat);
+  p.momentum = arena_array(a, net_params(net), sizeof *p.momentum);
+  p.grad = arena_array(a, net_params(net), sizeof *p.grad);
+  p.x = arena_array(a, batch * pixels, sizeof *p.x);
+  p.labels = arena_array(a, batch, sizeof *p.labels);
+  for (uint32_t i = 0; i < PROBE_SAMPLES; i++)
+    p.order[i] = i;
+  net_init(net, 0, p.flat);
+  run_once(&p, what); /* caches and pages */
+  double times[PROBE_MOST], sum = 0;
+  while (runs < PROBE_MOST && (runs < PROBE_RUNS || sum < probe_seconds)) {
+    double begun = clock_seconds(CLOCK_PROCESS_CPUTIME_ID);
+    run_once(&p, what);
+    sum += times[runs++] = clock_seconds(CLOCK_PROCESS_CPUTIME_ID) - begun;
+  }
+  qsort(times, runs, sizeof *times, by_size);
+  net_work_free(p.work);
+  arena_free(a);
+  return fmax(times[runs / 2], 1e-9);
+}
+
+double calibration_sample(struct calibration *c, const char *network, const struct net *net,
+                          const struct data_set *shape, enum calibrate_what what, unsigned batch,
+                          bool augment)
+{
+  double flops = net_flops(net) * (what == CALIBRATE_TRAIN ? 3 : 1);
+  double most = fmax(floor(probe_flops / fmax(flops, 1)), 1);
+  if (batch > most)
+    batch = (unsigned)most;
+  const struct entry *known = find(c, what_names[what], network, batch, augment);
+  double seconds = known ? known->seconds
+                         : keep(c, what_names[what], network, batch, augment,
+                                probe(net, shape, what, batch, augment));
+  return seconds / batch;
+}
+
+/* ---- the disk ---- */
+
+enum { DISK_SMALL = 4096, DISK_LARGE = 4 << 20 };
+
+/* Median of three, by the clock on the wall: a sync waits. */
+static double probe_write(const char *path, size_t bytes)
+{
+  struct arena *a = arena_new();
+  struct diag *d = diag_new(a);
+  char *zeros = arena_alloc(a, bytes);
+  double times[3];
+  for (int i = 0; i < 3; i++) {
+    double begun = clock_seconds(CLOCK_MONOTONIC);
+    file_write_atomic(path, zeros, bytes, d);
+    times[i] = clock_seconds(CLOCK_MONOTONIC) - begun;
+  }
+  unlink(path);
+  qsort(times, 3, sizeof *times, by_size);
+  arena_free(a);
+  return fmax(times[1], 1e-6);
+}
+
+static double disk_seconds(struct calibration *c, const char *what, unsigned bytes)
+{
+  const struct entry *known = find(c, what, "", bytes, false);
+  if (known)
+    return known->seconds;
+  if (!c->folder)
+    return 1e-3;
+  char *path = arena_printf(c->arena, "%s/tmp/%s.%ld.probe", c->folder, c->host, (long)getpid());
+  return keep(c, what, "", bytes, false, probe_write(path, bytes));
+}
+
+double calibration_commit(struct calibration *c, unsigned files, double bytes)
+{
+  double small = disk_seconds(c, "write", DISK_SMALL), large = disk_seconds(c, "write", DISK_LARGE);
+  return files * small + bytes * fmax(large - small, 0) / (DISK_LARGE - DISK_SMALL);
+}

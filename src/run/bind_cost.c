@@ -1,0 +1,197 @@
+#include "run/bind_int.h"
+
+#include "run/bind_calibrate.h"
+
+#include <math.h>
+#include <string.h>
+
+/* An architecture on data of one shape, whatever the seed. */
+struct network {
+  const char *name;
+  const struct net *net; /* NULL: the engine cannot make it */
+  struct data_set shape;
+};
+
+/* Seconds of a sample, as calibrated. */
+struct rate {
+  const struct network *network;
+  enum calibrate_what what;
+  unsigned batch;
+  bool augment;
+  double seconds;
+};
+
+struct known_init {
+  struct hash key;
+  const struct network *network; /* NULL: the place is empty */
+};
+
+struct bind_costs {
+  struct arena *arena;
+  struct calibration *calibration;
+  const struct network **networks;
+  size_t n_networks, cap_networks;
+  struct rate *rates;
+  size_t n_rates, cap_rates;
+  struct known_init *inits; /* hashed */
+  size_t n_inits, n_places;
+};
+
+void bind_calibrate(struct bind *b, struct arena *a, const struct store *store)
+{
+  b->costs = arena_alloc(a, sizeof *b->costs);
+  b->costs->arena = a;
+  b->costs->calibration = calibration_open(a, store ? store_path(store) : NULL);
+}
+
+void bind_calibrate_save(struct bind *b)
+{
+  if (b->costs)
+    calibration_save(b->costs->calibration);
+}
+
+/* ---- networks by their first weights ---- */
+
+static struct known_init *place_of(struct bind_costs *c, struct hash key)
+{
+  size_t at = (size_t)hash_short(key) & (c->n_places - 1);
+  while (c->inits[at].network && !hash_equal(c->inits[at].key, key))
+    at = (at + 1) & (c->n_places - 1);
+  return &c->inits[at];
+}
+
+static void make_places(struct bind_costs *c)
+{
+  struct known_init *old = c->inits;
+  size_t n = c->n_places;
+  c->n_places = n ? 2 * n : 256;
+  c->inits = arena_array(c->arena, c->n_places, sizeof *c->inits);
+  for (size_t i = 0; i < n; i++)
+    if (old[i].network)
+      *place_of(c, old[i].key) = old[i];
+}
+
+static const struct network *make_network(struct bind_costs *c, const struct plan *plan,
+                                          const struct plan_step *init)
+{
+  struct network *n = arena_alloc(c->arena, sizeof *n);
+  struct diag *d = diag_new(c->arena);
+  const struct plan_step *data = plan_step(plan, init->inputs[0]);
+  struct data_spec spec = bind_data_spec(data);
+  struct plan_step unseeded = *init;
+  struct plan_attr *attrs = arena_array(c->arena, init->n_attrs + 1, sizeof *attrs);
+  unseeded.n_attrs = 0;
+  for (uint32_t i = 0; i < init->n_attrs; i++)
+    if (init->attrs[i].id != PLAN_A_seed)
+      attrs[unseeded.n_attrs++] = init->attrs[i];
+  unseeded.attrs = attrs;
+  if (!data_shape(&spec, &n->shape, d))
+    n->shape.channels = 0;
+  n->name = arena_printf(c->arena, "%s, %ux%ux%u, %u classes", plan_step_text(c->arena, &unseeded),
+                         n->shape.height, n->shape.width, n->shape.channels, n->shape.classes);
+  for (size_t i = 0; i < c->n_networks; i++)
+    if (!strcmp(c->networks[i]->name, n->name) &&
+        c->networks[i]->shape.split[DATA_TRAIN].n == n->shape.split[DATA_TRAIN].n &&
+        c->networks[i]->shape.split[DATA_TEST].n == n->shape.split[DATA_TEST].n)
+      return c->networks[i];
+  n->net = n->shape.channels ? bind_make_net(c->arena, plan, init, d) : NULL;
+  const struct network *made = n;
+  ARENA_PUSH(c->arena, c->networks, c->n_networks, c->cap_networks, made);
+  return made;
+}
+
+static const struct network *network_of(struct bind_costs *c, const struct plan *plan,
+                                        const struct plan_step *model)
+{
+  const struct plan_step *init = plan_model_of(plan, model);
+  if (2 * c->n_inits >= c->n_places)
+    make_places(c);
+  struct known_init *known = place_of(c, init->key);
+  if (!known->network) {
+    *known = (struct known_init){init->key, make_network(c, plan, init)};
+    c->n_inits++;
+  }
+  return known->network;
+}
+
+static double sample_seconds(struct bind_costs *c, const struct network *n,
+                             enum calibrate_what what, unsigned batch, bool augment)
+{
+  for (size_t i = 0; i < c->n_rates; i++) {
+    const struct rate *r = &c->rates[i];
+    if (r->network == n && r->what == what && r->batch == batch && r->augment == augment)
+      return r->seconds;
+  }
+  struct rate r = {n, what, batch, augment,
+                   calibration_sample(c->calibration, n->name, n->net, &n->shape, what, batch,
+                                      augment)};
+  ARENA_PUSH(c->arena, c->rates, c->n_rates, c->cap_rates, r);
+  return r.seconds;
+}
+
+/* ---- steps ---- */
+
+/* What result.json and a .safetensors header take; a data set is unpacked and
+ * scaled at about this speed. */
+static const double result_bytes = 1200, header_bytes = 2000, data_seconds = 0.3;
+
+static bool augments(const struct plan_step *s)
+{
+  const struct plan_attr *at = plan_attr(s, PLAN_A_augment);
+  return at && at->str && strcmp(at->str, "none") != 0;
+}
+
+static struct cost model_cost(struct bind_costs *c, const struct network *n,
+                              const struct plan_step *s)
+{
+  struct cost cost = {0};
+  double flops = net_flops(n->net), samples = 0;
+  if (s->kind == PLAN_TRAIN) {
+    unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
+    samples = batch * (plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from));
+    cost.flops = 3 * flops * samples;
+    cost.seconds = samples * sample_seconds(c, n, CALIBRATE_TRAIN, batch, augments(s));
+  } else if (s->kind == PLAN_MEASURE) {
+    samples = n->shape.split[strcmp(plan_str(s, PLAN_A_split), "train") ? DATA_TEST : DATA_TRAIN].n;
+    cost.flops = flops * samples;
+    cost.seconds = samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false);
+  } else if (s->kind == PLAN_MERGE && !strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated") &&
+             net_has_batchnorm(n->net)) {
+    unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
+    samples = n->shape.split[DATA_TRAIN].n;
+    cost.flops = flops * samples;
+    cost.seconds = samples * sample_seconds(c, n, CALIBRATE_STATISTICS, batch, augments(s));
+  }
+  if (s->kind != PLAN_MEASURE)
+    cost.bytes += header_bytes + 4 * (double)net_count(n->net);
+  if (s->kind == PLAN_TRAIN && bind_keeps_momentum(s))
+    cost.bytes += header_bytes + 4 * (double)net_params(n->net);
+  return cost;
+}
+
+struct cost bind_cost(void *context, const struct plan *plan, const struct plan_step *s)
+{
+  struct bind *b = context;
+  struct cost cost = {0};
+  unsigned files = 1;
+  if (!b->costs)
+    bind_calibrate(b, b->arena, NULL);
+  if (s->kind == PLAN_DATA) {
+    cost.seconds = data_seconds;
+  } else if (s->kind == PLAN_INIT || s->kind == PLAN_TRAIN || s->kind == PLAN_MERGE ||
+             s->kind == PLAN_MEASURE) {
+    const struct plan_step *model = s->kind == PLAN_MEASURE ? plan_step(plan, s->inputs[0]) : s;
+    const struct network *n = network_of(b->costs, plan, model);
+    if (n->net)
+      cost = model_cost(b->costs, n, s);
+    files += (s->kind != PLAN_MEASURE) + (s->kind == PLAN_TRAIN && bind_keeps_momentum(s));
+  }
+  cost.bytes += result_bytes;
+  cost.seconds += calibration_commit(b->costs->calibration, files, cost.bytes);
+  return cost;
+}
+
+double bind_seconds(void *context, const struct plan *plan, const struct plan_step *s)
+{
+  return bind_cost(context, plan, s).seconds;
+}
