@@ -1,5 +1,6 @@
 #include "dsl/check.h"
 
+#include "dsl/claim.h"
 #include "dsl/formula.h"
 
 #include <math.h>
@@ -218,13 +219,6 @@ static void check_experiment(struct dsl *dsl, struct dsl_experiment *e, struct d
   check_branch_points(e, d);
   check_numbers(e, d);
   check_measures(dsl, e, d);
-}
-
-static void check_claim(struct dsl *dsl, const struct ast_block *b, struct diag *d)
-{
-  if (b->of.text && !dsl_experiment(dsl, b->of.text) && dsl_knows_all(dsl->program))
-    diag_error(d, b->of.span, "unknown experiment `%s`", b->of.text);
-  diag_warning(d, b->name.span, "claims are not available yet: `%s` is not checked", b->name.text);
 }
 
 void dsl_check(struct dsl *dsl, struct diag *d)

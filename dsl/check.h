@@ -22,6 +22,9 @@ const struct ast_expr *check_aggregate(const struct ast_expr *, enum plan_aggreg
                                        struct diag *);
 /* Is it a column of the experiment's table? */
 bool check_column(const struct dsl_experiment *, const char *name);
+/* The same, and says so where it is none; x is an AST_NAME. */
+bool check_column_name(struct dsl *, const struct dsl_experiment *, const struct ast_expr *x,
+                       struct diag *);
 
 /* check_stmt.c: what a statement says by itself, in an experiment or a tier. */
 void check_stmts(struct arena *, const struct ast_block *, struct diag *);

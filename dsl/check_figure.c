@@ -34,17 +34,17 @@ bool check_column(const struct dsl_experiment *e, const char *name)
   return !strcmp(name, "epoch") || !strcmp(name, "step");
 }
 
-static void check_column_name(struct dsl *dsl, const struct dsl_experiment *e,
-                              const struct ast_expr *x, struct diag *d)
+bool check_column_name(struct dsl *dsl, const struct dsl_experiment *e, const struct ast_expr *x,
+                       struct diag *d)
 {
   if (check_column(e, x->text))
-    return;
+    return true;
   const struct dsl_var *v = dsl_var(e, x->text);
   if (v) {
     diag_error(d, x->span, "`%s` has only one value in experiment `%s`", x->text, e->name);
     diag_hint(d, "`sweep %s over ...;` makes it a column, even with one value", x->text);
     diag_note(d, v->stmt->span, "set here");
-    return;
+    return false;
   }
   size_t n = 0;
   const char **words = arena_array(dsl->arena, e->n_vars + e->n_measures + 2, sizeof *words);
@@ -58,6 +58,7 @@ static void check_column_name(struct dsl *dsl, const struct dsl_experiment *e,
   const char *near = diag_nearest(x->text, words, n);
   if (near)
     diag_hint(d, "did you mean `%s`?", near);
+  return false;
 }
 
 static void check_words(const struct ast_stmt *s, struct diag *d)

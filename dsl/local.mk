@@ -2,6 +2,7 @@
 AM_YFLAGS += -Wno-yacc
 noinst_LIBRARIES += libdsl.a
 libdsl_a_SOURCES = \
+  dsl/claim.c dsl/claim.h dsl/check_claim.c dsl/lower_claim.c \
   dsl/check.c dsl/check.h dsl/check_figure.c dsl/check_stmt.c \
   dsl/fmt.c dsl/fmt.h dsl/fmt_int.h dsl/fmt_print.c \
   dsl/formula.c dsl/formula.h \

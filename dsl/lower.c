@@ -211,5 +211,7 @@ bool dsl_lower(struct dsl *dsl, struct plan *plan, const struct lower_options *o
   for (size_t i = 0; i < dsl->program->n_blocks; i++)
     if (dsl->program->blocks[i].kind == AST_FIGURE)
       lower_figure(&l, &dsl->program->blocks[i]);
+    else if (dsl->program->blocks[i].kind == AST_CLAIM)
+      lower_claim(&l, &dsl->program->blocks[i]);
   return diag_errors(d) == errors;
 }

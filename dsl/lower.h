@@ -3,6 +3,7 @@
 #define MERGESCAPE_DSL_LOWER_H
 
 #include "dsl/resolve.h"
+#include "plan/claim.h"
 #include "plan/plan.h"
 
 struct lower_options {
@@ -18,6 +19,8 @@ struct lower_target {
 struct lower_result {
   struct lower_target *targets; /* tables, then figures, each in the files' order */
   size_t n, cap;
+  struct plan_claim *claims; /* in the files' order */
+  size_t n_claims, cap_claims;
 };
 
 /* Expands every planned experiment's sweeps and every figure.  Call it when

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static uint32_t table_of(const struct lowering *l, const char *experiment)
+uint32_t lower_table_of(const struct lowering *l, const char *experiment)
 {
   for (size_t i = 0; i < l->result->n; i++)
     if (l->result->targets[i].experiment && !strcmp(l->result->targets[i].experiment, experiment))
@@ -82,7 +82,7 @@ static void lower_panel(struct lowering *l, const struct ast_block *b, struct pl
   p->series_label = s.label;
   p->opacity = o.column;
   if (!p->omitted)
-    p->table = input_index(inputs, n_inputs, table_of(l, e->name));
+    p->table = input_index(inputs, n_inputs, lower_table_of(l, e->name));
 }
 
 /* "CIFAR-100: pairs of ...": what stands in for what, each once. */

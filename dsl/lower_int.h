@@ -37,6 +37,9 @@ bool lower_point(struct lowering *, struct lower_table *, const struct formula_p
                  const char *text);
 /* The figure's step; tables of its panels' experiments are in the result. */
 void lower_figure(struct lowering *, const struct ast_block *);
+void lower_claim(struct lowering *, const struct ast_block *);
+/* An experiment's table step; UINT32_MAX: it has none. */
+uint32_t lower_table_of(const struct lowering *, const char *experiment);
 
 /* "mlp(width=64)": what the experiment says of a thing, before any replacement. */
 const char *lower_thing_text(struct lowering *, const struct formula_point *,

@@ -297,8 +297,13 @@ static bool is_base(const struct ast_program *p, const char *name)
   return false;
 }
 
+/* By a figure, or by a claim. */
 static bool is_drawn(const struct ast_program *p, const char *name)
 {
+  for (size_t i = 0; i < p->n_blocks; i++)
+    if (p->blocks[i].kind == AST_CLAIM && p->blocks[i].of.text &&
+        !strcmp(p->blocks[i].of.text, name))
+      return true;
   for (size_t i = 0; i < p->n_blocks; i++)
     for (size_t k = 0; p->blocks[i].kind == AST_FIGURE && k < p->blocks[i].n_blocks; k++)
       if (p->blocks[i].blocks[k].of.text && !strcmp(p->blocks[i].blocks[k].of.text, name))

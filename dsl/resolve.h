@@ -32,8 +32,8 @@ struct dsl_experiment {
   size_t n_branches, cap_branches, n_merges, cap_merges, n_measures, cap_measures;
   const struct ast_stmt **wheres; /* all must hold: ancestors' and the tier's add up */
   size_t n_wheres, cap_wheres;
-  /* A leaf of the inheritance, or drawn by a figure; but a leaf of an included
-   * file that leaves a setting open is a base for other files. */
+  /* A leaf of the inheritance, or drawn by a figure, or what a claim is about; but
+   * a leaf of an included file that leaves a setting open is a base for other files. */
   bool planned;
   bool complete;   /* check found no mistake that would stop lowering */
   const char *unavailable; /* what the engine cannot do yet; NULL: nothing */

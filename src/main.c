@@ -84,7 +84,7 @@ static bool read_files(struct session *s)
 
 /* ---- what is wanted ---- */
 
-static bool is_asked_for(const struct session *s, unsigned figure)
+bool session_asks_for(const struct session *s, unsigned figure)
 {
   for (size_t i = 0; i < s->options.n_figures; i++)
     if (s->options.figures[i] == figure)
@@ -100,7 +100,7 @@ bool session_choose(struct session *s, bool tables)
   size_t n = 0;
   for (size_t i = 0; i < s->lowered.n; i++)
     if (tables ? s->lowered.targets[i].experiment != NULL
-               : !s->lowered.targets[i].experiment && is_asked_for(s, s->lowered.targets[i].number))
+               : !s->lowered.targets[i].experiment && session_asks_for(s, s->lowered.targets[i].number))
       targets[n++] = s->lowered.targets[i].step;
   s->wanted = arena_array(s->arena, plan_count(s->plan) + 1, sizeof *s->wanted);
   plan_closure(s->plan, targets, n, s->wanted);
@@ -159,16 +159,22 @@ static const char *find_style(struct session *s)
 }
 
 /* What would fail only once everything was trained is tried first. */
+bool session_can_write(struct session *s)
+{
+  const char *output = s->options.output;
+  if (file_make_dir(output, s->diag) && access(output, W_OK))
+    file_report(s->diag, "write into", output, errno);
+  return session_report(s);
+}
+
 static bool can_draw(struct session *s)
 {
-  const char *style = find_style(s), *output = s->options.output;
+  const char *style = find_style(s);
   if (access(style, R_OK)) {
     diag_error(s->diag, SPAN_NONE, "cannot read the gnuplot style %s: %s", style, strerror(errno));
     diag_hint(s->diag, "name the file figures/style.gp of the sources with --style=FILE");
   }
-  if (file_make_dir(output, s->diag) && access(output, W_OK))
-    file_report(s->diag, "write into", output, errno);
-  return session_report(s);
+  return session_can_write(s);
 }
 
 bool session_open_store(struct session *s)
@@ -181,7 +187,7 @@ bool session_open_store(struct session *s)
   return session_report(s);
 }
 
-static int run_wanted(struct session *s)
+int session_run(struct session *s)
 {
   if (!session_open_store(s))
     return EXIT_ENVIRONMENT;
@@ -213,7 +219,7 @@ static int command_check(struct session *s)
 
 static int command_run(struct session *s)
 {
-  return session_choose(s, true) ? run_wanted(s) : EXIT_EXPERIMENT;
+  return session_choose(s, true) ? session_run(s) : EXIT_EXPERIMENT;
 }
 
 static int command_figures(struct session *s)
@@ -227,7 +233,7 @@ static int command_figures(struct session *s)
     return EXIT_EXPERIMENT;
   if (!can_draw(s))
     return EXIT_ENVIRONMENT;
-  int status = run_wanted(s);
+  int status = session_run(s);
   for (uint32_t i = 0; status == EXIT_DONE && i < plan_count(s->plan); i++) {
     const struct plan_step *step = plan_step(s->plan, i);
     if (step->kind == PLAN_FIGURE && s->wanted[i])
@@ -244,6 +250,7 @@ static const struct {
     {"explain", command_explain},
     {"run", command_run},
     {"figures", command_figures},
+    {"claims", command_claims},
 };
 
 int main(int argc, char **argv)

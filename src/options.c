@@ -19,13 +19,14 @@ static const char usage[] =
     "  explain   print the plan: its steps, what is cached, how much is shared\n"
     "  run       run the experiments, without drawing\n"
     "  figures   run what the figures need, and draw them\n"
+    "  claims    run what the claims need, and judge them\n"
     "  fmt       write the files anew in canonical layout; - is stdin to stdout\n"
     "\n"
     "Options:\n"
     "  -t, --tier=NAME      scale to run at: small (default), smoke, paper, or a tier\n"
     "                       that a file defines; tiers/NAME.exp beside the first FILE\n"
     "                       is read\n"
-    "  -f, --figure=N       only figure N (repeatable)\n"
+    "  -f, --figure=N       only figure N, and claims beside it (repeatable)\n"
     "  -j, --jobs=N         worker processes (default: one a core)\n"
     "  -s, --store=DIR      where results are kept (default: store)\n"
     "  -o, --output=DIR     where figures are written (default: figures)\n"
@@ -38,8 +39,8 @@ static const char usage[] =
     "  -h, --help           print this help and exit\n"
     "  -V, --version        print the version and exit\n"
     "\n"
-    "Exit status: 0 done; 1 a check failed; 2 a step failed, or the machine (files,\n"
-    "memory, disk, command line) is at fault; 3 an experiment file is wrong.\n";
+    "Exit status: 0 done; 1 a claim or a check failed; 2 a step failed, or the machine\n"
+    "(files, memory, disk, command line) is at fault; 3 an experiment file is wrong.\n";
 
 enum { OPTION_STYLE = 256, OPTION_MAX_STEPS, OPTION_SUMMARY, OPTION_CHECK };
 
@@ -172,7 +173,7 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
   o->command = argv[optind];
   o->files = (const char *const *)argv + optind + 1;
   o->n_files = (size_t)(argc - optind - 1);
-  static const char *const commands[] = {"check", "explain", "run", "figures", "fmt"};
+  static const char *const commands[] = {"check", "explain", "run", "figures", "claims", "fmt"};
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(commands[i], o->command))
       continue;

@@ -9,7 +9,13 @@
 #include "options.h"
 #include "run/run.h"
 
-enum { EXIT_DONE = 0, EXIT_ENVIRONMENT = 2, EXIT_EXPERIMENT = 3, EXIT_INTERRUPTED = 130 };
+enum {
+  EXIT_DONE = 0,
+  EXIT_CHECK = 1,
+  EXIT_ENVIRONMENT = 2,
+  EXIT_EXPERIMENT = 3,
+  EXIT_INTERRUPTED = 130
+};
 
 /* Everything that a command works on. */
 struct session {
@@ -34,8 +40,15 @@ bool session_has_figures(const struct session *);
 /* Marks `wanted`: experiments' tables, or the figures that were asked for. */
 bool session_choose(struct session *, bool tables);
 bool session_open_store(struct session *);
+/* Can the folder of the figures be written into?  It is made where missing. */
+bool session_can_write(struct session *);
+/* Opens the store and runs what is wanted; an exit status. */
+int session_run(struct session *);
+/* Was the figure asked for?  Without --figure: all are. */
+bool session_asks_for(const struct session *, unsigned figure);
 
 int command_explain(struct session *);
+int command_claims(struct session *);
 /* Formats the files in place; `-` reads stdin and writes stdout.  With --check
  * nothing is written, the files that would change are named, and the status is 1
  * where there is one.  A file with an error is left alone, and the others are

@@ -47,8 +47,8 @@ static bool put_style(struct arena *a, const struct figure_context *c, struct di
 
 /* ---- from tables to a page ---- */
 
-static bool read_table(struct arena *a, struct store *store, const struct plan *plan,
-                       const struct plan_step *table, struct figure_csv *csv, struct diag *d)
+bool figure_read_table(struct arena *a, struct store *store, const struct plan_step *table,
+                       struct figure_csv *csv, struct diag *d)
 {
   const char *path = store_file(store, table->key, "table.csv", a, d);
   size_t length;
@@ -58,7 +58,6 @@ static bool read_table(struct arena *a, struct store *store, const struct plan *
     diag_hint(d, "run the plan again: it computes what is missing");
     return false;
   }
-  (void)plan;
   char *text = file_read(a, path, &length, d);
   return text && figure_csv_parse(a, path, text, length, csv, d);
 }
@@ -78,7 +77,7 @@ static bool fill_page(struct arena *a, struct store *store, const struct plan *p
       continue;
     struct figure_csv *csv = &tables[p->table];
     const struct plan_step *table = plan_step(plan, step->inputs[p->table]);
-    if (csv->n_columns == 0 && !read_table(a, store, plan, table, csv, d))
+    if (csv->n_columns == 0 && !figure_read_table(a, store, table, csv, d))
       return false;
     ok = figure_points(a, page->id, p, csv, &page->panels[k], d) && ok;
   }

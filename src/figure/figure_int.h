@@ -31,6 +31,9 @@ struct figure_csv {
 /* false: a diagnostic names the path and the line.  The text is not changed. */
 bool figure_csv_parse(struct arena *, const char *path, const char *text, size_t length,
                       struct figure_csv *, struct diag *);
+/* The rows of a table step, from the store. */
+bool figure_read_table(struct arena *, struct store *, const struct plan_step *,
+                       struct figure_csv *, struct diag *);
 /* SIZE_MAX: no such column. */
 size_t figure_csv_column(const struct figure_csv *, const char *name);
 

@@ -1,0 +1,72 @@
+/* A claim: a statistic over an experiment's table, and the side of a bound on
+ * which it is said to lie.  Lowering makes it, figure/claims judges it.  It is
+ * no step of the plan: it reads a table step's result and costs nothing. */
+#ifndef MERGESCAPE_PLAN_CLAIM_H
+#define MERGESCAPE_PLAN_CLAIM_H
+
+#include "base/arena.h"
+#include "base/source.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum plan_claim_op {
+  PLAN_CLAIM_NUMBER,
+  PLAN_CLAIM_TEXT,   /* a word that a column is compared with */
+  PLAN_CLAIM_COLUMN, /* of the table */
+#define FUNCTION(id, name, takes, gives, meaning) PLAN_CLAIM_##id,
+#define OPERATOR(id, text, operands) PLAN_CLAIM_##id,
+#include "plan/claim.def"
+  PLAN_CLAIM_OP_COUNT
+};
+
+struct plan_claim_function {
+  enum plan_claim_op op;
+  const char *name;
+  const char *takes; /* a letter an argument, see claim.def */
+  char gives;
+  const char *meaning;
+};
+
+struct plan_claim_operator {
+  enum plan_claim_op op;
+  const char *text;
+  unsigned operands;
+};
+
+enum { PLAN_CLAIM_MAX_ARGS = 3 };
+
+struct plan_claim_node {
+  enum plan_claim_op op;
+  double number;
+  const char *text; /* TEXT, COLUMN */
+  unsigned n_args;
+  const struct plan_claim_node *args[PLAN_CLAIM_MAX_ARGS];
+};
+
+struct plan_claim {
+  const char *name;       /* "C3a" */
+  const char *text;       /* what is claimed, in words */
+  const char *experiment;
+  struct span span;       /* of the claim's head */
+  uint32_t table;         /* step; unused where `omitted` */
+  const char *omitted;    /* why the experiment is not there, or NULL */
+  bool judged;            /* false: it is not meant for this tier */
+  const char *unit;       /* column whose values are resampled */
+  bool one_unit;          /* the table has no such column: all rows are one unit */
+  /* statistic > bound + tolerance, or statistic < bound - tolerance */
+  const struct plan_claim_node *statistic;
+  bool greater;
+  double bound, tolerance;
+};
+
+/* The k-th; NULL behind the last. */
+const struct plan_claim_function *plan_claim_function_at(size_t k);
+const struct plan_claim_function *plan_claim_function(const char *name); /* or NULL */
+const struct plan_claim_operator *plan_claim_operator(const char *text, unsigned operands);
+
+/* "trend(by(median(gain), lr))": canonical. */
+char *plan_claim_text(struct arena *, const struct plan_claim_node *);
+
+#endif
