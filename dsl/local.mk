@@ -8,6 +8,7 @@ libdsl_a_SOURCES = \
   dsl/formula.c dsl/formula.h \
   dsl/lower.c dsl/lower.h dsl/lower_int.h dsl/lower_figure.c dsl/lower_point.c \
   dsl/resolve.c dsl/resolve.h \
+  dsl/values.c dsl/values.h \
   dsl/words.c dsl/words.h dsl/words.def \
   dsl/ast.c dsl/ast.h \
   dsl/exp.y \

@@ -276,11 +276,15 @@ static void add_overlays(struct dsl *dsl, struct dsl_experiment *e,
 
 static void resolve_experiment(struct dsl *dsl, const struct ast_block *b, struct diag *d)
 {
-  struct dsl_experiment e = {.block = b, .name = b->name.text};
+  struct dsl_experiment e = {.block = b, .name = b->name.text}, *paper;
   const struct ast_block *chain[MAX_DEPTH];
   size_t n = ancestry(dsl, b, chain, d);
-  for (size_t i = 0; i < n; i++)
+  paper = arena_copy(dsl->arena, &e, sizeof e);
+  for (size_t i = 0; i < n; i++) {
     add_layer(dsl->arena, &e, chain[i], false);
+    add_layer(dsl->arena, paper, chain[i], false);
+  }
+  e.paper = paper;
   add_overlays(dsl, &e, chain, n);
   e.complete = n > 0;
   for (size_t i = 0; i < n; i++)

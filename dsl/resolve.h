@@ -32,6 +32,9 @@ struct dsl_experiment {
   size_t n_branches, cap_branches, n_merges, cap_merges, n_measures, cap_measures;
   const struct ast_stmt **wheres; /* all must hold: ancestors' and the tier's add up */
   size_t n_wheres, cap_wheres;
+  /* The same experiment as its files alone say it, without the tier: for showing
+   * both side by side. */
+  const struct dsl_experiment *paper;
   /* A leaf of the inheritance, or drawn by a figure, or what a claim is about; but
    * a leaf of an included file that leaves a setting open is a base for other files. */
   bool planned;

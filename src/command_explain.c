@@ -1,9 +1,12 @@
 /* explain: the plan, and what is to be done of it. */
 #include "config.h"
 
-#include "plan/explain.h"
+#include "dsl/values.h"
 #include "run/bind.h"
 #include "session.h"
+
+#include <stdio.h>
+#include <string.h>
 
 static struct cost step_cost(void *context, const struct plan *plan, const struct plan_step *step)
 {
@@ -14,8 +17,7 @@ static struct cost step_cost(void *context, const struct plan *plan, const struc
   return (struct cost){.seconds = kind->cost(kind->context, plan, step)};
 }
 
-/* The plan with the states of its steps and what they cost. */
-static struct explain describe(struct session *s)
+struct explain session_describe(struct session *s)
 {
   uint32_t n = plan_count(s->plan);
   enum run_state *states = arena_array(s->arena, (size_t)n + 1, sizeof *states);
@@ -31,13 +33,32 @@ static struct explain describe(struct session *s)
   return (struct explain){s->plan, s->wanted, shown, costs, s->program->sources, s->options.jobs};
 }
 
+/* Does the wanted part of the plan hold the experiment's table? */
+static bool is_wanted(void *context, const char *experiment)
+{
+  struct session *s = context;
+  for (uint32_t i = 0; i < plan_count(s->plan); i++) {
+    const struct plan_step *step = plan_step(s->plan, i);
+    if (s->wanted[i] && step->table && !strcmp(step->table->experiment, experiment))
+      return true;
+  }
+  return false;
+}
+
 int command_explain(struct session *s)
 {
   if (!session_choose(s, !session_has_figures(s)))
     return EXIT_EXPERIMENT;
   if (!session_open_store(s))
     return EXIT_ENVIRONMENT;
-  struct explain e = describe(s);
+  struct explain e = session_describe(s);
+  if (s->options.json)
+    return explain_json(&e, stdout) ? EXIT_DONE : EXIT_ENVIRONMENT;
+  if (s->options.dot) {
+    explain_dot(&e, stdout);
+    return EXIT_DONE;
+  }
+  dsl_values_print(s->dsl, is_wanted, s, stdout);
   if (!s->options.summary)
     explain_steps(&e, stdout);
   explain_summary(&e, stdout);

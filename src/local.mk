@@ -1,6 +1,6 @@
 bin_PROGRAMS += mergescape
 mergescape_SOURCES = \
-  src/command_claims.c src/command_explain.c src/command_fmt.c src/main.c \
+  src/command_claims.c src/command_explain.c src/command_fmt.c src/command_why.c src/main.c \
   src/options.c src/options.h src/session.h
 mergescape_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"' \
   -DDATASETDIR='"$(datasetdir)"' -DGNUPLOT='"$(GNUPLOT)"'

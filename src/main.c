@@ -130,7 +130,7 @@ static double figure_seconds(void *context, const struct plan *plan, const struc
 {
   (void)context;
   (void)plan;
-  return step->kind == PLAN_FIGURE ? 0.7 : 0.01;
+  return step->kind == PLAN_FIGURE ? 0.3 : 0.005;
 }
 
 static void bind_kinds(struct session *s)
@@ -248,6 +248,8 @@ static const struct {
 } commands[] = {
     {"check", command_check},
     {"explain", command_explain},
+    {"why", command_why},
+    {"what-if", command_what_if},
     {"run", command_run},
     {"figures", command_figures},
     {"claims", command_claims},

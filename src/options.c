@@ -16,7 +16,11 @@ static const char usage[] =
     "\n"
     "Commands:\n"
     "  check     say what is wrong with the experiment files\n"
-    "  explain   print the plan: its steps, what is cached, how much is shared\n"
+    "  explain   print the plan: values, steps, what is cached, shared, and costs\n"
+    "  why       say why a step has to run: why STEP FILE..., STEP as explain has it\n"
+    "            (#12) or the beginning of its key\n"
+    "  what-if   say which figures the files as they are now would have to redo,\n"
+    "            why, and what it costs\n"
     "  run       run the experiments, without drawing\n"
     "  figures   run what the figures need, and draw them\n"
     "  claims    run what the claims need, and judge them\n"
@@ -33,7 +37,8 @@ static const char usage[] =
     "  -d, --data=DIR       look for data sets in DIR first (repeatable)\n"
     "      --style=FILE     gnuplot style of all figures\n"
     "      --max-steps=N    refuse a plan with more steps (default: 1000000)\n"
-    "      --summary        explain: counts only\n"
+    "      --summary        explain: without the steps\n"
+    "      --dot, --json    explain: the plan for Graphviz, or as data\n"
     "      --check          fmt: change nothing, name the files that would change\n"
     "  -q, --quiet          no progress\n"
     "  -h, --help           print this help and exit\n"
@@ -42,7 +47,14 @@ static const char usage[] =
     "Exit status: 0 done; 1 a claim or a check failed; 2 a step failed, or the machine\n"
     "(files, memory, disk, command line) is at fault; 3 an experiment file is wrong.\n";
 
-enum { OPTION_STYLE = 256, OPTION_MAX_STEPS, OPTION_SUMMARY, OPTION_CHECK };
+enum {
+  OPTION_STYLE = 256,
+  OPTION_MAX_STEPS,
+  OPTION_SUMMARY,
+  OPTION_DOT,
+  OPTION_JSON,
+  OPTION_CHECK
+};
 
 static const struct option long_options[] = {
     {"tier", required_argument, NULL, 't'},
@@ -54,6 +66,8 @@ static const struct option long_options[] = {
     {"style", required_argument, NULL, OPTION_STYLE},
     {"max-steps", required_argument, NULL, OPTION_MAX_STEPS},
     {"summary", no_argument, NULL, OPTION_SUMMARY},
+    {"dot", no_argument, NULL, OPTION_DOT},
+    {"json", no_argument, NULL, OPTION_JSON},
     {"check", no_argument, NULL, OPTION_CHECK},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
@@ -113,6 +127,12 @@ static bool set_option(struct arena *a, struct options *o, int c, const char *ar
     return true;
   case OPTION_MAX_STEPS:
     return whole_number("--max-steps", arg, 1, 4e9, &o->max_steps);
+  case OPTION_DOT:
+    o->dot = true;
+    return true;
+  case OPTION_JSON:
+    o->json = true;
+    return true;
   case OPTION_SUMMARY:
     o->summary = true;
     return true;
@@ -173,7 +193,13 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
   o->command = argv[optind];
   o->files = (const char *const *)argv + optind + 1;
   o->n_files = (size_t)(argc - optind - 1);
-  static const char *const commands[] = {"check", "explain", "run", "figures", "claims", "fmt"};
+  /* why STEP FILE... */
+  if (!strcmp(o->command, "why") && o->n_files) {
+    o->step = *o->files++;
+    o->n_files--;
+  }
+  static const char *const commands[] = {"check",   "explain", "why",    "what-if",
+                                         "run",     "figures", "claims", "fmt"};
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(commands[i], o->command))
       continue;

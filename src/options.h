@@ -19,9 +19,10 @@ struct options {
   size_t n_data;
   unsigned *figures;  /* numbers asked for; none: all */
   size_t n_figures;
+  const char *step; /* why: number or beginning of a key */
   unsigned jobs;
   double max_steps;
-  bool quiet, summary;
+  bool quiet, dot, json, summary;
   bool check; /* fmt: only say what would change */
 };
 

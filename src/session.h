@@ -7,6 +7,7 @@
 #include "dsl/lower.h"
 #include "figure/figure.h"
 #include "options.h"
+#include "plan/explain.h"
 #include "run/run.h"
 
 enum {
@@ -46,8 +47,12 @@ bool session_can_write(struct session *);
 int session_run(struct session *);
 /* Was the figure asked for?  Without --figure: all are. */
 bool session_asks_for(const struct session *, unsigned figure);
+/* The wanted part of the plan with the states of its steps and what they cost. */
+struct explain session_describe(struct session *);
 
 int command_explain(struct session *);
+int command_why(struct session *);
+int command_what_if(struct session *);
 int command_claims(struct session *);
 /* Formats the files in place; `-` reads stdin and writes stdout.  With --check
  * nothing is written, the files that would change are named, and the status is 1

@@ -128,7 +128,7 @@ static void test_summary(void **state)
       "training steps: 190 planned, 190 without sharing (0.0% saved), 90 to do\n"
       "cost     arithmetic     one worker  longest chain       disk\n"
       "planned    45 GFLOP           45 s           29 s      10 kB\n"
-      "to do      42 GFLOP           42 s           26 s     7.0 kB\n"
+      "left       42 GFLOP           42 s           26 s     7.0 kB\n"
       "time to do with 2 workers: about 26 s\n");
 }
 

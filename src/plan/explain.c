@@ -53,7 +53,7 @@ static void print_cost(const struct explain *e, FILE *out)
   struct cost_total todo = explain_total(e, EXPLAIN_TODO);
   char flops[32], seconds[32], disk[32], wall[32], chain[32];
   const struct cost_total *rows[] = {&all, &todo};
-  static const char *const names[] = {"planned", "to do"};
+  static const char *const names[] = {"planned", "left"};
   fprintf(out, "%-8s %10s %14s %14s %10s\n", "cost", "arithmetic", "one worker", "longest chain",
           "disk");
   for (int i = 0; i < 2; i++)

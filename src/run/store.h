@@ -72,6 +72,21 @@ bool store_read(struct store *, struct hash key, struct arena *, struct store_re
 const char *store_file(struct store *, struct hash key, const char *name, struct arena *,
                        struct diag *);
 
+/* What a result.json says of its step. */
+struct store_object {
+  struct hash key;
+  enum plan_kind kind;
+  struct plan_attr *attrs; /* ascending by id; those that this program knows */
+  uint32_t n_attrs, n_inputs;
+  struct hash *inputs;
+  const char *experiment, *point; /* who asked for it first */
+};
+
+/* All objects, in no order.  What cannot be read is left out, without a check of
+ * its checksum; false: the folder itself cannot be read. */
+bool store_list(const struct store *, struct arena *, struct store_object **, size_t *n,
+                struct diag *);
+
 struct store_draft;
 
 /* The arena must live until the draft is committed or abandoned. */
