@@ -20,3 +20,15 @@ libdsl_a_SOURCES = \
 BUILT_SOURCES += dsl/exp.h
 dsl/exp_scan.$(OBJEXT) dsl/fmt.$(OBJEXT) dsl/fmt_print.$(OBJEXT) dsl/parse.$(OBJEXT) \
   dsl/parse_error.$(OBJEXT) dsl/parse_token.$(OBJEXT): dsl/exp.h
+
+# Tables of the manual, and the words that editors highlight.
+EXTRA_PROGRAMS += dsl/words_doc
+dsl_words_doc_SOURCES = dsl/words_doc.c dsl/words_doc.h dsl/grammar_doc.c
+dsl_words_doc_LDADD = libdsl.a libplan.a $(BASE_LIBS)
+CLEANFILES += dsl/words_doc$(EXEEXT)
+WORDS_FILES = $(srcdir)/docs/language.md $(srcdir)/contrib/emacs/mergescape-mode.el \
+  $(srcdir)/contrib/vim/syntax/mergescape.vim $(srcdir)/contrib/vscode/syntaxes/exp.tmLanguage.json
+.PHONY: update-words
+update-words: dsl/words_doc$(EXEEXT)
+	dsl/words_doc$(EXEEXT) $(srcdir)/dsl/exp.y $(WORDS_FILES)
+EXTRA_DIST += contrib

@@ -8,3 +8,4 @@ include tests/run.mk
 include tests/figure.mk
 include tests/plan.mk
 include tests/cli.mk
+include tests/docs.mk

@@ -1,0 +1,177 @@
+;;; mergescape-mode.el --- Experiment files of mergescape  -*- lexical-binding: t -*-
+
+;; Keywords: languages
+;; Package-Requires: ((emacs "26.1"))
+
+;;; Commentary:
+
+;; (add-to-list 'load-path "/folder/of/this/file")
+;; (require 'mergescape-mode)
+;;
+;; C-c C-f lays the buffer out (mergescape fmt), C-c C-c checks the file.
+
+;;; Code:
+
+(require 'compile)
+
+;; generated: emacs
+(defconst mergescape--keywords
+  '("at"
+    "branch"
+    "every"
+    "expect"
+    "for"
+    "let"
+    "measure"
+    "merge"
+    "of"
+    "on"
+    "over"
+    "replace"
+    "sweep"
+    "trunk"
+    "where"
+    "with"))
+(defconst mergescape--blocks
+  '("claim"
+    "experiment"
+    "figure"
+    "include"
+    "panel"
+    "tier"))
+(defconst mergescape--operators
+  '("and"
+    "by"
+    "not"
+    "or"))
+(defconst mergescape--names
+  '("data"
+    "model"
+    "optimizer"
+    "lr"
+    "momentum"
+    "weight_decay"
+    "batch"
+    "augment"
+    "crop_padding"
+    "seed"
+    "size"
+    "compose"
+    "train"
+    "test"
+    "width"
+    "layers"
+    "stages"
+    "blocks"
+    "alpha"
+    "x"
+    "y"
+    "series"
+    "opacity"
+    "columns"
+    "log"
+    "band"
+    "label"))
+(defconst mergescape--functions
+  '("log10"
+    "exp"
+    "sqrt"
+    "abs"
+    "mean"
+    "median"
+    "min"
+    "max"
+    "linspace"
+    "logspace"
+    "accuracy"
+    "loss"))
+(defconst mergescape--values
+  '("fashion_mnist"
+    "mnist"
+    "cifar10"
+    "cifar100"
+    "svhn"
+    "tinyimagenet"
+    "mlp"
+    "resnet18"
+    "densenet121"
+    "sgd"
+    "adamw"
+    "constant"
+    "sqrt_decay"
+    "linear"
+    "ood"
+    "lines"
+    "scatter"
+    "box"
+    "heatmap"
+    "contour"
+    "none"
+    "flip_crop"
+    "pairs"
+    "recalibrated"
+    "averaged"))
+;; end of emacs
+
+(defvar mergescape-mode-syntax-table
+  (let ((table (make-syntax-table)))
+    (modify-syntax-entry ?# "<" table)
+    (modify-syntax-entry ?\n ">" table)
+    (modify-syntax-entry ?\" "\"" table)
+    (modify-syntax-entry ?\\ "\\" table)
+    (modify-syntax-entry ?_ "w" table)
+    table))
+
+(defconst mergescape--font-lock
+  `(("^[ \t]*##\\(?:[^#\n].*\\)?$" 0 font-lock-doc-face t)
+    ("@[A-Za-z_]+" . font-lock-preprocessor-face)
+    (,(regexp-opt mergescape--blocks 'words) . font-lock-keyword-face)
+    (,(regexp-opt mergescape--keywords 'words) . font-lock-keyword-face)
+    (,(regexp-opt mergescape--operators 'words) . font-lock-builtin-face)
+    (,(regexp-opt mergescape--names 'words) . font-lock-variable-name-face)
+    (,(regexp-opt mergescape--functions 'words) . font-lock-function-name-face)
+    (,(regexp-opt mergescape--values 'words) . font-lock-constant-face)
+    ("\\_<\\(?:epoch\\|step\\)s?\\_>" . font-lock-type-face)))
+
+(defun mergescape-format-buffer ()
+  "Lay the buffer out with `mergescape fmt'; leave it alone if it has mistakes."
+  (interactive)
+  (let ((errors (make-temp-file "mergescape"))
+        (from (current-buffer)))
+    (unwind-protect
+        (with-temp-buffer
+          (let ((to (current-buffer)))
+            (if (with-current-buffer from
+                  (eq 0 (call-process-region nil nil "mergescape" nil (list to errors) nil
+                                             "fmt" "-")))
+                (with-current-buffer from (replace-buffer-contents to))
+              (insert-file-contents errors nil nil nil t)
+              (message "%s" (buffer-string)))))
+      (delete-file errors))))
+
+(defun mergescape-check ()
+  "Check the file with `mergescape check'."
+  (interactive)
+  (save-buffer)
+  (compile (concat "mergescape check " (shell-quote-argument buffer-file-name))))
+
+(defvar mergescape-mode-map
+  (let ((map (make-sparse-keymap)))
+    (define-key map (kbd "C-c C-f") #'mergescape-format-buffer)
+    (define-key map (kbd "C-c C-c") #'mergescape-check)
+    map))
+
+;;;###autoload
+(define-derived-mode mergescape-mode prog-mode "Mergescape"
+  "Major mode for experiment files of mergescape."
+  (setq-local comment-start "# ")
+  (setq-local comment-start-skip "#+ *")
+  (setq-local tab-width 2)
+  (setq-local indent-tabs-mode nil)
+  (setq-local font-lock-defaults '(mergescape--font-lock)))
+
+;;;###autoload
+(add-to-list 'auto-mode-alist '("\\.exp\\'" . mergescape-mode))
+
+(provide 'mergescape-mode)
+;;; mergescape-mode.el ends here

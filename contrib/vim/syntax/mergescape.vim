@@ -1,0 +1,137 @@
+" Syntax of mergescape's experiment files.
+if exists('b:current_syntax')
+  finish
+endif
+let s:cpo = &cpo
+set cpo&vim
+syn case match
+
+" generated: vim
+syn keyword expKeyword
+  \ at
+  \ branch
+  \ every
+  \ expect
+  \ for
+  \ let
+  \ measure
+  \ merge
+  \ of
+  \ on
+  \ over
+  \ replace
+  \ sweep
+  \ trunk
+  \ where
+  \ with
+syn keyword expBlock
+  \ claim
+  \ experiment
+  \ figure
+  \ include
+  \ panel
+  \ tier
+syn keyword expOperator
+  \ and
+  \ by
+  \ not
+  \ or
+syn keyword expName
+  \ data
+  \ model
+  \ optimizer
+  \ lr
+  \ momentum
+  \ weight_decay
+  \ batch
+  \ augment
+  \ crop_padding
+  \ seed
+  \ size
+  \ compose
+  \ train
+  \ test
+  \ width
+  \ layers
+  \ stages
+  \ blocks
+  \ alpha
+  \ x
+  \ y
+  \ series
+  \ opacity
+  \ columns
+  \ log
+  \ band
+  \ label
+syn keyword expFunction
+  \ log10
+  \ exp
+  \ sqrt
+  \ abs
+  \ mean
+  \ median
+  \ min
+  \ max
+  \ linspace
+  \ logspace
+  \ accuracy
+  \ loss
+syn keyword expValue
+  \ fashion_mnist
+  \ mnist
+  \ cifar10
+  \ cifar100
+  \ svhn
+  \ tinyimagenet
+  \ mlp
+  \ resnet18
+  \ densenet121
+  \ sgd
+  \ adamw
+  \ constant
+  \ sqrt_decay
+  \ linear
+  \ ood
+  \ lines
+  \ scatter
+  \ box
+  \ heatmap
+  \ contour
+  \ none
+  \ flip_crop
+  \ pairs
+  \ recalibrated
+  \ averaged
+" end of vim
+
+syn match expNumber /\v<\d+(\.\d*)?([eE][-+]?\d+|[kM])?>/
+syn match expNumber /\v\.\d+([eE][-+]?\d+|[kM])?>/
+syn match expUnit /\v<(epoch|step)s?>/
+syn match expEscape /\\[n"\\]/ contained
+syn region expString start=/"/ skip=/\\./ end=/"/ oneline contains=expEscape
+syn match expNote /@\h\w*/
+syn match expComment /#.*$/ contains=expTodo,@Spell
+syn match expProse /^\s*##\%([^#].*\)\=$/ contains=expResult,@Spell
+syn match expResult /\\\h\+/ contained
+syn keyword expTodo TODO FIXME XXX contained
+
+hi def link expKeyword Statement
+hi def link expBlock Structure
+hi def link expOperator Operator
+hi def link expName Identifier
+hi def link expFunction Function
+hi def link expValue Constant
+hi def link expNumber Number
+hi def link expUnit Type
+hi def link expString String
+hi def link expEscape SpecialChar
+hi def link expNote PreProc
+hi def link expComment Comment
+hi def link expProse SpecialComment
+hi def link expResult Special
+hi def link expTodo Todo
+
+let &cpo = s:cpo
+unlet s:cpo
+let b:current_syntax = 'mergescape'
