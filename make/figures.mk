@@ -10,7 +10,7 @@ figures_dir = $(or $(FIGURES),figures)
 store_dir = $(or $(STORE),store)
 numbered = [0-9][0-9]
 
-.PHONY: figures explain help clean-figures clean-store always
+.PHONY: figures claims explain help clean-figures clean-store always
 
 # mergescape itself knows what is up to date.
 figures: mergescape$(EXEEXT)
@@ -18,6 +18,10 @@ figures: mergescape$(EXEEXT)
 
 figure-%: mergescape$(EXEEXT) always
 	@./mergescape$(EXEEXT) figures --figure=$* $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
+
+# A claim that fails is a result: make says so and ends with an error.
+claims: mergescape$(EXEEXT)
+	@./mergescape$(EXEEXT) claims $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
 
 explain: mergescape$(EXEEXT)
 	@./mergescape$(EXEEXT) explain $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
@@ -28,7 +32,7 @@ help:
 clean-figures:
 	rm -f '$(figures_dir)'/fig$(numbered).csv '$(figures_dir)'/fig$(numbered).gp \
 	  '$(figures_dir)'/fig$(numbered).json '$(figures_dir)'/fig$(numbered).pdf \
-	  '$(figures_dir)'/fig$(numbered).svg
+	  '$(figures_dir)'/fig$(numbered).svg '$(figures_dir)'/claims.csv
 
 # Only what the store keeps there: STORE may name a folder that holds more.
 clean-store:

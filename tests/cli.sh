@@ -288,6 +288,32 @@ expect 2 run --data=other -s one lr2.exp
 says "is not the one that this store's results were made with"
 MERGESCAPE_DATA=nowhere:$tmp/data expect 0 run -s one -q lr2.exp
 
+part "claims"
+cat >claims.exp <<'END'
+include "e.exp";
+claim A "accuracy differs by less than everything" on rates {
+  expect max(abs(gain)) < 1.5;
+  units = epoch;
+}
+claim B "never judged here" on rates { expect mean(gain) > 0; tiers = paper; }
+claim C "one seed decides nothing" on rates { expect mean(gain) > 0; }
+END
+expect 0 claims --data=data -s one -o figc claims.exp
+ran 0
+says "1 PASS, 0 FAIL, 1 UNDECIDED, 1 not judged"
+[ "$(wc -l <figc/claims.csv)" -eq 4 ] || fail "claims.csv has not three rows"
+sed 's/< 1.5/> 1.5/' claims.exp >refuted.exp
+expect 1 claims --data=data -s one -o figc refuted.exp
+says "FAIL"
+expect 3 claims -f 1 -q --data=data -s one -o figc refuted.exp
+says "beside these figures"
+expect 3 claims --data=data -s one e.exp
+says "no claim"
+sed 's/gain)) </gian)) </' claims.exp >misspelt.exp
+expect 3 claims --data=data -s one misspelt.exp
+says "did you mean \`gain\`?"
+expect 2 claims --data=data -s one -o e.exp claims.exp
+
 part "mistakes in files"
 echo 'include "a.exp";' >b.exp
 echo 'include "b.exp";' >a.exp

@@ -11,6 +11,11 @@ tests_test_figure_steps_SOURCES = tests/test_figure_steps.c tests/run_fixture.c 
 tests_test_figure_steps_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_figure_steps_LDADD = libfigure.a librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_claims
+tests_test_claims_SOURCES = tests/test_claims.c
+tests_test_claims_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_claims_LDADD = libdsl.a libfigure.a librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS) -lm
+
 # draws figures of made-up tables into a folder, to look at
 EXTRA_PROGRAMS += tests/draw_samples
 tests_draw_samples_SOURCES = tests/draw_samples.c tests/figure_fixture.c tests/figure_fixture.h
