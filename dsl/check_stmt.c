@@ -207,8 +207,8 @@ static void check_paired_sweep(struct arena *a, const struct ast_stmt *s, struct
   }
   for (size_t i = 0; i < s->n_values; i++)
     if (s->values[i]->n_args != s->n_names) {
-      diag_error(d, s->values[i]->span, "%zu values are given here for %zu settings",
-                 s->values[i]->n_args, s->n_names);
+      diag_error(d, s->values[i]->span, "%zu value%s given here for %zu settings",
+                 s->values[i]->n_args, s->values[i]->n_args == 1 ? " is" : "s are", s->n_names);
       diag_note(d, span_join(s->names[0].span, s->names[s->n_names - 1].span), "the settings");
     }
 }
