@@ -293,6 +293,28 @@ static bool print_target(struct what_if *w, uint32_t target)
   return true;
 }
 
+/* The claims whose tables have something to do; the reasons are their figures'. */
+static size_t print_claims(struct what_if *w, size_t *judged)
+{
+  size_t touched = 0;
+  char seconds[32];
+  *judged = 0;
+  for (size_t i = 0; i < w->s->lowered.n_claims; i++) {
+    const struct plan_claim *c = &w->s->lowered.claims[i];
+    if (!c->judged || c->omitted || !w->s->wanted[c->table])
+      continue;
+    ++*judged;
+    struct cost_total total = count(w, &c->table, 1);
+    if (!total.steps)
+      continue;
+    touched++;
+    printf("claim %s: %u step%s to do, %s, for %s\n", c->name, (unsigned)total.steps,
+           total.steps == 1 ? "" : "s",
+           cost_duration(cost_wall(&total, w->s->options.jobs), seconds), c->experiment);
+  }
+  return touched;
+}
+
 int command_what_if(struct session *s)
 {
   if (!session_choose(s, !session_has_figures(s)))
@@ -312,16 +334,20 @@ int command_what_if(struct session *s)
     return EXIT_ENVIRONMENT;
   enum plan_kind kind = session_has_figures(s) ? PLAN_FIGURE : PLAN_TABLE;
   uint32_t *targets = arena_array(s->arena, (size_t)n + 1, sizeof *targets);
-  size_t n_targets = 0, touched = 0;
+  size_t n_targets = 0, touched = 0, judged;
   for (uint32_t i = 0; i < n; i++)
     if (s->wanted[i] && plan_step(s->plan, i)->kind == kind) {
       targets[n_targets++] = i;
       touched += print_target(&w, i);
     }
+  size_t claims = print_claims(&w, &judged);
   struct cost_total total = count(&w, targets, n_targets);
   char wall[32], sum[32];
-  printf("all together: %zu of %zu %s to redo, %u step%s, %s with %u worker%s (%s with one)\n",
-         touched, n_targets, kind == PLAN_FIGURE ? "figures" : "experiments",
+  printf("all together: %zu of %zu %s", touched, n_targets,
+         kind == PLAN_FIGURE ? "figures" : "experiments");
+  if (judged)
+    printf(" and %zu of %zu claims", claims, judged);
+  printf(" to redo, %u step%s, %s with %u worker%s (%s with one)\n",
          (unsigned)total.steps, total.steps == 1 ? "" : "s",
          cost_duration(cost_wall(&total, s->options.jobs), wall), s->options.jobs,
          s->options.jobs == 1 ? "" : "s", cost_duration(total.sum.seconds, sum));

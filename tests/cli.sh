@@ -142,6 +142,41 @@ expect 0 $draw -s one -o fig e.exp
 ran 0
 same fig/fig01.csv first.csv
 
+part "why and what-if"
+expect 0 what-if --data=data -s jobs9 -o fig9 --style="$style" e.exp
+says "figure 1: 90 steps to do"
+says "the store has no data step yet"
+says "1 of 1 figures"
+expect 0 what-if --data=data -s one -o fig --style="$style" e.exp
+says "figure 1: nothing to do"
+sed 's/over 0.01, 0.1, 1;/over 0.01, 0.1, 0.25;/' e.exp >quarter.exp
+expect 0 what-if --data=data -s one -o fig --style="$style" quarter.exp
+says "figure 1: 23 steps to do"
+says "because lr changed in rates (quarter.exp:13)"
+expect 0 explain --data=data -s one -o fig --style="$style" quarter.exp
+says "lr=0.25"
+says "sweep lr     0.01, 0.1, 0.25"
+says "time to do with "
+step=$(sed -n 's/^#\([0-9]*\) *to do  measure.*/\1/p' out | head -1)
+expect 0 why "$step" --data=data -s one -o fig --style="$style" quarter.exp
+says "to do, and 1 of its 2 inputs are to do before"
+says "lr: 0.25 here, 0."
+says "[quarter.exp:13]"
+expect 0 why '#0' --data=data -s one -o fig --style="$style" quarter.exp
+says ": cached in one/objects/"
+key=$(sed -n 's/^key \([0-9a-f]*\):.*/\1/p' out)
+expect 0 why "${key%????????}" --data=data -s one -o fig --style="$style" quarter.exp
+says "#0 data"
+expect 2 why 4000 --data=data -s one -o fig --style="$style" quarter.exp
+says "has no step \`4000\`"
+expect 2 why 3
+says "no experiment file"
+expect 0 explain --json --data=data -s one -o fig --style="$style" quarter.exp
+says '"wall_seconds"'
+expect 0 explain --dot --data=data -s one -o fig --style="$style" quarter.exp
+says "digraph plan {"
+[ -s one/calibration.json ] || fail "no calibration is kept"
+
 part "workers"
 for jobs in 1 2 4; do
   expect 0 $draw -q -j $jobs -s jobs$jobs -o figj$jobs e.exp

@@ -21,3 +21,8 @@ check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c
 tests_test_progress_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_progress_LDADD = $(RUN_TEST_LIBS)
+
+check_PROGRAMS += tests/test_why
+tests_test_why_SOURCES = tests/test_why.c tests/run_fixture.c tests/run_fixture.h
+tests_test_why_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_why_LDADD = $(RUN_TEST_LIBS)
