@@ -14,6 +14,8 @@ void dsl_check(struct dsl *, struct diag *);
 /* Is the number what a setting or a parameter called `name` takes? */
 bool check_number(struct arena *, const char *name, enum words_type, const struct words_range *,
                   double value, struct span, struct diag *);
+/* Is a branch point `end`, the end of the trunk? */
+bool check_is_end(const struct ast_expr *);
 /* A length such as `20 epochs`: its number, and whether it counts epochs. */
 bool check_length(const struct ast_expr *, double *number, bool *epochs, struct diag *);
 /* mean(gain): the name's expression and PLAN_AGG_MEAN; gain: itself and

@@ -20,6 +20,11 @@ bool check_number(struct arena *a, const char *name, enum words_type type,
   return false;
 }
 
+bool check_is_end(const struct ast_expr *x)
+{
+  return x->kind == AST_NAME && !strcmp(x->text, "end");
+}
+
 bool check_length(const struct ast_expr *x, double *number, bool *epochs, struct diag *d)
 {
   const char *unit = x->kind == AST_NUMBER ? x->unit.text : NULL;
@@ -243,7 +248,8 @@ static void check_schedule(struct arena *a, const struct ast_stmt *s, struct dia
   if (s->every)
     check_length(s->every, &number, &epochs, d);
   for (size_t i = 0; i < s->n_values; i++)
-    check_length(s->values[i], &number, &epochs, d);
+    if (!check_is_end(s->values[i]))
+      check_length(s->values[i], &number, &epochs, d);
   if (s->length)
     check_length(s->length, &number, &epochs, d);
   if (s->schedule)

@@ -431,12 +431,19 @@ static bool add_point(struct point *p, const struct trunk *t, const struct ast_e
   return true;
 }
 
+static bool listed_point(struct point *p, const struct trunk *t, const struct ast_expr *x,
+                         double *step)
+{
+  *step = floor(t->length / t->every) * t->every;
+  return check_is_end(x) || length_in_steps(p, x, step);
+}
+
 static bool branch_points(struct point *p, const struct trunk *t, const struct ast_stmt *branch,
                           struct points *out)
 {
   double step;
   for (size_t i = 0; i < branch->n_values; i++)
-    if (!length_in_steps(p, branch->values[i], &step) ||
+    if (!listed_point(p, t, branch->values[i], &step) ||
         !add_point(p, t, branch->values[i], step, out))
       return false;
   if (!branch->every)
