@@ -73,6 +73,15 @@ static const struct {
 };
 
 static const struct {
+  const char *name, *takes;
+  char gives;
+  const char *meaning;
+} claim_functions[] = {
+#define FUNCTION(id, name, takes, gives, meaning) {name, takes, gives, meaning},
+#include "plan/claim.def"
+};
+
+static const struct {
   const char *word;
   bool argument;
   const char *meaning;
@@ -176,6 +185,42 @@ static void print_functions(struct context *c)
                                        : "numbers, or what is measured on the members of a branch");
 }
 
+/* What a letter of claim.def stands for. */
+static const char *claim_sort(char letter)
+{
+  switch (letter) {
+  case 'n':
+    return "number";
+  case 'c':
+    return "column";
+  case 'm':
+    return "column or number";
+  case 'v':
+    return "column or curve";
+  case 'u':
+  case 'w':
+    return "curve";
+  case 'k':
+    return "name of a column";
+  case '?':
+    return "condition";
+  default:
+    return "number or curve";
+  }
+}
+
+static void print_claim_functions(struct context *c)
+{
+  fputs("| function | takes | gives | meaning |\n|---|---|---|---|\n", c->out);
+  for (size_t i = 0; i < COUNT(claim_functions); i++) {
+    fprintf(c->out, "| `%s` | ", claim_functions[i].name);
+    for (const char *letter = claim_functions[i].takes; *letter; letter++)
+      fprintf(c->out, "%s%s", letter > claim_functions[i].takes ? ", " : "", claim_sort(*letter));
+    fprintf(c->out, " | %s | %s |\n", claim_sort(claim_functions[i].gives),
+            claim_functions[i].meaning);
+  }
+}
+
 static void print_axes(struct context *c)
 {
   fputs("| word | meaning |\n|---|---|\n", c->out);
@@ -233,6 +278,7 @@ static void collect(struct context *c, struct words_doc_list groups[GROUPS])
                                        "tier", NULL};
   static const char *const operators[] = {"and", "by", "not", "or", NULL};
   static const char *const panel[] = {"x", "y", "series", "opacity", "columns"};
+  static const char *const claim[] = {"units", "tolerance", "tiers"};
   static const char *const sequences[] = {"linspace", "logspace"};
   struct arena *a = c->arena;
   for (size_t i = 0; i < c->grammar->keywords.n; i++) {
@@ -247,10 +293,14 @@ static void collect(struct context *c, struct words_doc_list groups[GROUPS])
     add(a, &groups[NAMES], params[i].name);
   for (size_t i = 0; i < COUNT(panel); i++)
     add(a, &groups[NAMES], panel[i]);
+  for (size_t i = 0; i < COUNT(claim); i++)
+    add(a, &groups[NAMES], claim[i]);
   for (size_t i = 0; i < COUNT(axes); i++)
     add(a, &groups[NAMES], axes[i].word);
   for (size_t i = 0; i < COUNT(functions); i++)
     add(a, &groups[FUNCTIONS], functions[i].name);
+  for (size_t i = 0; i < COUNT(claim_functions); i++)
+    add(a, &groups[FUNCTIONS], claim_functions[i].name);
   for (size_t i = 0; i < COUNT(sequences); i++)
     add(a, &groups[FUNCTIONS], sequences[i]);
   for (size_t i = 0; i < COUNT(things); i++)
@@ -324,6 +374,7 @@ static const struct {
   void (*print)(struct context *);
 } sections[] = {
     {"settings", print_settings}, {"things", print_things},     {"functions", print_functions},
+    {"claims", print_claim_functions},
     {"axes", print_axes},         {"grammar", print_grammar},   {"levels", print_levels},
     {"keywords", print_keywords}, {"vim", print_vim},           {"emacs", print_emacs},
     {"vscode", print_vscode},

@@ -17,7 +17,7 @@ fail()
   exit 1
 }
 # Every section is used somewhere, and every word of words.def is in the manual.
-for section in settings things functions axes grammar levels keywords; do
+for section in settings things functions claims axes grammar levels keywords; do
   grep -q "generated: $section " "$manual" || fail "the manual has no section $section"
 done
 sed -n 's/^\(SETTING\|FUNCTION\|AXIS\)(\([a-z0-9_]*\),.*/\2/p

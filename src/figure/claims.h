@@ -24,7 +24,7 @@ enum claims_verdict {
   CLAIMS_NOT_AVAILABLE /* the experiment was left out */
 };
 
-enum { CLAIMS_RESAMPLES = 2000, CLAIMS_MIN_UNITS = 3 };
+enum { CLAIMS_RESAMPLES = 2000, CLAIMS_MIN_UNITS = 3, CLAIMS_FULL_UNITS = 6 };
 
 struct claims_result {
   enum claims_verdict verdict;

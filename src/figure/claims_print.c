@@ -91,7 +91,7 @@ void claims_print(const struct claims_row *rows, size_t n, const char *tier, boo
     print_row(a, &rows[i], colour, out);
     bool judged = isfinite(rows[i].result.low);
     checkpoints = checkpoints || (judged && strcmp(rows[i].claim->unit, "seed"));
-    few = few || (judged && rows[i].result.n_units < 6);
+    few = few || (judged && rows[i].result.n_units < CLAIMS_FULL_UNITS);
   }
   fprintf(out, "\n%zu PASS, %zu FAIL, %zu UNDECIDED", count(rows, n, CLAIMS_PASS),
           count(rows, n, CLAIMS_FAIL), count(rows, n, CLAIMS_UNDECIDED));
@@ -103,7 +103,8 @@ void claims_print(const struct claims_row *rows, size_t n, const char *tier, boo
     fprintf(out, "Units other than seeds are checkpoints of one run: they are not independent,\n"
                  "and these intervals are narrower than those over seeds would be.\n");
   if (few)
-    fprintf(out, "With fewer than 6 units no interval reaches 95 %%: take these as hints.\n");
+    fprintf(out, "With fewer than %d units no interval reaches 95 %%: take these as hints.\n",
+            CLAIMS_FULL_UNITS);
   arena_free(a);
 }
 

@@ -61,6 +61,9 @@ syn keyword expName
   \ series
   \ opacity
   \ columns
+  \ units
+  \ tolerance
+  \ tiers
   \ log
   \ band
   \ label
@@ -73,6 +76,17 @@ syn keyword expFunction
   \ median
   \ min
   \ max
+  \ quantile
+  \ pearson
+  \ spearman
+  \ partial
+  \ trend
+  \ interior_peak
+  \ argmax
+  \ first
+  \ last
+  \ spread
+  \ among
   \ linspace
   \ logspace
   \ accuracy
