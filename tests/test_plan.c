@@ -77,6 +77,8 @@ static const struct plan_attr measure_attrs[] = {
     STR(split, "test"),
 };
 
+static const char *experiment = "noise"; /* that asks */
+
 static uint32_t add(struct plan *p, enum plan_kind kind, const struct plan_attr *attrs, size_t n,
                     const uint32_t *inputs, uint32_t n_inputs)
 {
@@ -86,7 +88,7 @@ static uint32_t add(struct plan *p, enum plan_kind kind, const struct plan_attr 
       .attrs = attrs,
       .n_inputs = n_inputs,
       .inputs = inputs,
-      .origin = {"noise", "lr=0.1", SPAN_NONE},
+      .origin = {experiment, "lr=0.1", SPAN_NONE},
   };
   return plan_add_step(p, &s);
 }
@@ -138,7 +140,12 @@ static void test_same_step_is_one(void **state)
 {
   struct fixture *f = *state;
   add_chain(f->plan);
+  add_chain(f->plan); /* of one experiment: shared with nobody */
+  for (uint32_t i = 0; i < 6; i++)
+    assert_int_equal(plan_step(f->plan, i)->asked, 1);
+  experiment = "other";
   add_chain(f->plan);
+  experiment = "noise";
   assert_int_equal(plan_count(f->plan), 6);
   for (uint32_t i = 0; i < 6; i++) {
     assert_int_equal(plan_step(f->plan, i)->asked, 2);
@@ -417,7 +424,9 @@ static void test_sharing(void **state)
   add_chain(f->plan);
   struct plan_sharing all = plan_sharing(f->plan, NULL);
   assert_true(all.steps == 248 && all.steps_unshared == 248);
+  experiment = "other";
   ADD(f->plan, TRAIN, train_attrs, 1, 0);
+  experiment = "noise";
   all = plan_sharing(f->plan, NULL);
   assert_true(all.steps == 248 && all.steps_unshared == 372);
   static const bool wanted[6] = {true, true, true, false, false, false};

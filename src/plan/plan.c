@@ -159,7 +159,9 @@ uint32_t plan_add_step(struct plan *p, const struct plan_step *step)
   struct hash key = key_of(p, step);
   uint32_t *slot = slot_of(p, key);
   if (*slot) {
-    p->steps[*slot - 1].asked++;
+    struct plan_step *known = &p->steps[*slot - 1];
+    known->asked += strcmp(known->asker, step->origin.experiment) != 0;
+    known->asker = step->origin.experiment;
     return *slot - 1;
   }
   struct plan_step s = *step;
@@ -167,6 +169,7 @@ uint32_t plan_add_step(struct plan *p, const struct plan_step *step)
   s.inputs = arena_copy(p->arena, step->inputs, step->n_inputs * sizeof *step->inputs);
   s.key = key;
   s.asked = 1;
+  s.asker = step->origin.experiment;
   ARENA_PUSH(p->arena, p->steps, p->n, p->cap, s);
   *slot = (uint32_t)p->n;
   if (2 * p->n > p->n_slots)

@@ -108,7 +108,8 @@ struct plan_step {
   const struct plan_figure *figure; /* PLAN_FIGURE */
   struct hash key;
   struct plan_origin origin;
-  uint32_t asked; /* how often lowering asked for it: 1 means that nothing shares it */
+  uint32_t asked; /* by how many experiments in turn: 1 means that nothing shares it */
+  const char *asker; /* the last of them */
 };
 
 struct plan;
