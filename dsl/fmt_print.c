@@ -178,6 +178,8 @@ static size_t find_break(const struct fmt *f, const struct fmt_line *line, size_
                          unsigned depth)
 {
   size_t best = 0, start = i;
+  if (line->kind == FMT_HEAD)
+    return line->to;
   unsigned best_cost = UINT32_MAX;
   for (size_t k = i; k < line->to; k++) {
     if (k > start && must_break(f, k))
@@ -200,7 +202,7 @@ static size_t find_break(const struct fmt *f, const struct fmt_line *line, size_
 }
 
 static void put_inner_comments(struct writer *w, const struct fmt *f, const struct fmt_token *t,
-                               unsigned indent)
+                               size_t indent)
 {
   for (size_t i = 0; i < t->n_comments; i++) {
     const struct fmt_comment *c = &f->comments[t->comments + i];
@@ -212,23 +214,34 @@ static void put_inner_comments(struct writer *w, const struct fmt *f, const stru
   }
 }
 
+/* Where a broken line goes on: behind the innermost open bracket, unless that is
+ * far to the right. */
+static size_t next_indent(const struct fmt_line *line, const size_t *open, unsigned depth)
+{
+  bool near = depth && open[depth - 1] <= FMT_WIDTH / 2;
+  return near ? open[depth - 1] : line->indent + FMT_INDENT;
+}
+
 static void put_code(struct writer *w, const struct fmt *f, const struct fmt_line *line)
 {
-  unsigned more = line->indent + FMT_INDENT, depth = 0;
+  size_t open[PARSE_MAX_BRACKETS + 1]; /* columns behind the open brackets */
+  unsigned depth = 0;
   put_blanks(w, line->indent);
   size_t stop = find_break(f, line, line->from, w->column, 0);
   for (size_t i = line->from; i < line->to; i++) {
     const struct fmt_token *t = &f->tokens[i];
     bool forced = i > line->from && must_break(f, i);
+    size_t indent = next_indent(line, open, depth);
     if (forced)
-      put_inner_comments(w, f, t, more);
+      put_inner_comments(w, f, t, indent);
     if (forced || i == stop) {
-      new_line(w, more);
+      new_line(w, indent);
       stop = find_break(f, line, i, w->column, depth);
     } else {
       put_blanks(w, blanks(f, line->from, i) + (i == line->align ? line->pad : 0));
     }
     put(w, t->text, t->length);
+    open[depth] = w->column;
     depth += (unsigned)step(t->kind);
   }
 }
