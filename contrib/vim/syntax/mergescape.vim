@@ -47,6 +47,7 @@ syn keyword expName
   \ augment
   \ crop_padding
   \ seed
+  \ alpha
   \ size
   \ compose
   \ train
@@ -55,7 +56,6 @@ syn keyword expName
   \ layers
   \ stages
   \ blocks
-  \ alpha
   \ x
   \ y
   \ series
