@@ -70,7 +70,8 @@ static void check_statement(struct dsl *dsl, const struct dsl_experiment *e,
     if (claim_expect(b) != s) {
       diag_error(d, s->span, "a claim has one `expect`");
       diag_note(d, claim_expect(b)->span, "first here");
-      diag_hint(d, "make two claims of it, such as `%sa` and `%sb`", b->name.text, b->name.text);
+      if (b->name.text)
+        diag_hint(d, "make two claims of it, such as `%sa` and `%sb`", b->name.text, b->name.text);
     }
     if (e)
       claim_compile(dsl, e, s->value, &claim, d);
