@@ -24,7 +24,7 @@ bool bind_execute(void *bind, struct store *, const struct plan *, const struct 
  * is first asked for, some tenths of a second a network and batch size.  Probes
  * are kept in the store's folder: bind_calibrate names it, bind_calibrate_save
  * writes. */
-void bind_calibrate(struct bind *, struct arena *, const struct store *);
+void bind_calibrate(struct bind *, struct arena *, struct store *);
 void bind_calibrate_save(struct bind *);
 struct cost bind_cost(void *bind, const struct plan *, const struct plan_step *);
 double bind_seconds(void *bind, const struct plan *, const struct plan_step *); /* for run_kind */

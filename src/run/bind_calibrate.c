@@ -29,7 +29,7 @@ struct entry {
 struct calibration {
   struct arena *arena;
   const char *path; /* of the file; NULL: kept nowhere */
-  const char *folder;
+  struct store *store;
   char host[256];
   struct entry *entries;
   size_t n, cap;
@@ -64,16 +64,16 @@ static void read_entries(struct calibration *c)
   json_decref(root);
 }
 
-struct calibration *calibration_open(struct arena *a, const char *store)
+struct calibration *calibration_open(struct arena *a, struct store *store)
 {
   struct calibration *c = arena_alloc(a, sizeof *c);
   c->arena = a;
   if (gethostname(c->host, sizeof c->host - 1) || !c->host[0])
     snprintf(c->host, sizeof c->host, "localhost");
-  if (!store || !file_exists(store))
+  if (!store)
     return c;
-  c->folder = store;
-  c->path = file_join(a, store, file_name);
+  c->store = store;
+  c->path = file_join(a, store_path(store), file_name);
   read_entries(c);
   return c;
 }
@@ -253,37 +253,37 @@ double calibration_sample(struct calibration *c, const char *network, const stru
 
 enum { DISK_SMALL = 4096, DISK_LARGE = 4 << 20 };
 
-/* Median of three, by the clock on the wall: a sync waits. */
-static double probe_write(const char *path, size_t bytes)
+/* Median of three, by the clock on the wall: a sync waits.  In a draft, so that
+ * whatever happens the file does not stay. */
+static double probe_write(struct store *store, size_t bytes)
 {
   struct arena *a = arena_new();
   struct diag *d = diag_new(a);
+  struct store_draft *draft = store_begin(store, a, d);
   char *zeros = arena_alloc(a, bytes);
-  double times[3];
-  for (int i = 0; i < 3; i++) {
+  double times[3] = {0};
+  for (int i = 0; draft && i < 3; i++) {
     double begun = clock_seconds(CLOCK_MONOTONIC);
-    file_write_atomic(path, zeros, bytes, d);
+    file_write_atomic(store_draft_path(draft, "probe"), zeros, bytes, d);
     times[i] = clock_seconds(CLOCK_MONOTONIC) - begun;
   }
-  unlink(path);
+  if (draft)
+    store_abandon(draft);
   qsort(times, 3, sizeof *times, by_size);
   arena_free(a);
   return fmax(times[1], 1e-6);
 }
 
-static double disk_seconds(struct calibration *c, const char *what, unsigned bytes)
+static double disk_seconds(struct calibration *c, unsigned bytes)
 {
-  const struct entry *known = find(c, what, "", bytes, false);
+  const struct entry *known = find(c, "write", "", bytes, false);
   if (known)
     return known->seconds;
-  if (!c->folder)
-    return 1e-3;
-  char *path = arena_printf(c->arena, "%s/tmp/%s.%ld.probe", c->folder, c->host, (long)getpid());
-  return keep(c, what, "", bytes, false, probe_write(path, bytes));
+  return c->store ? keep(c, "write", "", bytes, false, probe_write(c->store, bytes)) : 1e-3;
 }
 
 double calibration_commit(struct calibration *c, unsigned files, double bytes)
 {
-  double small = disk_seconds(c, "write", DISK_SMALL), large = disk_seconds(c, "write", DISK_LARGE);
+  double small = disk_seconds(c, DISK_SMALL), large = disk_seconds(c, DISK_LARGE);
   return files * small + bytes * fmax(large - small, 0) / (DISK_LARGE - DISK_SMALL);
 }

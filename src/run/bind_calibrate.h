@@ -9,6 +9,7 @@
 
 #include "engine/data.h"
 #include "engine/net.h"
+#include "run/store.h"
 
 #include <stdbool.h>
 
@@ -18,8 +19,8 @@ enum calibrate_what { CALIBRATE_TRAIN, CALIBRATE_STATISTICS, CALIBRATE_EVALUATE,
 
 struct calibration;
 
-/* `store`: folder of the store; NULL or not there: nothing is read or kept. */
-struct calibration *calibration_open(struct arena *, const char *store);
+/* `store` NULL: nothing is read or kept. */
+struct calibration *calibration_open(struct arena *, struct store *store);
 /* Seconds of one sample.  `network` names the architecture and the data's shape;
  * `net` and `data` (shape only) are what it names.  Probes and keeps what is not
  * known yet: some tenths of a second at most. */

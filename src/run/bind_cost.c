@@ -37,11 +37,11 @@ struct bind_costs {
   size_t n_inits, n_places;
 };
 
-void bind_calibrate(struct bind *b, struct arena *a, const struct store *store)
+void bind_calibrate(struct bind *b, struct arena *a, struct store *store)
 {
   b->costs = arena_alloc(a, sizeof *b->costs);
   b->costs->arena = a;
-  b->costs->calibration = calibration_open(a, store ? store_path(store) : NULL);
+  b->costs->calibration = calibration_open(a, store);
 }
 
 void bind_calibrate_save(struct bind *b)

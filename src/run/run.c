@@ -250,12 +250,10 @@ static void run_with_workers(struct run *run, const sigset_t *waiting)
   }
 }
 
-static void run_pool(struct run *run, unsigned jobs)
+static void run_pool(struct run *run, unsigned jobs, const struct signal_state *state)
 {
-  struct signal_state state;
   struct run_pool *pool = &run->pool;
-  signals_take(&state, jobs > 0);
-  pool->signals = state.mask;
+  pool->signals = state->mask;
   if (!jobs) {
     run_here(run);
   } else {
@@ -263,14 +261,13 @@ static void run_pool(struct run *run, unsigned jobs)
     pool->workers = arena_array(run->graph.arena, pool->n, sizeof *pool->workers);
     for (unsigned k = 0; k < pool->n; k++)
       pool->workers[k] = (struct run_worker){0, -1, RUN_NONE};
-    sigset_t waiting = state.mask;
+    sigset_t waiting = state->mask;
     for (int i = 0; i < N_SIGNALS; i++)
       sigdelset(&waiting, signals[i]);
     run_with_workers(run, &waiting);
     pool_stop(pool, interrupted);
   }
   run->summary.interrupted = interrupted;
-  signals_give_back(&state);
 }
 
 /* ---- the whole ---- */
@@ -323,13 +320,17 @@ struct run_summary run_plan(const struct plan *plan, const bool *wanted, struct 
   run->graph.store = store;
   run->graph.kinds = kinds;
   run->pool.context = (struct run_context){plan, store, kinds};
+  /* From here on: learning what steps cost may take a second. */
+  struct signal_state signals_before;
+  signals_take(&signals_before, options->jobs > 0);
   graph_begin(&run->graph, wanted);
   uint32_t cached = 0;
   for (uint32_t i = 0; i < run->graph.n; i++)
     cached += run->graph.state[i] == STEP_CACHED;
   progress_begin(&run->progress, cached, run->graph.count, now_seconds());
   if (run->graph.count.total)
-    run_pool(run, options->jobs);
+    run_pool(run, options->jobs, &signals_before);
+  signals_give_back(&signals_before);
   sum_up(run);
   say_end(run);
   struct run_summary summary = run->summary;
