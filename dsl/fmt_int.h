@@ -21,11 +21,12 @@ struct fmt_comment {
   bool blank; /* a blank line stands before it */
 };
 
+/* Small, for a file may have millions. */
 struct fmt_token {
   const char *text;
-  size_t length;
-  int kind;
-  size_t comments, n_comments; /* between the token before and this one */
+  uint32_t length;
+  uint32_t comments, n_comments; /* between the token before and this one */
+  int16_t kind;
   bool first; /* on its line */
   bool blank; /* a blank line stands directly before it */
 };

@@ -378,6 +378,26 @@ static void test_errors_are_reported(void **state)
     assert_null(format(wrong[i], strlen(wrong[i]), &n));
 }
 
+static void test_large(void **state)
+{
+  (void)state;
+  enum { VALUES = 20000 };
+  size_t n, length = 0;
+  char *text = arena_array(arena, VALUES * 8 + 100, 1), *out;
+  length += (size_t)sprintf(text, "experiment a { sweep seed over 0");
+  for (unsigned i = 1; i < VALUES; i++)
+    length += (size_t)sprintf(text + length, ",%u", i);
+  length += (size_t)sprintf(text + length, "; }");
+  out = assert_canonical(text, length);
+  assert_non_null(out);
+  for (char *line = out; *line; line += n + 1) {
+    n = strcspn(line, "\n");
+    assert_true(n <= 100);
+  }
+  memset(text, '(', 10000);
+  assert_null(format(text, 10000, &n));
+}
+
 /* What is included need not be there. */
 static void test_includes_are_not_read(void **state)
 {
@@ -397,6 +417,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(test_columns, begin, end),
       cmocka_unit_test_setup_teardown(test_long_lines, begin, end),
       cmocka_unit_test_setup_teardown(test_errors_are_reported, begin, end),
+      cmocka_unit_test_setup_teardown(test_large, begin, end),
       cmocka_unit_test_setup_teardown(test_includes_are_not_read, begin, end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
