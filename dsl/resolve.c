@@ -445,3 +445,12 @@ const struct ast_expr *dsl_replaced(const struct dsl *dsl, const struct dsl_var 
   const struct ast_stmt *r = dsl_replacement(dsl, var->name, value->text);
   return r && r->value ? r->value : value;
 }
+
+const struct ast_stmt *dsl_said_by(const struct dsl *dsl, const struct dsl_var *v)
+{
+  bool thing = !strcmp(v->name, "data") || !strcmp(v->name, "model");
+  if (!thing || v->from_tier || v->n_values != 1 || !v->values[0]->text)
+    return v->stmt;
+  const struct ast_stmt *by = dsl_replacement(dsl, v->name, v->values[0]->text);
+  return by ? by : v->stmt;
+}

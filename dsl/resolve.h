@@ -79,5 +79,8 @@ const struct ast_stmt *dsl_replacement(const struct dsl *, const char *sort, con
 /* The value of `data` or `model` after the tier's replacement. */
 const struct ast_expr *dsl_replaced(const struct dsl *, const struct dsl_var *,
                                     const struct ast_expr *value);
+/* The statement that decides the value at this tier: the tier's replacement where
+ * one thing has a stand-in, else the experiment's. */
+const struct ast_stmt *dsl_said_by(const struct dsl *, const struct dsl_var *);
 
 #endif

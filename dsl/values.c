@@ -87,16 +87,6 @@ static void add(struct rows *r, struct row row)
   ARENA_PUSH(r->arena, r->v, r->n, r->cap, row);
 }
 
-/* What stands in for a thing is said where the tier says it. */
-static const struct ast_stmt *said_by(const struct rows *r, const struct dsl_var *v)
-{
-  bool thing = !strcmp(v->name, "data") || !strcmp(v->name, "model");
-  if (!thing || v->from_tier || v->n_values != 1 || !v->values[0]->text)
-    return v->stmt;
-  const struct ast_stmt *by = dsl_replacement(r->dsl, v->name, v->values[0]->text);
-  return by ? by : v->stmt;
-}
-
 static void add_vars(struct rows *r, const struct dsl_experiment *e)
 {
   for (size_t i = 0; i < e->n_vars; i++) {
@@ -105,7 +95,7 @@ static void add_vars(struct rows *r, const struct dsl_experiment *e)
                            ? v->stmt->name.text
                            : arena_printf(r->arena, "%s %s", ast_stmt_word(v->stmt->kind), v->name);
     add(r, (struct row){word, var_text(r, v), paper ? own_text(r, paper->stmt) : NULL, v->stmt,
-                        said_by(r, v), paper ? paper->stmt : NULL});
+                        dsl_said_by(r->dsl, v), paper ? paper->stmt : NULL});
   }
 }
 

@@ -40,7 +40,8 @@ static const char *said_at(const struct session *s, const struct why_difference 
   const struct plan_origin *origin = &plan_step(s->plan, d->step)->origin;
   const struct dsl_experiment *e = dsl_experiment(s->dsl, origin->experiment);
   const struct dsl_var *var = e ? dsl_var(e, setting_of(d->here.id)) : NULL;
-  struct span span = var ? var->stmt->span : origin->span;
+  const struct ast_stmt *stmt = var ? dsl_said_by(s->dsl, var) : NULL;
+  struct span span = stmt ? stmt->span : origin->span;
   return source_line_name(s->program->sources, span, a);
 }
 

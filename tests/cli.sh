@@ -175,6 +175,21 @@ expect 0 explain --json --data=data -s one -o fig --style="$style" quarter.exp
 says '"wall_seconds"'
 expect 0 explain --dot --data=data -s one -o fig --style="$style" quarter.exp
 says "digraph plan {"
+{
+  cat e.exp
+  echo 'tier half "other values" {'
+  echo '  replace model mlp with mlp(width = 8);'
+  echo '  experiment base { batch = 16; trunk every 1 epochs for 2 epochs at constant; }'
+  echo '}'
+} >over.exp
+expect 0 explain --summary -t half --data=data -s one -o fig --style="$style" over.exp
+says "mlp(width = 8) "
+says "paper: mlp(width = 16) "
+says "paper: 32 "
+says "every 1 epochs for 2 epochs at constant"
+says "paper: every 1 epochs for 3 epochs at constant"
+expect 0 what-if -t half --data=data -s one -o fig --style="$style" over.exp
+says "width changed in rates (over.exp:27)"
 [ -s one/calibration.json ] || fail "no calibration is kept"
 
 part "workers"

@@ -18,6 +18,8 @@ struct comparison {
   unsigned versions, unknown, visits;
   bool shape;
   double apart; /* of numbers, relative */
+  double most;  /* differences; more are not worth counting */
+  double found;
   struct arena *arena; /* for `out` */
   struct why *out; /* NULL: only the distance matters */
 };
@@ -62,6 +64,7 @@ static void differ(struct comparison *c, uint32_t i, const struct plan_attr *her
   if (*mask & bit)
     return;
   *mask |= bit;
+  c->found++;
   if (here && there && !here->str && !there->str)
     c->apart += fabs(here->num - there->num) / fmax(fabs(here->num), fabs(there->num));
   if (!c->out)
@@ -101,7 +104,8 @@ static bool compare_attrs(struct comparison *c, uint32_t i, const struct store_o
 static void compare(struct comparison *c, uint32_t i, const struct store_object *o, unsigned depth)
 {
   const struct plan_step *s = plan_step(c->plan, i);
-  if (hash_equal(s->key, o->key) || ++c->visits > MOST_VISITS || depth > MOST_DEPTH)
+  if (hash_equal(s->key, o->key) || ++c->visits > MOST_VISITS || depth > MOST_DEPTH ||
+      c->found > c->most)
     return;
   bool same = compare_attrs(c, i, o);
   if (s->n_inputs != o->n_inputs) {
@@ -149,16 +153,16 @@ struct why why_step(const struct why_index *index, struct arena *a, const struct
     const struct store_object *o = &index->objects[i];
     if (o->kind != s->kind)
       continue;
-    struct comparison c = {.index = index, .plan = plan};
+    struct comparison c = {.index = index, .plan = plan, .most = best};
     compare(&c, step, o, 0);
     double d = distance(&c, s, o);
-    if (d < best) {
+    if (c.found <= c.most && d < best) {
       best = d;
       why.nearest = o;
     }
   }
   if (why.nearest) {
-    struct comparison c = {.index = index, .plan = plan, .arena = a, .out = &why};
+    struct comparison c = {.index = index, .plan = plan, .most = INFINITY, .arena = a, .out = &why};
     compare(&c, step, why.nearest, 0);
     why.versions = c.versions;
     why.unknown = c.unknown;
