@@ -30,7 +30,8 @@ void store_set_provenance(struct store *store, const char *name, const char *val
   ARENA_PUSH(store->arena, store->versions, store->n_versions, store->cap_versions, text);
 }
 
-/* The process of a draft "HOST.PID.N" of this host; 0: not ours to judge. */
+/* The process of a draft "HOST.PID.N", or another file of its, on this host; 0: not
+ * ours to judge. */
 static pid_t draft_owner(const struct store *store, const char *name)
 {
   size_t n = strlen(store->host);
@@ -38,7 +39,7 @@ static pid_t draft_owner(const struct store *store, const char *name)
     return 0;
   char *end;
   long pid = strtol(name + n + 1, &end, 10);
-  if (pid <= 0 || pid > INT_MAX || *end != '.' || strspn(end + 1, "0123456789") != strlen(end + 1))
+  if (pid <= 0 || pid > INT_MAX || *end != '.')
     return 0;
   return (pid_t)pid;
 }
