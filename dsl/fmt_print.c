@@ -54,12 +54,6 @@ static void put_comment(struct writer *w, const struct fmt_comment *c)
   put(w, c->text + 2, c->length - 2);
 }
 
-/* `###` begins a comment only at the very start of a line. */
-static bool is_ruler(const struct fmt_comment *c)
-{
-  return c->length > 2 && !strncmp(c->text, "###", 3);
-}
-
 /* ---- between two tokens ---- */
 
 static bool ends_operand(int kind)
@@ -207,7 +201,7 @@ static void put_inner_comments(struct writer *w, const struct fmt *f, const stru
   for (size_t i = 0; i < t->n_comments; i++) {
     const struct fmt_comment *c = &f->comments[t->comments + i];
     if (c->own)
-      new_line(w, is_ruler(c) ? 0 : indent);
+      new_line(w, indent);
     else
       put_blanks(w, 2);
     put_comment(w, c);
@@ -330,7 +324,7 @@ static void put_line(struct writer *w, const struct fmt *f, const struct fmt_lin
 {
   if (line->kind == FMT_COMMENT) {
     const struct fmt_comment *c = &f->comments[line->from];
-    put_blanks(w, is_ruler(c) ? 0 : line->indent);
+    put_blanks(w, line->indent);
     put_comment(w, c);
     return;
   }
