@@ -11,7 +11,7 @@ const char *ast_block_word(enum ast_block_kind kind)
 const char *ast_stmt_word(enum ast_stmt_kind kind)
 {
   static const char *const words[] = {"setting", "sweep",   "let",     "trunk", "branch",
-                                      "merge",   "measure", "replace", "expect", "where"};
+                                      "merge",   "measure", "replace", "expect", "where", "use"};
   return words[kind];
 }
 
@@ -49,9 +49,11 @@ static void dump_expr(const struct ast_expr *e, FILE *out)
   case AST_TUPLE:
   case AST_UNARY:
   case AST_BINARY:
+  case AST_INDEX:
+  case AST_OF:
     break;
   }
-  fprintf(out, "(%s%s", e->kind == AST_CALL ? "call " : "",
+  fprintf(out, "(%s%s", e->kind == AST_CALL ? "call " : e->kind == AST_INDEX ? "index " : "",
           e->kind == AST_TUPLE ? "tuple" : e->text);
   for (size_t i = 0; i < e->n_args; i++) {
     fputc(' ', out);
@@ -104,6 +106,7 @@ static void dump_stmt(const struct ast_stmt *s, int indent, FILE *out)
   dump_part("every", s->every, out);
   dump_part("length", s->length, out);
   dump_part("schedule", s->schedule, out);
+  dump_part("snapshots", s->snapshots, out);
   for (size_t i = 0; i < s->n_words; i++)
     dump_part("word", s->words[i].value, out);
   dump_title(&s->label, out);
@@ -123,8 +126,8 @@ static void dump_block(const struct ast_block *b, int indent, FILE *out)
   dump_part("number", b->number, out);
   if (b->panel_kind.text)
     fprintf(out, " kind=%s", b->panel_kind.text);
-  if (b->of.text)
-    fprintf(out, " of=%s", b->of.text);
+  for (size_t i = 0; i < b->n_of; i++)
+    fprintf(out, "%s%s", i ? "," : " of=", b->of[i].text);
   if (b->base.text)
     fprintf(out, " base=%s", b->base.text);
   dump_title(&b->title, out);

@@ -23,6 +23,8 @@ enum ast_expr_kind {
   AST_NAME,   /* lr, cifar100 */
   AST_CALL,   /* sgd(momentum = 0.9), mean(x) */
   AST_TUPLE,  /* (0.1, 2): args, in the values of a paired sweep */
+  AST_INDEX,  /* ends[0]: text, and the index as args[0] */
+  AST_OF,     /* trunk of base(lr = 0.1): args[0] of the experiment args[1], a NAME or a CALL */
   AST_UNARY,  /* -, not */
   AST_BINARY  /* + - * / ^, comparisons < <= > >= == !=, and, or, by */
 };
@@ -42,7 +44,7 @@ struct ast_expr {
   struct ast_name unit; /* AST_NUMBER */
   const char *text;     /* string's text (unescaped), name, function, operator */
   struct span text_span; /* of the name, function or operator alone */
-  struct ast_arg *args; /* AST_CALL; a UNARY has args[0], a BINARY args[0..1] */
+  struct ast_arg *args; /* AST_CALL; a UNARY or INDEX has args[0], a BINARY or OF args[0..1] */
   size_t n_args, cap_args;
   unsigned depth; /* 1 for a leaf */
 };
@@ -68,13 +70,15 @@ struct ast_word {
  *   AST_TRUNK    trunk [every n] for length at schedule ;
  *   AST_BRANCH   branch name[count] at every n [of trunk] for length at schedule ;
  *                branch name[count] at v, v, ... [of trunk] for length at schedule ;
+ *                ... [with snapshots every n] ;
+ *   AST_USE      use name = model ;
  *   AST_MERGE    merge name = call [with words...] ;
  *   AST_MEASURE  measure name = expr ;
  *   AST_REPLACE  replace data|model name with value ["what it stands for"] ;   (tiers)
  *   AST_EXPECT   expect expr ;                                                (claims) */
 enum ast_stmt_kind {
   AST_SETTING, AST_SWEEP, AST_LET, AST_TRUNK, AST_BRANCH, AST_MERGE, AST_MEASURE, AST_REPLACE,
-  AST_EXPECT, AST_WHERE
+  AST_EXPECT, AST_WHERE, AST_USE
 };
 
 struct ast_stmt {
@@ -84,11 +88,12 @@ struct ast_stmt {
   struct ast_name *names; /* of a paired sweep, else none */
   size_t n_names, cap_names;
   struct ast_name kind_word;  /* REPLACE: data or model */
-  struct ast_expr *value;     /* SETTING, LET, MERGE, MEASURE, REPLACE, EXPECT, WHERE */
+  struct ast_expr *value;     /* SETTING, LET, USE, MERGE, MEASURE, REPLACE, EXPECT, WHERE */
   struct ast_expr **values;   /* SWEEP; BRANCH: listed points, where `every` is NULL */
   size_t n_values, cap_values;
   struct ast_expr *every, *length, *schedule; /* TRUNK, BRANCH */
   struct ast_expr *count;     /* BRANCH */
+  struct ast_expr *snapshots; /* BRANCH: how far apart; NULL: none */
   struct ast_word *words;     /* SETTING, MERGE (behind `with`) */
   size_t n_words, cap_words;
   struct ast_name label;      /* REPLACE's text; text NULL: none */
@@ -110,7 +115,8 @@ struct ast_block {
   struct ast_expr *number; /* FIGURE: its number */
   struct ast_name title;  /* FIGURE, PANEL, CLAIM, TIER: a string; text NULL: none */
   struct ast_name panel_kind; /* PANEL: lines, scatter, box */
-  struct ast_name of;     /* PANEL: of NAME; CLAIM: on NAME */
+  struct ast_name *of;    /* PANEL: of NAME, NAME; CLAIM: on NAME, NAME */
+  size_t n_of, cap_of;
   struct ast_stmt *stmts;
   size_t n_stmts, cap_stmts;
   struct ast_block *blocks;

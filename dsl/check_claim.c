@@ -105,14 +105,14 @@ static void check_statement(struct dsl *dsl, const struct dsl_experiment *e,
 
 void check_claim(struct dsl *dsl, const struct ast_block *b, struct diag *d)
 {
-  const struct dsl_experiment *e = b->of.text ? dsl_experiment(dsl, b->of.text) : NULL;
-  if (b->of.text && !e && dsl_knows_all(dsl->program)) {
+  const struct dsl_experiment *e = b->n_of ? dsl_experiment(dsl, b->of[0].text) : NULL;
+  if (b->n_of && !e && dsl_knows_all(dsl->program)) {
     size_t n = dsl->n_experiments;
     const char **words = arena_array(dsl->arena, n + 1, sizeof *words);
     for (size_t i = 0; i < n; i++)
       words[i] = dsl->experiments[i].name;
-    diag_error(d, b->of.span, "unknown experiment `%s`", b->of.text);
-    const char *near = diag_nearest(b->of.text, words, n);
+    diag_error(d, b->of[0].span, "unknown experiment `%s`", b->of[0].text);
+    const char *near = diag_nearest(b->of[0].text, words, n);
     if (near)
       diag_hint(d, "did you mean `%s`?", near);
   }

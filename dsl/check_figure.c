@@ -131,14 +131,14 @@ static void check_panel(struct dsl *dsl, const struct ast_block *p, struct diag 
     else
       diag_hint(d, "there are: %s", words_things(dsl->arena, WORDS_PANEL));
   }
-  const struct dsl_experiment *e = p->of.text ? dsl_experiment(dsl, p->of.text) : NULL;
+  const struct dsl_experiment *e = p->n_of ? dsl_experiment(dsl, p->of[0].text) : NULL;
   if (!e && dsl_knows_all(dsl->program)) {
-    diag_error(d, p->of.span, "unknown experiment `%s`", p->of.text);
+    diag_error(d, p->of[0].span, "unknown experiment `%s`", p->of[0].text);
     size_t n = dsl->n_experiments;
     const char **words = arena_array(dsl->arena, n + 1, sizeof *words);
     for (size_t i = 0; i < n; i++)
       words[i] = dsl->experiments[i].name;
-    const char *near = diag_nearest(p->of.text, words, n);
+    const char *near = diag_nearest(p->of[0].text, words, n);
     if (near)
       diag_hint(d, "did you mean `%s`?", near);
   }

@@ -341,6 +341,7 @@ static void check_stmt(struct arena *a, const struct ast_stmt *s, struct diag *d
   case AST_MERGE:
     check_merge(a, s, d);
     break;
+  case AST_USE:
   case AST_MEASURE:
   case AST_WHERE:
     break; /* compiled below, where its names are known */
@@ -362,6 +363,7 @@ static int name_space(const struct ast_stmt *s)
   case AST_MEASURE:
     return 1;
   case AST_BRANCH:
+  case AST_USE:
   case AST_MERGE:
     return 2;
   case AST_TRUNK:

@@ -313,6 +313,8 @@ static struct typed compile(struct compiler *c, const struct ast_expr *x)
     return compile_operator(c, x);
   case AST_STRING:
   case AST_TUPLE:
+  case AST_INDEX:
+  case AST_OF:
     break;
   }
   diag_error(c->diag, x->span, "a statistic or a column is expected here");

@@ -38,6 +38,7 @@ int exp_lex(EXP_STYPE *, struct span *, struct parser *);
               : (struct span){YYRHSLOC(rhs, 0).file, YYRHSLOC(rhs, 0).end, YYRHSLOC(rhs, 0).end}
 #define YYMAXDEPTH 4000
 
+static const struct parse_value parse_trunk = {.text = "trunk"};
 static void yyerror(struct span *, struct parser *, const char *);
 }
 
@@ -50,9 +51,11 @@ static void yyerror(struct span *, struct parser *, const char *);
 %token INCLUDE "include" SWEEP "sweep" OVER "over" LET "let" TRUNK "trunk" BRANCH "branch"
 %token MERGE "merge" MEASURE "measure" REPLACE "replace" WITH "with" EXPECT "expect"
 %token OF "of" ON "on" AT "at" EVERY "every" FOR "for" BY "by" AND "and" OR "or" NOT "not"
-%token WHERE "where"
+%token WHERE "where" USE "use"
 %token LE "<=" GE ">=" EQ "==" NE "!="
 
+%precedence MEMBER
+%precedence OF
 %left BY
 %left OR
 %left AND
@@ -63,8 +66,8 @@ static void yyerror(struct span *, struct parser *, const char *);
 %precedence NEGATIVE
 %right '^'
 
-%type <expr> expr args some_args number word tuple
-%type <stmt> stmt setting trunk branch points list tuples names some_words
+%type <expr> expr args some_args number word tuple member
+%type <stmt> stmt setting trunk branch branch_head points list tuples names some_words
 %type <block> head
 %type <name> base title
 %type <value> setter
@@ -104,16 +107,16 @@ head:
       $$->number = $2;
       $$->title = parse_name($3, @3);
     }
-  | PANEL NAME NAME OF NAME title {
+  | PANEL NAME NAME OF names title {
       $$ = parse_block(p, AST_PANEL, $2, @2, @$);
       $$->panel_kind = parse_name($3, @3);
-      $$->of = parse_name($5, @5);
+      parse_block_of($$, $5);
       $$->title = $6;
     }
-  | CLAIM NAME STRING ON NAME {
+  | CLAIM NAME STRING ON names {
       $$ = parse_block(p, AST_CLAIM, $2, @2, @$);
       $$->title = parse_name($3, @3);
-      $$->of = parse_name($5, @5);
+      parse_block_of($$, $5);
     }
   | TIER NAME base STRING {
       $$ = parse_block(p, AST_TIER, $2, @2, @$);
@@ -163,6 +166,7 @@ stmt:
       $$->value = $2;
     }
   | LET NAME '=' expr        { $$ = parse_stmt_new(p, AST_LET, $2, @2, $4, @$); }
+  | USE NAME '=' expr        { $$ = parse_stmt_new(p, AST_USE, $2, @2, $4, @$); }
   | MEASURE NAME '=' expr    { $$ = parse_stmt_new(p, AST_MEASURE, $2, @2, $4, @$); }
   | MERGE NAME '=' expr      { $$ = parse_stmt_new(p, AST_MERGE, $2, @2, $4, @$); }
   | MERGE NAME '=' expr WITH some_words {
@@ -202,6 +206,11 @@ trunk:
   ;
 
 branch:
+    branch_head
+  | branch_head WITH NAME EVERY expr { $$ = parse_snapshots(p, $1, $3, @3, $5, @$); }
+  ;
+
+branch_head:
     BRANCH NAME '[' expr ']' AT points of_trunk FOR expr AT expr {
       $$ = parse_stmt_as($7, AST_BRANCH, $2, @2, @$);
       $$->count = $4;
@@ -237,7 +246,8 @@ tuples:
   ;
 
 tuple:
-    '(' list ')'  { $$ = parse_tuple(p, $2, @$); }
+    '(' list ')'       { $$ = parse_tuple(p, $2, @$); }
+  | NAME '(' args ')'  { $$ = parse_call(p, $1, @1, $3, @$); }
   ;
 
 /* The first word cannot be a negative number: that would be a difference. */
@@ -264,7 +274,16 @@ number:
 expr:
     number
   | STRING                { $$ = parse_leaf(p, AST_STRING, $1, @$); }
-  | NAME                  { $$ = parse_leaf(p, AST_NAME, $1, @$); }
+  | member %prec MEMBER
+  | member OF NAME        {
+      $$ = parse_of(p, $1, parse_leaf(p, AST_NAME, $3, @3), @2, @$);
+    }
+  | member OF NAME '(' args ')'  {
+      $$ = parse_of(p, $1, parse_call(p, $3, @3, $5, span_join(@3, @6)), @2, @$);
+    }
+  | member OF TRUNK       { /* at end of trunk */
+      $$ = parse_of(p, $1, parse_leaf(p, AST_NAME, parse_trunk, @3), @2, @$);
+    }
   | NAME '(' args ')'     { $$ = parse_call(p, $1, @1, $3, @$); }
   | '(' expr ')'          { $$ = $2; $$->span = @$; }
   | '-' expr %prec NEGATIVE  { $$ = parse_operator(p, "-", @1, $2, NULL, @$); }
@@ -285,6 +304,13 @@ expr:
   | expr '^' expr         { $$ = parse_operator(p, "^", @2, $1, $3, @$); }
   ;
 
+/* A setting, a measure, or a model: ends, ends[0], trunk. */
+member:
+    NAME               { $$ = parse_leaf(p, AST_NAME, $1, @$); }
+  | TRUNK              { $$ = parse_leaf(p, AST_NAME, parse_trunk, @$); }
+  | NAME '[' expr ']'  { $$ = parse_index(p, $1, @1, $3, @$); }
+  ;
+
 args:
     %empty  { $$ = NULL; }
   | some_args
@@ -297,10 +323,6 @@ some_args:
 
 arg:
     expr           { $$ = (struct ast_arg){.value = $1}; }
-  | TRUNK  { /* accuracy(trunk, test) */
-      struct parse_value v = {.text = "trunk"};
-      $$ = (struct ast_arg){.value = parse_leaf(p, AST_NAME, v, @$)};
-    }
   | NAME '=' expr  { $$ = (struct ast_arg){parse_name($1, @1), $3}; }
   ;
 

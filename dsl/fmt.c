@@ -149,6 +149,7 @@ static int aligned_kind(int first)
   switch (first) {
   case TOK_NAME:
   case TOK_LET:
+  case TOK_USE:
   case TOK_MEASURE:
   case TOK_MERGE:
     return '=';

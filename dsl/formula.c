@@ -169,6 +169,8 @@ static bool number_at(struct evaluation *p, const struct ast_expr *x, unsigned d
            number_at(p, x->args[1].value, depth + 1, &b, d) && arithmetic(x, a, b, out, d);
   case AST_STRING:
   case AST_TUPLE:
+  case AST_INDEX:
+  case AST_OF:
     break;
   }
   diag_error(d, x->span, "a number is expected here");
@@ -493,6 +495,8 @@ static bool compile(struct compiler *c, const struct ast_expr *x, size_t member,
     return compile_binary(c, x, member, depth);
   case AST_STRING:
   case AST_TUPLE:
+  case AST_INDEX:
+  case AST_OF:
     break;
   }
   diag_error(c->diag, x->span, "a number, a measurement or a function is expected here");

@@ -22,7 +22,7 @@ static bool is_judged(const struct dsl *dsl, const struct ast_stmt *tiers)
 
 void lower_claim(struct lowering *l, const struct ast_block *b)
 {
-  const struct dsl_experiment *e = dsl_experiment(l->dsl, b->of.text);
+  const struct dsl_experiment *e = dsl_experiment(l->dsl, b->of[0].text);
   const struct ast_stmt *units = claim_setting(b, "units");
   const struct ast_stmt *tolerance = claim_setting(b, "tolerance");
   struct formula_point none = {e, NULL};

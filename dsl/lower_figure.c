@@ -41,9 +41,9 @@ static struct plan_axis lower_axis(const struct ast_stmt *s, struct diag *d)
     else if (!strcmp(word, "label"))
       axis.label = s->words[++i].value->text;
     else if (!strcmp(s->words[++i].value->text, "quartiles"))
-      axis.band = PLAN_BAND_QUARTILES;
+      axis.band = PLAN_SPREAD_QUARTILES;
     else
-      axis.band = PLAN_BAND_RANGE;
+      axis.band = PLAN_SPREAD_RANGE;
   }
   return axis;
 }
@@ -67,7 +67,7 @@ static uint32_t input_index(uint32_t *inputs, uint32_t *n, uint32_t step)
 static void lower_panel(struct lowering *l, const struct ast_block *b, struct plan_panel *p,
                         uint32_t *inputs, uint32_t *n_inputs)
 {
-  const struct dsl_experiment *e = dsl_experiment(l->dsl, b->of.text);
+  const struct dsl_experiment *e = dsl_experiment(l->dsl, b->of[0].text);
   const struct ast_stmt *series = setting(b, "series"), *opacity = setting(b, "opacity");
   *p = (struct plan_panel){
       .name = b->name.text,
@@ -90,7 +90,7 @@ static char *stand_ins(struct lowering *l, const struct ast_block *f)
 {
   char *text = arena_strdup(l->arena, "");
   for (size_t i = 0; i < f->n_blocks; i++) {
-    const struct dsl_experiment *e = dsl_experiment(l->dsl, f->blocks[i].of.text);
+    const struct dsl_experiment *e = dsl_experiment(l->dsl, f->blocks[i].of[0].text);
     for (size_t v = 0; v < e->n_vars && !e->unavailable; v++) {
       const struct dsl_var *var = &e->vars[v];
       bool thing = !strcmp(var->name, "data") || !strcmp(var->name, "model");

@@ -397,7 +397,7 @@ static bool add_row(struct point *p, struct lower_table *t, const struct trunk *
     put(&a, PLAN_A_split, 0, slot->split);
     uint32_t measure = add(p, PLAN_MEASURE, &a, (uint32_t[]){model_of_slot(slot, &m), p->data}, 2,
                            text, e->measures[0]->span);
-    struct plan_slot read = {table_input(p->l->arena, t, measure), slot->measurement};
+    struct plan_slot read = {table_input(p->l->arena, t, measure), slot->measurement, 0};
     ARENA_PUSH(p->l->arena, t->reads, t->n_reads, t->cap_reads, read);
   }
   t->n_rows++;

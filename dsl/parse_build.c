@@ -61,6 +61,26 @@ struct ast_expr *parse_call(struct parser *p, struct parse_value name, struct sp
   return e;
 }
 
+/* ends[0] */
+struct ast_expr *parse_index(struct parser *p, struct parse_value name, struct span name_span,
+                             struct ast_expr *index, struct span span)
+{
+  struct ast_expr *e = expr_new(p, AST_INDEX, span);
+  e->text = name.text;
+  e->text_span = name_span;
+  return add_arg(p, e, (struct ast_arg){.value = index});
+}
+
+struct ast_expr *parse_of(struct parser *p, struct ast_expr *member, struct ast_expr *experiment,
+                          struct span of, struct span span)
+{
+  struct ast_expr *e = expr_new(p, AST_OF, span);
+  e->text = "of";
+  e->text_span = of;
+  add_arg(p, e, (struct ast_arg){.value = member});
+  return add_arg(p, e, (struct ast_arg){.value = experiment});
+}
+
 struct ast_expr *parse_arg_add(struct parser *p, struct ast_expr *args, struct ast_arg arg)
 {
   return add_arg(p, args ? args : expr_new(p, AST_CALL, arg.value->span), arg);
@@ -108,6 +128,17 @@ struct ast_stmt *parse_training(struct parser *p, enum ast_stmt_kind kind, struc
   s->length = length;
   s->schedule = schedule;
   return s;
+}
+
+struct ast_stmt *parse_snapshots(struct parser *p, struct ast_stmt *branch,
+                                 struct parse_value word, struct span at, struct ast_expr *every,
+                                 struct span span)
+{
+  if (strcmp(word.text, "snapshots"))
+    diag_error(p->diag, at, "`snapshots` is expected behind `with`");
+  branch->snapshots = every;
+  branch->span = span;
+  return branch;
 }
 
 void parse_stmt_value(struct parser *p, struct ast_stmt *s, struct ast_expr *value)
@@ -168,15 +199,15 @@ static struct ast_block *innermost(const struct parser *p)
 
 enum {
   TRAINING = 1 << AST_SETTING | 1 << AST_SWEEP | 1 << AST_WHERE | 1 << AST_LET | 1 << AST_TRUNK | 1 << AST_BRANCH |
-             1 << AST_MERGE | 1 << AST_MEASURE
+             1 << AST_USE | 1 << AST_MERGE | 1 << AST_MEASURE
 };
 
 static const struct {
   unsigned stmts;
   const char *holds;
 } blocks[] = {
-    [AST_EXPERIMENT] = {TRAINING, "an experiment holds settings, sweep, where, let, trunk, branch, merge "
-                                  "and measure"},
+    [AST_EXPERIMENT] = {TRAINING, "an experiment holds settings, sweep, where, let, trunk, branch, use, "
+                                  "merge and measure"},
     [AST_FIGURE] = {1 << AST_SETTING, "a figure holds settings and panels"},
     [AST_PANEL] = {1 << AST_SETTING, "a panel holds settings, such as x, y and series"},
     [AST_CLAIM] = {1 << AST_SETTING | 1 << AST_EXPECT, "a claim holds settings and expect"},
@@ -224,6 +255,13 @@ struct ast_block *parse_block(struct parser *p, enum ast_block_kind kind, struct
   struct ast_block *b = parse_nameless(p, kind, span);
   b->name = parse_name(name, name_span);
   return b;
+}
+
+void parse_block_of(struct ast_block *b, const struct ast_stmt *names)
+{
+  b->of = names->names;
+  b->n_of = names->n_names;
+  b->cap_of = names->cap_names;
 }
 
 /* Does a block of this kind belong directly into `outer` (NULL: the file)? */

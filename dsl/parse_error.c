@@ -143,12 +143,13 @@ static const char *shape(int start)
       {TOK_INCLUDE, "include \"path\";"},
       {TOK_EXPERIMENT, "experiment NAME { ... } or experiment NAME : BASE { ... }"},
       {TOK_FIGURE, "figure NUMBER \"title\" { ... }"},
-      {TOK_PANEL, "panel NAME KIND of EXPERIMENT [\"title\"] { ... }"},
-      {TOK_CLAIM, "claim NAME \"what it says\" on EXPERIMENT { ... }"},
+      {TOK_PANEL, "panel NAME KIND of EXPERIMENT, ... [\"title\"] { ... }"},
+      {TOK_CLAIM, "claim NAME \"what it says\" on EXPERIMENT, ... { ... }"},
       {TOK_TIER, "tier NAME [: BASE] \"what it is\" { ... }"},
       {TOK_SWEEP, "sweep NAME over VALUE, VALUE, ...; or sweep (NAME, NAME) over (VALUE, VALUE), ...;"},
       {TOK_WHERE, "where CONDITION;"},
       {TOK_LET, "let NAME = VALUE;"},
+      {TOK_USE, "use NAME = MODEL of EXPERIMENT(SETTING = VALUE, ...);"},
       {TOK_TRUNK, "trunk [every LENGTH] for LENGTH at SCHEDULE;"},
       {TOK_BRANCH, "branch NAME[COUNT] at every LENGTH [of trunk] for LENGTH at SCHEDULE;"},
       {TOK_MERGE, "merge NAME = METHOD(ENDPOINTS) [with WORDS];"},
@@ -187,7 +188,7 @@ static const char *misspelt_start(const struct parse_token *start)
 {
   static const char *const words[] = {"experiment", "figure",  "panel",   "claim", "tier",
                                       "include",    "sweep",   "let",     "trunk", "branch",
-                                      "merge",      "measure", "replace", "expect", "where"};
+                                      "merge",      "measure", "replace", "expect", "where", "use"};
   if (start->kind != TOK_NAME)
     return NULL;
   return diag_nearest(start->value.text, words, sizeof words / sizeof *words);

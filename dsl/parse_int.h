@@ -116,6 +116,10 @@ struct ast_expr *parse_operator(struct parser *, const char *text, struct span t
 /* args NULL: none. */
 struct ast_expr *parse_call(struct parser *, struct parse_value name, struct span name_span,
                             struct ast_expr *args, struct span);
+struct ast_expr *parse_index(struct parser *, struct parse_value name, struct span name_span,
+                             struct ast_expr *index, struct span);
+struct ast_expr *parse_of(struct parser *, struct ast_expr *member, struct ast_expr *experiment,
+                          struct span of, struct span);
 struct ast_expr *parse_arg_add(struct parser *, struct ast_expr *args, struct ast_arg);
 struct ast_expr *parse_negative(struct ast_expr *number, struct span minus);
 struct ast_stmt *parse_stmt(struct parser *, enum ast_stmt_kind, struct span);
@@ -126,6 +130,9 @@ struct ast_stmt *parse_stmt_as(struct ast_stmt *, enum ast_stmt_kind, struct par
                                struct span name_span, struct span);
 struct ast_stmt *parse_training(struct parser *, enum ast_stmt_kind, struct ast_expr *every,
                                 struct ast_expr *length, struct ast_expr *schedule, struct span);
+/* `branch ... with snapshots every 2 epochs`; `word` is what stands for snapshots. */
+struct ast_stmt *parse_snapshots(struct parser *, struct ast_stmt *branch, struct parse_value word,
+                                 struct span at, struct ast_expr *every, struct span);
 /* `sweep (a, b) over (1, 2), (3, 4)`. */
 struct ast_stmt *parse_paired_sweep(struct ast_stmt *names, struct ast_stmt *tuples, struct span);
 struct ast_expr *parse_tuple(struct parser *, const struct ast_stmt *values, struct span);
@@ -135,6 +142,8 @@ void parse_stmt_word(struct parser *, struct ast_stmt *, struct ast_expr *);
 void parse_stmt_add(struct parser *, struct ast_stmt *, const struct parse_notes *);
 struct ast_block *parse_block(struct parser *, enum ast_block_kind, struct parse_value name,
                               struct span name_span, struct span);
+/* What a panel or a claim is of. */
+void parse_block_of(struct ast_block *, const struct ast_stmt *names);
 /* The prose above the node that begins where `span` does; NULL: none. */
 const char *parse_doc_of(struct parser *, struct span, struct span *doc_span);
 /* A figure, or a block whose head could not be read. */

@@ -64,6 +64,7 @@ static bool may_set(const struct parser *p, const struct parse_token *t)
 {
   switch (p->fetched) {
   case TOK_LET:
+  case TOK_USE:
   case TOK_MERGE:
   case TOK_MEASURE:
   case TOK_EXPECT:

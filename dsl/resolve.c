@@ -234,6 +234,9 @@ static void add_layer(struct arena *a, struct dsl_experiment *e, const struct as
     case AST_MEASURE:
       set_stmt(a, &e->measures, &e->n_measures, &e->cap_measures, s);
       break;
+    case AST_USE:
+      set_stmt(a, &e->uses, &e->n_uses, &e->cap_uses, s);
+      break;
     case AST_REPLACE:
     case AST_EXPECT:
       break;
@@ -301,17 +304,24 @@ static bool is_base(const struct ast_program *p, const char *name)
   return false;
 }
 
+static bool is_of(const struct ast_block *b, const char *name)
+{
+  for (size_t i = 0; i < b->n_of; i++)
+    if (!strcmp(b->of[i].text, name))
+      return true;
+  return false;
+}
+
 /* By a figure, or by a claim. */
 static bool is_drawn(const struct ast_program *p, const char *name)
 {
-  for (size_t i = 0; i < p->n_blocks; i++)
-    if (p->blocks[i].kind == AST_CLAIM && p->blocks[i].of.text &&
-        !strcmp(p->blocks[i].of.text, name))
+  for (size_t i = 0; i < p->n_blocks; i++) {
+    if (is_of(&p->blocks[i], name))
       return true;
-  for (size_t i = 0; i < p->n_blocks; i++)
     for (size_t k = 0; p->blocks[i].kind == AST_FIGURE && k < p->blocks[i].n_blocks; k++)
-      if (p->blocks[i].blocks[k].of.text && !strcmp(p->blocks[i].blocks[k].of.text, name))
+      if (is_of(&p->blocks[i].blocks[k], name))
         return true;
+  }
   return false;
 }
 

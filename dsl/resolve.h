@@ -28,8 +28,8 @@ struct dsl_experiment {
   struct dsl_var *vars; /* in order of first appearance */
   size_t n_vars, cap_vars;
   const struct ast_stmt *trunk;
-  const struct ast_stmt **branches, **merges, **measures;
-  size_t n_branches, cap_branches, n_merges, cap_merges, n_measures, cap_measures;
+  const struct ast_stmt **branches, **uses, **merges, **measures;
+  size_t n_branches, cap_branches, n_uses, cap_uses, n_merges, cap_merges, n_measures, cap_measures;
   const struct ast_stmt **wheres; /* all must hold: ancestors' and the tier's add up */
   size_t n_wheres, cap_wheres;
   /* The same experiment as its files alone say it, without the tier: for showing

@@ -38,6 +38,26 @@ static const struct words_shape shapes[] = {
 #include "dsl/words.def"
 };
 
+static const struct words_text texts[] = {
+#define TEXT(name, train, test) {#name, train, test},
+#include "dsl/words.def"
+};
+
+static const struct words_measure measures[] = {
+#define MEASURES(name, models, split) {#name, models, split},
+#include "dsl/words.def"
+};
+
+static const struct words_merge merges[] = {
+#define MERGES(name, fewest, most, averages) {#name, fewest, most, averages},
+#include "dsl/words.def"
+};
+
+static const struct words_spread spreads[] = {
+#define SPREAD(name, id, meaning) {#name, PLAN_SPREAD_##id},
+#include "dsl/words.def"
+};
+
 static const struct words_param params[] = {
 #define PARAM(owner, name, type, lb, low, high, rb, def, attr, meaning)                            \
   {#owner, #name, WORDS_##type, {lb, rb, low, high}, def, PLAN_A_##attr, meaning},
@@ -54,6 +74,9 @@ static const struct {
 } sorts[] = {
     [WORDS_NUMBER] = {"", "number", "a number"},
     [WORDS_COUNT] = {"", "whole number", "a whole number"},
+    [WORDS_LENGTH] = {"", "length", "a length such as `500 steps`"},
+    [WORDS_START] = {"", "start", "a start"},
+    [WORDS_WEIGHTS] = {"", "model", "the name of a model"},
     [WORDS_CHOICE] = {"", "word", "a word"},
     [WORDS_DATASET] = {"DATASET", "data set", "a data set"},
     [WORDS_MODEL] = {"MODEL", "model", "a model"},
@@ -81,6 +104,26 @@ const struct words_shape *words_shape(const char *data)
   FIND(shapes, name, data);
 }
 
+const struct words_text *words_text(const char *data)
+{
+  FIND(texts, name, data);
+}
+
+const struct words_measure *words_measure(const char *measurement)
+{
+  FIND(measures, name, measurement);
+}
+
+const struct words_merge *words_merge(const char *method)
+{
+  FIND(merges, name, method);
+}
+
+const struct words_spread *words_spread(const char *name)
+{
+  FIND(spreads, name, name);
+}
+
 const struct words_function *words_function(const char *name)
 {
   FIND(functions, name, name);
@@ -102,12 +145,19 @@ const struct words_thing *words_thing(enum words_type sort, const char *name)
   return NULL;
 }
 
+static bool owns(const char *owner, const struct words_thing *thing)
+{
+  if (!strcmp(owner, thing->name) || !strcmp(owner, sorts[thing->sort].key))
+    return true;
+  return thing->sort == WORDS_DATASET &&
+         !strcmp(owner, words_text(thing->name) ? "TEXTS" : "IMAGES");
+}
+
 const struct words_param *words_param_at(const struct words_thing *thing, size_t k)
 {
   for (size_t i = 0; i < COUNT(params); i++)
-    if (!strcmp(params[i].owner, thing->name) || !strcmp(params[i].owner, sorts[thing->sort].key))
-      if (k-- == 0)
-        return &params[i];
+    if (owns(params[i].owner, thing) && k-- == 0)
+      return &params[i];
   return NULL;
 }
 

@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 enum words_type {
-  WORDS_NUMBER, WORDS_COUNT, WORDS_CHOICE,
+  WORDS_NUMBER, WORDS_COUNT, WORDS_LENGTH, WORDS_CHOICE, WORDS_START, WORDS_WEIGHTS,
   WORDS_DATASET, WORDS_MODEL, WORDS_OPTIMIZER, WORDS_SCHEDULE, WORDS_METHOD,
   WORDS_MEASUREMENT, WORDS_SPLIT, WORDS_PANEL
 };
@@ -46,6 +46,28 @@ struct words_shape {
   unsigned train, test, height, width, channels, classes;
 };
 
+struct words_text {
+  const char *name;
+  double train, test; /* tokens */
+};
+
+struct words_measure {
+  const char *name;
+  unsigned models;
+  bool split;
+};
+
+struct words_merge {
+  const char *name;
+  unsigned fewest, most; /* models */
+  bool averages;         /* so that batch norm's statistics have to be mended */
+};
+
+struct words_spread {
+  const char *name;
+  enum plan_spread spread;
+};
+
 struct words_function {
   const char *name;
   enum plan_op op;
@@ -55,9 +77,14 @@ struct words_function {
 const struct words_setting *words_setting(const char *name);
 const struct words_thing *words_thing(enum words_type sort, const char *name);
 const struct words_shape *words_shape(const char *data);
+const struct words_text *words_text(const char *data); /* NULL: images */
+const struct words_measure *words_measure(const char *measurement);
+const struct words_merge *words_merge(const char *method);
+const struct words_spread *words_spread(const char *name);
 const struct words_function *words_function(const char *name);
 bool words_has_batchnorm(const char *model);
-/* The k-th parameter of a thing (its own, and those of its sort); NULL behind the last. */
+/* The k-th parameter of a thing: its own, those of its sort, and of a data set
+ * those of images or texts.  NULL behind the last. */
 const struct words_param *words_param_at(const struct words_thing *, size_t k);
 const struct words_param *words_param(const struct words_thing *, const char *name);
 bool words_choice(const char *owner, const char *word);
@@ -66,6 +93,7 @@ char *words_choices(struct arena *, const char *owner);
 /* "fashion_mnist, mnist; not yet: svhn" */
 char *words_things(struct arena *, enum words_type sort);
 char *words_settings(struct arena *);
+char *words_spreads(struct arena *);
 const char *words_sort_name(enum words_type); /* "data set" */
 const char *words_sort_article(enum words_type); /* "a data set", "an optimizer" */
 

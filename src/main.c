@@ -267,6 +267,7 @@ int main(int argc, char **argv)
   s.program = ast_program_new(s.arena);
   bind_versions(s.versions);
   s.versions[PLAN_TABLE] = FIGURE_TABLE_VERSION;
+  s.versions[PLAN_UNION] = FIGURE_TABLE_VERSION;
   s.versions[PLAN_FIGURE] = FIGURE_DRAW_VERSION;
   s.plan = plan_new(s.arena, s.versions);
   int status = EXIT_EXPERIMENT;

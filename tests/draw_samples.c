@@ -66,15 +66,15 @@ static const char subtitle[] =
 
 #define GAIN                                                                                       \
   {                                                                                                \
-    "gain", "gain in accuracy (points)", PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES, false               \
+    "gain", "gain in accuracy (points)", PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES, false               \
   }
 #define PLAIN(column, label)                                                                       \
   {                                                                                                \
-    column, label, PLAN_AGG_NONE, PLAN_BAND_NONE, false                                            \
+    column, label, PLAN_AGG_NONE, PLAN_SPREAD_NONE, false                                            \
   }
 #define LOG(column, label)                                                                         \
   {                                                                                                \
-    column, label, PLAN_AGG_NONE, PLAN_BAND_NONE, true                                             \
+    column, label, PLAN_AGG_NONE, PLAN_SPREAD_NONE, true                                             \
   }
 
 static const struct plan_panel noise_panels[] = {

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1"};
+static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1", "1"};
 
 int fixture_begin(void **state)
 {

@@ -52,7 +52,7 @@ static const char experiment[] =
 static const struct plan_claim *compile(struct fixture *f, const char *tier, const char *on,
                                         const char *body)
 {
-  static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1"};
+  static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1", "1"};
   char *text = arena_printf(f->arena, "%sclaim C1 \"text\" on %s { %s }\n", experiment, on, body);
   struct ast_program *program = ast_program_new(f->arena);
   parse_text(program, "claim.exp", text, strlen(text), f->diag);

@@ -204,7 +204,7 @@ static char *tier_of(struct arena *a, const struct ast_program *p)
 
 static void plan_file(struct ast_program *program, struct diag *diag)
 {
-  static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1"};
+  static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1", "1"};
   struct arena *a = program->arena;
   struct dsl *dsl = dsl_resolve(a, program, tier_of(a, program), diag);
   struct lower_result result = {0};

@@ -19,7 +19,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1"};
+static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1", "1"};
 
 /* An example that is not a whole file stands in one of these. */
 static const struct {

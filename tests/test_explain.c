@@ -11,7 +11,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1"};
+static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1", "1"};
 
 enum { STEPS = 10, TRUNK = 2, ENDS = 3, MEASURES = 5, TABLES = 7, FIGURE = 8, OTHER = 9 };
 

@@ -16,7 +16,7 @@
 
 #define NO_AGG(column)                                                                             \
   {                                                                                                \
-    column, column, PLAN_AGG_NONE, PLAN_BAND_NONE, false                                           \
+    column, column, PLAN_AGG_NONE, PLAN_SPREAD_NONE, false                                           \
   }
 #define LINES(how, band)                                                                           \
   {                                                                                                \
@@ -114,7 +114,7 @@ static const char spread[] = "x,y,s,failed\n"
 
 static void check_aggregate(struct scratch *s, enum plan_aggregate how, double want)
 {
-  struct plan_panel p = LINES(how, PLAN_BAND_NONE);
+  struct plan_panel p = LINES(how, PLAN_SPREAD_NONE);
   struct figure_panel panel = points_of(s, &p, spread);
   assert_int_equal(panel.n_points, 4);
   const struct figure_point *q = &panel.points[1]; /* series b came first; x = 2 */
@@ -139,10 +139,10 @@ static void test_aggregates(void **state)
 
 static void test_bands(void **state)
 {
-  struct plan_panel p = LINES(PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES);
+  struct plan_panel p = LINES(PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES);
   struct figure_panel panel = points_of(*state, &p, spread);
   assert_true(panel.points[1].lo == 1.75 && panel.points[1].hi == 5.5);
-  p.y.band = PLAN_BAND_RANGE;
+  p.y.band = PLAN_SPREAD_RANGE;
   panel = points_of(*state, &p, spread);
   assert_true(panel.points[1].lo == 1 && panel.points[1].hi == 10);
   /* a point of one value has a band of no width */
@@ -151,7 +151,7 @@ static void test_bands(void **state)
 
 static void test_every_row(void **state)
 {
-  struct plan_panel p = LINES(PLAN_AGG_NONE, PLAN_BAND_NONE);
+  struct plan_panel p = LINES(PLAN_AGG_NONE, PLAN_SPREAD_NONE);
   p.series = NULL;
   struct figure_panel panel = points_of(*state, &p, spread);
   assert_int_equal(panel.n_points, 8);
@@ -165,7 +165,7 @@ static void test_every_row(void **state)
 
 static void test_orders(void **state)
 {
-  struct plan_panel p = LINES(PLAN_AGG_MEAN, PLAN_BAND_NONE);
+  struct plan_panel p = LINES(PLAN_AGG_MEAN, PLAN_SPREAD_NONE);
   struct figure_panel panel =
       points_of(*state, &p, "x,y,s,failed\n1,1,100,0\n1,1,9,0\n1,1,1e-3,0\n");
   assert_true(panel.series.numeric);
@@ -182,7 +182,7 @@ static void test_orders(void **state)
 static void test_missing_column(void **state)
 {
   struct scratch *s = *state;
-  struct plan_panel p = LINES(PLAN_AGG_MEAN, PLAN_BAND_NONE);
+  struct plan_panel p = LINES(PLAN_AGG_MEAN, PLAN_SPREAD_NONE);
   struct figure_csv csv;
   struct figure_panel panel;
   assert_true(figure_csv_parse(s->arena, "t", "x,yy,s\n", 7, &csv, s->diag));
@@ -193,7 +193,7 @@ static void test_missing_column(void **state)
 static void test_points_csv(void **state)
 {
   struct scratch *s = *state;
-  struct plan_panel p = LINES(PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES);
+  struct plan_panel p = LINES(PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES);
   struct figure_panel panel = points_of(s, &p, spread);
   assert_string_equal(figure_points_csv(s->arena, &panel, 1),
                       "panel,series,x,y,y_lo,y_hi,n,failed,opacity\n"
@@ -213,7 +213,7 @@ static void test_points_csv(void **state)
 
 static void test_ranges(void **state)
 {
-  struct plan_panel p = LINES(PLAN_AGG_NONE, PLAN_BAND_NONE);
+  struct plan_panel p = LINES(PLAN_AGG_NONE, PLAN_SPREAD_NONE);
   /* a failed run's 1e9 does not flatten the rest; a gain near zero shows zero */
   struct figure_panel panel = points_of(*state, &p, "x,y,s,failed\n1,1,a,0\n2,3,a,0\n3,1e9,a,1\n");
   assert_true(panel.y.lo < 0 && panel.y.lo > -1 && panel.y.hi > 3 && panel.y.hi < 4);
@@ -265,11 +265,11 @@ static const char noise[] = "lr,batch,epoch,gain,failed\n"
 
 #define GAIN                                                                                       \
   {                                                                                                \
-    "gain", "gain (points)", PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES, false                           \
+    "gain", "gain (points)", PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES, false                           \
   }
 #define LR                                                                                         \
   {                                                                                                \
-    "lr", "learning rate", PLAN_AGG_NONE, PLAN_BAND_NONE, true                                     \
+    "lr", "learning rate", PLAN_AGG_NONE, PLAN_SPREAD_NONE, true                                     \
   }
 static const struct plan_panel small_panels[] = {
     {"a", "by batch size", PLAN_PANEL_LINES, 0, NULL, LR, GAIN, "batch", "batch size", NULL},
@@ -422,8 +422,8 @@ static void test_gnuplot_draws_odd_input(void **state)
           kinds[i % 3],
           0,
           NULL,
-          {"x", "x\\", PLAN_AGG_NONE, PLAN_BAND_NONE, i >= 6},
-          {"y", "y_'", i % 3 ? PLAN_AGG_NONE : PLAN_AGG_MEAN, PLAN_BAND_RANGE, i >= 6},
+          {"x", "x\\", PLAN_AGG_NONE, PLAN_SPREAD_NONE, i >= 6},
+          {"y", "y_'", i % 3 ? PLAN_AGG_NONE : PLAN_AGG_MEAN, PLAN_SPREAD_RANGE, i >= 6},
           i % 2 ? "s" : NULL,
           NULL,
           NULL};

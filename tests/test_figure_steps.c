@@ -54,7 +54,7 @@ static uint32_t add_table(struct fixture *f, const uint32_t *inputs, uint32_t n)
   cells[3].num = 20;
   cells[4].str = "plain";
   for (uint32_t i = 0; i < 6; i++)
-    slots[i] = (struct plan_slot){i < n ? i : n - 1, "accuracy"};
+    slots[i] = (struct plan_slot){i < n ? i : n - 1, "accuracy", 0};
   struct plan_table *table = arena_alloc(a, sizeof *table);
   *table = (struct plan_table){"noise", 3, 2, 3, columns, cells, slots};
   return plan_add_step(
@@ -114,8 +114,8 @@ static struct setting figure_setting(struct fixture *f, const char *gnuplot)
        PLAN_PANEL_LINES,
        0,
        NULL,
-       {"lr", "lr", PLAN_AGG_NONE, PLAN_BAND_NONE, true},
-       {"gain", "gain", PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES, false},
+       {"lr", "lr", PLAN_AGG_NONE, PLAN_SPREAD_NONE, true},
+       {"gain", "gain", PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES, false},
        NULL,
        NULL,
        NULL},

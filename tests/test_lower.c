@@ -18,7 +18,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1"};
+static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1", "1"};
 
 struct planned {
   struct arena *arena;

@@ -11,7 +11,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1"};
+static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "1", "1", "1"};
 
 struct fixture {
   struct arena *arena;
@@ -268,7 +268,7 @@ static struct plan_table *example_table(struct arena *a)
   plan_expr_push(a, &columns[1].expr, (struct plan_code){PLAN_OP_SLOT, 0, 0});
   cells[0].num = 0.1;
   cells[2].num = 0.2;
-  slots[0] = slots[1] = (struct plan_slot){0, "accuracy"};
+  slots[0] = slots[1] = (struct plan_slot){0, "accuracy", 0};
   struct plan_table *t = arena_alloc(a, sizeof *t);
   *t = (struct plan_table){"noise", 2, 2, 1, columns, cells, slots};
   return t;
@@ -341,7 +341,7 @@ static void test_figure_keys(void **state)
   struct plan_panel panel = {.name = "a",
                              .title = "t",
                              .x = {"lr", "rate", 0, 0, true},
-                             .y = {"gain", "gain", PLAN_AGG_MEDIAN, PLAN_BAND_QUARTILES, false},
+                             .y = {"gain", "gain", PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES, false},
                              .series = "batch",
                              .series_label = "batch size"};
   struct plan_figure figure = {1, "title", "tier small", 2, 1, &panel};
@@ -382,7 +382,7 @@ static void test_figure_keys(void **state)
       p.y.aggregate = PLAN_AGG_MEAN;
       break;
     case 9:
-      p.y.band = PLAN_BAND_RANGE;
+      p.y.band = PLAN_SPREAD_RANGE;
       break;
     case 10:
       p.series = NULL;

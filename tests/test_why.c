@@ -148,7 +148,7 @@ static void test_ties(void **state)
 static void test_version(void **state)
 {
   struct fixture *f = *state;
-  static const char *const newer[PLAN_KIND_COUNT] = {"1", "1", "new", "1", "1", "1", "1"};
+  static const char *const newer[PLAN_KIND_COUNT] = {"1", "1", "new", "1", "1", "1", "1", "1"};
   commit_chain(f, chain(f->plan, "a", "mlp", 0.1, 32));
   struct plan *plan = plan_new(f->arena, newer);
   struct chain wanted = chain(plan, "a", "mlp", 0.1, 32);

@@ -190,7 +190,7 @@ static void lines_clauses(struct script *s, struct drawn *d)
   const struct figure_panel *p = d->p;
   size_t n_series = p->series.n ? p->series.n : 1;
   const char *mark = d->variable ? "mark(i)" : "mark(1)";
-  if (p->plan->y.band != PLAN_BAND_NONE) {
+  if (p->plan->y.band != PLAN_SPREAD_NONE) {
     clause(s, d);
     /* On a log axis a band that reaches zero ends at the axis. */
     const char *form = p->plan->y.log ? "(edge(column('%s')%s))" : "(column('%s'))";

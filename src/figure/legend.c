@@ -73,7 +73,7 @@ static void add_notes(struct arena *a, struct figure_page *page)
     failed = failed || p->n_failed > 0;
     if (p->n_points == 0)
       continue;
-    if (!lines && p->plan->kind == PLAN_PANEL_LINES && p->plan->y.band != PLAN_BAND_NONE)
+    if (!lines && p->plan->kind == PLAN_PANEL_LINES && p->plan->y.band != PLAN_SPREAD_NONE)
       lines = p->plan;
     if (!fade && p->fade_lo < p->fade_hi && p->plan->kind == PLAN_PANEL_SCATTER)
       fade = p->plan;
@@ -84,7 +84,7 @@ static void add_notes(struct arena *a, struct figure_page *page)
   if (lines)
     add_note(a, l, FIGURE_NO_SAMPLE,
              arena_printf(a, "line: %s, band: %s", aggregate_word(lines->y.aggregate),
-                          lines->y.band == PLAN_BAND_QUARTILES ? "quartiles" : "range"));
+                          lines->y.band == PLAN_SPREAD_QUARTILES ? "quartiles" : "range"));
   if (box)
     add_note(a, l, FIGURE_NO_SAMPLE, "box: median and quartiles");
   if (fade)

@@ -163,8 +163,8 @@ static struct figure_point make_point(const struct plan_panel *p, const struct f
   if (n_opacity > 0)
     point.opacity = opacity / n_opacity;
   point.y = aggregate(p->y.aggregate, values, point.n);
-  if (p->y.band != PLAN_BAND_NONE && point.n > 0) {
-    double q = p->y.band == PLAN_BAND_QUARTILES ? 0.25 : 0;
+  if (p->y.band != PLAN_SPREAD_NONE && point.n > 0) {
+    double q = p->y.band == PLAN_SPREAD_QUARTILES ? 0.25 : 0;
     point.lo = plan_quantile(values, point.n, q);
     point.hi = plan_quantile(values, point.n, 1 - q);
   }

@@ -36,6 +36,10 @@ static void add_row(struct figure_text *t, const struct plan_table *table, size_
   bool failed = false;
   for (size_t s = 0; s < table->n_slots; s++) {
     const struct plan_slot *slot = &table->slots[row * table->n_slots + s];
+    if (slot->input == PLAN_SLOT_NUMBER) {
+      slots[s] = slot->num;
+      continue;
+    }
     slots[s] = store_get(&results[slot->input], slot->value);
     failed = failed || results[slot->input].diverged;
   }

@@ -63,8 +63,12 @@ static void hash_table(struct hasher *h, struct arena *a, const struct plan_tabl
       hash_num(h, cell->num);
     }
     for (size_t s = 0; s < t->n_slots; s++) {
-      hash_u64(h, t->slots[r * t->n_slots + s].input);
-      hash_str(h, t->slots[r * t->n_slots + s].value);
+      const struct plan_slot *slot = &t->slots[r * t->n_slots + s];
+      hash_u64(h, slot->input);
+      if (slot->value)
+        hash_str(h, slot->value);
+      else
+        hash_num(h, slot->num);
     }
   }
 }

@@ -42,10 +42,13 @@ struct plan_origin {
   struct span span;       /* the statement that it comes from */
 };
 
-/* A cell or slot of a table: value `name` of the result of input `input`. */
+/* What a measure's expression reads in one row: value `value` of the result of
+ * input `input`, or a number of the sweep point. */
+enum { PLAN_SLOT_NUMBER = UINT32_MAX };
 struct plan_slot {
-  uint32_t input; /* index into the table step's inputs */
-  const char *value;
+  uint32_t input; /* index into the table step's inputs, or PLAN_SLOT_NUMBER */
+  const char *value; /* NULL where it is a number */
+  double num;
 };
 
 struct plan_cell { /* a constant of a table's row */
@@ -69,13 +72,16 @@ struct plan_table {
 
 enum plan_panel_kind { PLAN_PANEL_LINES, PLAN_PANEL_SCATTER, PLAN_PANEL_BOX };
 enum plan_aggregate { PLAN_AGG_NONE, PLAN_AGG_MEAN, PLAN_AGG_MEDIAN, PLAN_AGG_MIN, PLAN_AGG_MAX };
-enum plan_band { PLAN_BAND_NONE, PLAN_BAND_QUARTILES, PLAN_BAND_RANGE };
+enum plan_spread {
+  PLAN_SPREAD_NONE, PLAN_SPREAD_QUARTILES, PLAN_SPREAD_DECILES, PLAN_SPREAD_RANGE, PLAN_SPREAD_SD,
+  PLAN_SPREAD_SE
+};
 
 struct plan_axis {
   const char *column; /* of the panel's table; NULL: none */
   const char *label;  /* what the axis says, unit included */
   enum plan_aggregate aggregate; /* over the rows of one x and series */
-  enum plan_band band;
+  enum plan_spread band;
   bool log;
 };
 

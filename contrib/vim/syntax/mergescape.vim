@@ -22,6 +22,7 @@ syn keyword expKeyword
   \ replace
   \ sweep
   \ trunk
+  \ use
   \ where
   \ with
 syn keyword expBlock
@@ -46,18 +47,38 @@ syn keyword expName
   \ batch
   \ augment
   \ crop_padding
+  \ start
+  \ head
   \ seed
   \ alpha
   \ size
   \ compose
+  \ block
+  \ tokenizer
   \ train
   \ test
   \ width
   \ layers
   \ stages
   \ blocks
+  \ growth
+  \ heads
+  \ patch
+  \ beta1
+  \ beta2
+  \ epsilon
+  \ warmup
+  \ base
+  \ scale
+  \ keep
+  \ scope
+  \ aggregate
+  \ drop
+  \ last
   \ x
   \ y
+  \ to
+  \ samples
   \ series
   \ opacity
   \ columns
@@ -66,6 +87,8 @@ syn keyword expName
   \ tiers
   \ log
   \ band
+  \ bars
+  \ fit
   \ label
 syn keyword expFunction
   \ log10
@@ -84,13 +107,17 @@ syn keyword expFunction
   \ interior_peak
   \ argmax
   \ first
-  \ last
   \ spread
   \ among
   \ linspace
   \ logspace
   \ accuracy
   \ loss
+  \ cka
+  \ sharpness
+  \ hessian_trace
+  \ distance
+  \ cosine
 syn keyword expValue
   \ fashion_mnist
   \ mnist
@@ -98,14 +125,38 @@ syn keyword expValue
   \ cifar100
   \ svhn
   \ tinyimagenet
+  \ imagenet
+  \ fmow
+  \ resisc45
+  \ tinystories
+  \ wikitext103
+  \ king_james
   \ mlp
   \ resnet18
   \ densenet121
+  \ gpt
+  \ vit_s_16
+  \ vit_b_16
+  \ clip_vit_b_16
+  \ convnext_tiny
   \ sgd
   \ adamw
   \ constant
   \ sqrt_decay
+  \ linear_decay
+  \ warmup_constant
+  \ warmup_cosine
+  \ continued
   \ linear
+  \ slerp
+  \ task_arithmetic
+  \ ties
+  \ dare
+  \ swa
+  \ plane
+  \ weight_matching
+  \ activation_matching
+  \ learned_matching
   \ ood
   \ lines
   \ scatter
@@ -114,6 +165,12 @@ syn keyword expValue
   \ contour
   \ none
   \ flip_crop
+  \ kept
+  \ new
+  \ bytes
+  \ gpt2
+  \ tensor
+  \ sum
   \ pairs
   \ recalibrated
   \ averaged
