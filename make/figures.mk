@@ -40,6 +40,7 @@ clean-store:
 
 nobase_dist_pkgdata_DATA = \
   experiments/common/datasets.exp \
+  experiments/common/sweeps.exp \
   experiments/common/vision.exp \
   experiments/fig01-noise.exp \
   experiments/fig02-learning-rate.exp \
