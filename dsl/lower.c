@@ -165,7 +165,7 @@ static void end_table(struct lowering *l, struct lower_table *t)
       .n_inputs = (uint32_t)t->n_inputs,
       .inputs = t->inputs,
       .table = table,
-      .origin = {t->e->name, "", t->e->block->span},
+      .origin = {.experiment = t->e->name, .point = "", .span = t->e->block->span},
   };
   struct lower_target target = {t->e->name, 0, plan_add_step(l->plan, &s)};
   ARENA_PUSH(l->arena, l->result->targets, l->result->n, l->result->cap, target);

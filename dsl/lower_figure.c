@@ -135,7 +135,9 @@ void lower_figure(struct lowering *l, const struct ast_block *b)
       .n_inputs = n_inputs,
       .inputs = inputs,
       .figure = f,
-      .origin = {arena_printf(l->arena, "%u", f->number), "", b->span},
+      .origin = {.experiment = arena_printf(l->arena, "%u", f->number),
+                 .point = "",
+                 .span = b->span},
   };
   struct lower_target target = {NULL, f->number, plan_add_step(l->plan, &s)};
   ARENA_PUSH(l->arena, l->result->targets, l->result->n, l->result->cap, target);

@@ -41,7 +41,7 @@ static uint32_t add(struct point *p, enum plan_kind kind, const struct attrs *a,
       .attrs = a->list,
       .n_inputs = n_inputs,
       .inputs = inputs,
-      .origin = {p->at->experiment->name, text, span},
+      .origin = {.experiment = p->at->experiment->name, .point = text, .span = span},
   };
   return plan_add_step(p->l->plan, &s);
 }

@@ -50,7 +50,7 @@ uint32_t fixture_step(struct fixture *f, enum plan_kind kind, double seed, const
                            .attrs = &attr,
                            .n_inputs = n_inputs,
                            .inputs = inputs,
-                           .origin = {"noise", "lr=0.1 batch=32", {1, 4, 9}}};
+                           .origin = {"noise", "lr=0.1 batch=32", {1, 4, 9}, NULL}};
   step.origin.point = arena_printf(f->arena, "seed=%g", seed);
   return plan_add_step(f->plan, &step);
 }

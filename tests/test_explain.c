@@ -30,7 +30,7 @@ static uint32_t add(struct fixture *f, struct plan_step s, uint32_t a, uint32_t 
   uint32_t inputs[2] = {a, b};
   s.inputs = inputs;
   s.n_inputs = a == UINT32_MAX ? 0 : b == UINT32_MAX ? 1 : 2;
-  s.origin = (struct plan_origin){"noise", s.kind == PLAN_TRAIN ? "lr=0.1" : "", SPAN_NONE};
+  s.origin = (struct plan_origin){.experiment = "noise", .point = s.kind == PLAN_TRAIN ? "lr=0.1" : ""};
   return plan_add_step(f->plan, &s);
 }
 

@@ -88,7 +88,7 @@ static uint32_t add(struct plan *p, enum plan_kind kind, const struct plan_attr 
       .attrs = attrs,
       .n_inputs = n_inputs,
       .inputs = inputs,
-      .origin = {experiment, "lr=0.1", SPAN_NONE},
+      .origin = {.experiment = experiment, .point = "lr=0.1"},
   };
   return plan_add_step(p, &s);
 }
@@ -160,9 +160,9 @@ static void test_origin_is_no_part_of_the_key(void **state)
   struct plan_step s = {.kind = PLAN_DATA,
                         .n_attrs = COUNT(data_attrs),
                         .attrs = data_attrs,
-                        .origin = {"one", "lr=0.1", {1, 10, 20}}};
+                        .origin = {"one", "lr=0.1", {1, 10, 20}, NULL}};
   uint32_t first = plan_add_step(f->plan, &s);
-  s.origin = (struct plan_origin){"other", "", {2, 5, 6}};
+  s.origin = (struct plan_origin){"other", "", {2, 5, 6}, NULL};
   s.asked = 17;
   assert_int_equal(plan_add_step(f->plan, &s), first);
   assert_string_equal(plan_step(f->plan, first)->origin.experiment, "one");
@@ -280,7 +280,7 @@ static uint32_t add_table(struct fixture *f, const struct plan_table *t)
                         .n_inputs = 1,
                         .inputs = (uint32_t[]){5},
                         .table = t,
-                        .origin = {"noise", "", SPAN_NONE}};
+                        .origin = {.experiment = "noise", .point = ""}};
   return plan_add_step(f->plan, &s);
 }
 
@@ -329,7 +329,7 @@ static uint32_t add_figure(struct fixture *f, uint32_t table, const struct plan_
                         .n_inputs = 1,
                         .inputs = &table,
                         .figure = figure,
-                        .origin = {"1", "", SPAN_NONE}};
+                        .origin = {.experiment = "1", .point = ""}};
   return plan_add_step(f->plan, &s);
 }
 

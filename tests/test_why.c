@@ -22,7 +22,7 @@ static uint32_t add(struct plan *plan, enum plan_kind kind, const char *experime
                     uint32_t n_inputs)
 {
   struct plan_step s = {.kind = kind, .attrs = attrs, .n_attrs = n_attrs, .inputs = inputs,
-                        .n_inputs = n_inputs, .origin = {experiment, "", SPAN_NONE}};
+                        .n_inputs = n_inputs, .origin = {.experiment = experiment, .point = ""}};
   return plan_add_step(plan, &s);
 }
 

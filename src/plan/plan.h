@@ -40,6 +40,7 @@ struct plan_origin {
   const char *experiment; /* or the figure's name */
   const char *point;      /* "lr=0.1 batch=32 epoch=20"; may be empty */
   struct span span;       /* the statement that it comes from */
+  const char *path;       /* file that an init reads; NULL: none */
 };
 
 /* What a measure's expression reads in one row: value `value` of the result of

@@ -214,7 +214,8 @@ static void train_segment(struct work *w, struct training *t)
   uint64_t per_epoch = (uint64_t)plan_num(s, PLAN_A_steps_per_epoch);
   uint64_t from = (uint64_t)plan_num(s, PLAN_A_from), to = (uint64_t)plan_num(s, PLAN_A_to);
   double start = plan_num(s, PLAN_A_schedule_from), length = plan_num(s, PLAN_A_schedule_length);
-  double lr = plan_num(s, PLAN_A_lr), sum = 0;
+  const struct plan_attr *rise = plan_attr(s, PLAN_A_schedule_warmup);
+  double lr = plan_num(s, PLAN_A_lr), warmup = rise ? rise->num : 0, sum = 0;
   struct data_augment augment = augment_of(s);
   struct optim_sgd sgd = {.momentum = (float)plan_num(s, PLAN_A_momentum),
                           .weight_decay = (float)plan_num(s, PLAN_A_weight_decay)};
@@ -235,7 +236,7 @@ static void train_segment(struct work *w, struct training *t)
       return;
     }
     sum += loss;
-    sgd.lr = (float)(lr * schedule_factor(schedule, (double)i - start, length));
+    sgd.lr = (float)(lr * schedule_factor(schedule, (double)i - start, length, warmup));
     optim_sgd_step(bind_ops(), &sgd, net_params(t->net), t->flat, t->momentum, t->grad);
   }
   t->loss = sum / (double)(to - from);
