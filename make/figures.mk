@@ -40,12 +40,19 @@ clean-store:
 
 nobase_dist_pkgdata_DATA = \
   experiments/common/datasets.exp \
+  experiments/common/failing.exp \
   experiments/common/sweeps.exp \
   experiments/common/vision.exp \
   experiments/fig01-noise.exp \
   experiments/fig02-learning-rate.exp \
   experiments/fig03-weight-decay.exp \
   experiments/fig04-batch-momentum-augmentation.exp \
+  experiments/fig10-cifar10.exp \
+  experiments/fig11-augmentation.exp \
+  experiments/fig14-noise-tinyimagenet.exp \
+  experiments/fig15-training-loss.exp \
+  experiments/fig16-too-large-lr.exp \
+  experiments/fig17-too-large-weight-decay.exp \
   experiments/tiers/cifar10.exp \
   experiments/tiers/paper.exp \
   experiments/tiers/small.exp \
