@@ -39,20 +39,44 @@ clean-store:
 	rm -rf '$(store_dir)/objects' '$(store_dir)/tmp' '$(store_dir)/damaged'
 
 nobase_dist_pkgdata_DATA = \
+  experiments/common/convnext.exp \
   experiments/common/datasets.exp \
   experiments/common/failing.exp \
+  experiments/common/fmow.exp \
+  experiments/common/language.exp \
   experiments/common/sweeps.exp \
+  experiments/common/tasks.exp \
+  experiments/common/transfer.exp \
   experiments/common/vision.exp \
   experiments/fig01-noise.exp \
   experiments/fig02-learning-rate.exp \
   experiments/fig03-weight-decay.exp \
   experiments/fig04-batch-momentum-augmentation.exp \
+  experiments/fig05-language.exp \
+  experiments/fig06-transfer.exp \
+  experiments/fig07-task-arithmetic.exp \
+  experiments/fig08-two-tasks.exp \
   experiments/fig10-cifar10.exp \
   experiments/fig11-augmentation.exp \
+  experiments/fig12-transfer-others.exp \
+  experiments/fig13-language-loss.exp \
   experiments/fig14-noise-tinyimagenet.exp \
   experiments/fig15-training-loss.exp \
   experiments/fig16-too-large-lr.exp \
   experiments/fig17-too-large-weight-decay.exp \
+  experiments/fig18-task-arithmetic-others.exp \
+  experiments/fig19-task-arithmetic-weight-decay.exp \
+  experiments/fig20-task-arithmetic-language.exp \
+  experiments/fig21-task-arithmetic-fmow.exp \
+  experiments/fig22-task-arithmetic-resisc45.exp \
+  experiments/fig23-two-tasks-by-alpha.exp \
+  experiments/fig24-two-tasks-ties-by-alpha.exp \
+  experiments/fig25-two-tasks-fmow.exp \
+  experiments/fig26-two-tasks-resisc45.exp \
+  experiments/fig27-two-tasks-best-alpha.exp \
+  experiments/fig28-alignment-language.exp \
+  experiments/fig34-optimizer.exp \
+  experiments/fig35-three-tasks.exp \
   experiments/tiers/cifar10.exp \
   experiments/tiers/paper.exp \
   experiments/tiers/small.exp \
