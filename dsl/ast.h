@@ -110,6 +110,7 @@ enum ast_block_kind { AST_EXPERIMENT, AST_FIGURE, AST_PANEL, AST_CLAIM, AST_TIER
 struct ast_block {
   enum ast_block_kind kind;
   struct span span;       /* of the head, up to the brace */
+  struct span extent;     /* of head and body, with the closing brace */
   struct ast_name name;   /* experiment, claim, tier, panel; figure: text NULL */
   struct ast_name base;   /* experiment NAME : BASE, tier NAME : BASE; text NULL: none */
   struct ast_expr *number; /* FIGURE: its number */

@@ -58,8 +58,8 @@ static void close_blocks(struct parser *p)
   }
 }
 
-static void parse_source(struct ast_program *program, uint32_t file, bool alone,
-                         struct diag *diag)
+static void parse_source(struct ast_program *program, uint32_t file,
+                         const struct parse_library *library, struct diag *diag)
 {
   size_t length;
   const char *text = source_text(program->sources, file, &length);
@@ -68,7 +68,7 @@ static void parse_source(struct ast_program *program, uint32_t file, bool alone,
   p->program = program;
   p->diag = diag;
   p->file = file;
-  p->alone = alone;
+  p->library = library;
   p->complete = true;
   if (parse_scan_begin(p, text, length)) {
     exp_parse(p);
@@ -79,60 +79,63 @@ static void parse_source(struct ast_program *program, uint32_t file, bool alone,
   free(p);
 }
 
-static void read_into(struct ast_program *program, const char *name, const char *text,
-                      size_t length, struct ast_file entry, bool alone, struct diag *diag)
+static uint32_t read_into(struct ast_program *program, const struct parse_memory *text,
+                          struct ast_file entry, const struct parse_library *library,
+                          struct diag *diag)
 {
   size_t k = program->n_files;
-  entry.file = source_add(program->sources, name, text, length);
+  entry.file = source_add(program->sources, text->name, text->text, text->length);
   entry.reading = true;
+  source_set_included(program->sources, entry.file, entry.included_at);
   ARENA_PUSH(program->arena, program->files, program->n_files, program->cap_files, entry);
-  parse_source(program, entry.file, alone, diag);
+  parse_source(program, entry.file, library, diag);
   program->files[k].reading = false;
+  return entry.file;
 }
 
-static void read_text(struct ast_program *program, const char *name, const char *text,
-                      size_t length, bool alone, struct diag *diag)
+static bool too_large(const char *name, uint64_t length, struct span at, struct diag *diag)
 {
   if (length > PARSE_MAX_BYTES)
-    diag_error(diag, SPAN_NONE, "%s is larger than %d MiB", name, PARSE_MAX_BYTES >> 20);
-  else
-    read_into(program, name, text, length, (struct ast_file){0}, alone, diag);
+    diag_error(diag, at, "%s is larger than %d MiB", name, PARSE_MAX_BYTES >> 20);
+  return length > PARSE_MAX_BYTES;
+}
+
+static void read_text(struct ast_program *program, const struct parse_memory *text,
+                      const struct parse_library *library, struct diag *diag)
+{
+  if (!too_large(text->name, text->length, SPAN_NONE, diag))
+    read_into(program, text, (struct ast_file){0}, library, diag);
 }
 
 void parse_text(struct ast_program *program, const char *name, const char *text, size_t length,
                 struct diag *diag)
 {
-  read_text(program, name, text, length, false, diag);
+  read_text(program, &(struct parse_memory){name, text, length},
+            &(struct parse_library){PARSE_DISK, NULL, 0}, diag);
 }
 
 void parse_text_alone(struct ast_program *program, const char *name, const char *text,
                       size_t length, struct diag *diag)
 {
-  read_text(program, name, text, length, true, diag);
+  read_text(program, &(struct parse_memory){name, text, length},
+            &(struct parse_library){PARSE_NOTHING, NULL, 0}, diag);
 }
 
-/* Files that are being read stand in the order in which they include one
- * another. */
+/* How it came to that is said with the first message of an included file. */
 static void report_cycle(const struct ast_program *program, const struct ast_file *again,
                          struct span at, struct diag *diag)
 {
-  const struct ast_file *end = program->files + program->n_files;
-  const char *name = source_name(program->sources, again->file);
   bool itself = again->file == at.file;
   diag_error(diag, at, itself ? "`%s` includes itself" : "`%s` is included while it is being read",
-             name);
-  for (const struct ast_file *f = again + 1; f < end; f++)
-    if (f->reading && f->included_at.file)
-      diag_note(diag, f->included_at, "`%s` includes `%s` here",
-                source_name(program->sources, f->included_at.file),
-                source_name(program->sources, f->file));
+             source_name(program->sources, again->file));
 }
 
-static const struct ast_file *find_file(const struct ast_program *program, const struct stat *st)
+static const struct ast_file *find_file(const struct ast_program *program,
+                                        const struct ast_file *entry)
 {
   for (size_t i = 0; i < program->n_files; i++)
-    if (program->files[i].inode && program->files[i].device == (uint64_t)st->st_dev &&
-        program->files[i].inode == (uint64_t)st->st_ino)
+    if (program->files[i].inode && program->files[i].device == entry->device &&
+        program->files[i].inode == entry->inode)
       return &program->files[i];
   return NULL;
 }
@@ -154,19 +157,55 @@ static void report_unreadable(const char *written, const char *path, struct span
     diag_hint(diag, "looked for %s: paths start at the folder of the including file", path);
 }
 
-/* The number of the file, or 0 where it could not be read. */
-static uint32_t read_path(struct ast_program *program, const char *written, const char *path,
-                          struct span at, struct diag *diag)
+/* What tells the file at `path` from others, and its length; 0 or an errno. */
+static int identify(const struct parse_library *library, const char *path, struct ast_file *entry,
+                    uint64_t *length)
 {
+  if (library->from == PARSE_MEMORY) {
+    for (size_t i = 0; i < library->n; i++)
+      if (!strcmp(library->files[i].name, path)) {
+        entry->device = UINT64_MAX;
+        entry->inode = i + 1;
+        *length = library->files[i].length;
+        return 0;
+      }
+    return ENOENT;
+  }
   struct stat st;
-  int error = stat(path, &st) ? errno : S_ISDIR(st.st_mode) ? EISDIR : 0;
-  if (!error && !S_ISREG(st.st_mode))
-    error = EINVAL;
+  if (stat(path, &st))
+    return errno;
+  entry->device = (uint64_t)st.st_dev;
+  entry->inode = (uint64_t)st.st_ino;
+  *length = (uint64_t)st.st_size;
+  return S_ISDIR(st.st_mode) ? EISDIR : S_ISREG(st.st_mode) ? 0 : EINVAL;
+}
+
+static bool get_text(const struct parse_library *library, struct arena *a, const char *path,
+                     const struct ast_file *entry, struct parse_memory *text, struct diag *diag)
+{
+  text->name = path;
+  if (library->from == PARSE_MEMORY) {
+    text->text = library->files[entry->inode - 1].text;
+    text->length = library->files[entry->inode - 1].length;
+  } else {
+    text->text = file_read(a, path, &text->length, diag);
+  }
+  return text->text != NULL;
+}
+
+/* The number of the file, or 0 where it could not be read. */
+static uint32_t read_path(struct ast_program *program, const struct parse_library *library,
+                          const char *written, const char *path, struct span at, struct diag *diag)
+{
+  struct ast_file entry = {.included_at = at};
+  struct parse_memory text;
+  uint64_t length = 0;
+  int error = identify(library, path, &entry, &length);
   if (error) {
     report_unreadable(written, path, at, error, diag);
     return 0;
   }
-  const struct ast_file *known = find_file(program, &st);
+  const struct ast_file *known = find_file(program, &entry);
   if (known) {
     if (known->reading)
       report_cycle(program, known, at, diag);
@@ -176,23 +215,22 @@ static uint32_t read_path(struct ast_program *program, const char *written, cons
     diag_error(diag, at, "more than %d files include one another", PARSE_MAX_INCLUDES);
     return 0;
   }
-  if (st.st_size > PARSE_MAX_BYTES) {
-    diag_error(diag, at, "%s is larger than %d MiB", path, PARSE_MAX_BYTES >> 20);
+  if (too_large(path, length, at, diag) ||
+      !get_text(library, program->arena, path, &entry, &text, diag))
     return 0;
-  }
-  size_t length;
-  char *text = file_read(program->arena, path, &length, diag);
-  if (!text)
-    return 0;
-  struct ast_file entry = {(uint64_t)st.st_dev, (uint64_t)st.st_ino, 0, at, true};
-  uint32_t file = source_count(program->sources) + 1;
-  read_into(program, path, text, length, entry, false, diag);
-  return file;
+  return read_into(program, &text, entry, library, diag);
 }
 
 void parse_file(struct ast_program *program, const char *path, struct diag *diag)
 {
-  read_path(program, path, path, SPAN_NONE, diag);
+  read_path(program, &(struct parse_library){PARSE_DISK, NULL, 0}, path, path, SPAN_NONE, diag);
+}
+
+void parse_from_memory(struct ast_program *program, const struct parse_memory *files, size_t n,
+                       size_t k, struct diag *diag)
+{
+  read_path(program, &(struct parse_library){PARSE_MEMORY, files, n}, files[k].name, files[k].name,
+            SPAN_NONE, diag);
 }
 
 void parse_include(struct parser *p, struct ast_name path, struct span at)
@@ -206,9 +244,9 @@ void parse_include(struct parser *p, struct ast_name path, struct span at)
   const char *dir = file_dir_name(program->arena, source_name(program->sources, p->file));
   include.doc = parse_doc_of(p, at, &include.doc_span);
   /* Included files come first, as their blocks do. */
-  if (!p->alone)
-    include.file = read_path(program, path.text, file_join(program->arena, dir, path.text),
-                             path.span, p->diag);
+  if (p->library->from != PARSE_NOTHING)
+    include.file = read_path(program, p->library, path.text,
+                             file_join(program->arena, dir, path.text), path.span, p->diag);
   ARENA_PUSH(program->arena, program->includes, program->n_includes, program->cap_includes,
              include);
 }

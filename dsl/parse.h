@@ -16,6 +16,16 @@ void parse_text(struct ast_program *, const char *name, const char *text, size_t
 /* The same without reading what it includes: their `file` is 0 (fmt). */
 void parse_text_alone(struct ast_program *, const char *name, const char *text, size_t length,
                       struct diag *);
+
+/* A file that is in memory only; `name` is its path. */
+struct parse_memory {
+  const char *name, *text;
+  size_t length;
+};
+/* The same for files[k].  What it includes is looked up among the n files by
+ * path, and nothing is read from the disk. */
+void parse_from_memory(struct ast_program *, const struct parse_memory *files, size_t n, size_t k,
+                       struct diag *);
 struct ast_program *ast_program_new(struct arena *);
 
 #endif

@@ -298,6 +298,7 @@ void parse_block_close(struct parser *p)
   struct ast_block *b = p->open[--p->n_open], *outer = innermost(p);
   bool nameless = b->kind == AST_FIGURE ? !b->number : !b->name.text;
   struct arena *a = p->program->arena;
+  b->extent = span_join(b->span, p->last.span);
   if (nameless || !fits(outer, b->kind))
     parse_block_incomplete(p);
   else if (outer)

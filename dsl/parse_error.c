@@ -198,6 +198,10 @@ static void add_hint(struct parser *p, const struct expected *e, const struct wa
 {
   const struct parse_token *t = &p->last;
   const char *near = near_keyword(e, t);
+  if (t->kind == TOK_EQ && has(e, "'='")) {
+    diag_hint(p->diag, "a value is given with one =");
+    return;
+  }
   if (!near && has(e, "'='") && t->kind > 255 && t->kind != TOK_NUMBER && t->kind != TOK_STRING)
     near = misspelt_start(&p->start);
   if (near)

@@ -47,11 +47,18 @@ struct parse_notes {
   size_t n, cap;
 };
 
+/* Where included files come from. */
+struct parse_library {
+  enum { PARSE_DISK, PARSE_MEMORY, PARSE_NOTHING } from;
+  const struct parse_memory *files; /* PARSE_MEMORY */
+  size_t n;
+};
+
 struct parser {
   struct ast_program *program;
   struct diag *diag;
   uint32_t file;
-  bool alone; /* what it includes is not read */
+  const struct parse_library *library;
   void *scanner;
 
   /* scanner */

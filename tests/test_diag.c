@@ -149,6 +149,130 @@ static void test_order_and_duplicates(void **state)
   assert_string_equal(text, "mergescape: error: disk full\n");
 }
 
+/* The same again adds nothing, and neither do its hint and note; but it counts. */
+static void test_same_again(void **state)
+{
+  struct fixture *f = *state;
+  struct span at = add(f, "aa bb\n", "bb");
+  diag_error(f->diag, at, "wrong");
+  diag_hint(f->diag, "mend it");
+  diag_error(f->diag, at, "wrong");
+  diag_hint(f->diag, "mend it otherwise");
+  diag_note(f->diag, at, "here");
+  assert_int_equal(diag_errors(f->diag), 2);
+  assert_int_equal(diag_count(f->diag), 1);
+  diag_warning(f->diag, at, "wrong");
+  for (unsigned i = 0; i < 1000; i++)
+    diag_error(f->diag, at, "wrong in %u ways", i % 500);
+  assert_int_equal(diag_count(f->diag), 502);
+  diag_clear(f->diag);
+  diag_hint(f->diag, "of nothing");
+  diag_error(f->diag, at, "wrong");
+  assert_printed(f, "a.exp:1:4: error: wrong\n   1 | aa bb\n     |    ^~\n1 error\n");
+}
+
+static void test_within(void **state)
+{
+  struct fixture *f = *state;
+  static const char text[] = "experiment a {\n  lr = x;\n}\nexperiment b : a {\n  lr = y;\n}\n";
+  struct span x = add(f, text, "x;"), all = {x.file, 0, sizeof text - 1}, b = all, y = all;
+  b.begin = (uint32_t)(strstr(text, "experiment b") - text);
+  y.begin = (uint32_t)(strstr(text, "y;") - text);
+  x.end = x.begin + 1;
+  y.end = y.begin + 1;
+  diag_within(f->diag, all, "everything");
+  diag_within(f->diag, b, "`%s` inherits it", "b");
+  diag_error(f->diag, x, "unknown x");
+  diag_hint(f->diag, "say 1");
+  diag_note(f->diag, y, "compare");
+  diag_error(f->diag, y, "unknown y");
+  diag_error(f->diag, SPAN_NONE, "no place");
+  diag_warning(f->diag, x, "odd x");
+  diag_within_end(f->diag);
+  diag_error(f->diag, x, "unknown x");
+  diag_within_end(f->diag);
+  diag_error(f->diag, all, "late");
+  assert_printed(f, "mergescape: error: no place\n"
+                    "a.exp:1:1: error: late\n"
+                    "   1 | experiment a {\n"
+                    "     | ^~~~~~~~~~~~~~\n"
+                    "a.exp:2:8: error: unknown x\n"
+                    "   2 |   lr = x;\n"
+                    "     |        ^\n"
+                    "hint: say 1\n"
+                    "a.exp:5:8: note: compare\n"
+                    "   5 |   lr = y;\n"
+                    "     |        ^\n"
+                    "a.exp:4:1: note: `b` inherits it\n"
+                    "   4 | experiment b : a {\n"
+                    "     | ^~~~~~~~~~~~~~~~~~\n"
+                    "a.exp:2:8: warning: odd x\n"
+                    "   2 |   lr = x;\n"
+                    "     |        ^\n"
+                    "a.exp:5:8: error: unknown y\n"
+                    "   5 |   lr = y;\n"
+                    "     |        ^\n"
+                    "4 errors, 1 warning\n");
+}
+
+static void test_included_once(void **state)
+{
+  struct fixture *f = *state;
+  struct span top = add(f, "include \"b\";\n", "\"b\""), b = add(f, "xx yy\n", "xx"), yy = b;
+  yy.begin += 3;
+  yy.end += 3;
+  source_set_included(f->sources, b.file, top);
+  diag_warning(f->diag, yy, "second");
+  diag_warning(f->diag, b, "first");
+  assert_printed(f, "a.exp:1:1: warning: first\n   1 | xx yy\n     | ^~\n"
+                    "note: included from a.exp:1:9\n"
+                    "a.exp:1:4: warning: second\n   1 | xx yy\n     |    ^~\n"
+                    "2 warnings\n");
+  diag_clear(f->diag);
+  diag_error(f->diag, b, "later");
+  assert_printed(f, "a.exp:1:1: error: later\n   1 | xx yy\n     | ^~\n1 error\n");
+}
+
+/* Columns of places on one line, asked for in any order. */
+static void test_columns(void **state)
+{
+  struct fixture *f = *state;
+  struct span at = add(f, "\xC3\xB6 b\n\xC3\xB6\xC3\xB6 d", "d");
+  static const struct {
+    uint32_t begin, line, column;
+  } places[] = {{9, 2, 3}, {10, 2, 4}, {3, 1, 3}, {10, 2, 4}, {0, 1, 1}, {7, 2, 2}, {5, 2, 1}};
+  struct source_place place;
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    at.begin = places[i].begin;
+    assert_true(source_locate(f->sources, at, &place));
+    assert_int_equal(place.line, places[i].line);
+    assert_int_equal(place.column, places[i].column);
+  }
+}
+
+/* The excerpt of a line of a megabyte: what is around the caret. */
+static void test_megabyte_line(void **state)
+{
+  enum { LENGTH = 1 << 20 };
+  struct fixture *f = *state;
+  char *text = arena_alloc(f->arena, LENGTH + 1);
+  for (size_t i = 0; i < LENGTH; i += 2)
+    memcpy(text + i, "\xC3\xB6", 2);
+  struct span at = {source_add(f->sources, "a.exp", text, LENGTH), 0, 0};
+  for (uint32_t i = 0; i <= 1024; i++) {
+    at.begin = i << 10;
+    at.end = i % 3 ? at.begin + 2 : LENGTH;
+    diag_error(f->diag, at, "%u", (unsigned)i);
+  }
+  char *out = printed(f->arena, f->diag, f->sources, false);
+  assert_non_null(strstr(out, "a.exp:1:523777: error: 1023\n   1 | ...\xC3\xB6"));
+  assert_null(strstr(out, "\xEF\xBF\xBD")); /* no character is cut */
+  size_t longest = 0;
+  for (char *line = out; *line; line += strcspn(line, "\n") + 1)
+    longest = strcspn(line, "\n") > longest ? strcspn(line, "\n") : longest;
+  assert_true(longest < 200);
+}
+
 static void test_long_line(void **state)
 {
   struct fixture *f = *state;
@@ -294,7 +418,12 @@ int main(void)
       cmocka_unit_test_setup_teardown(test_tabs_and_utf8, begin, end),
       cmocka_unit_test_setup_teardown(test_spans, begin, end),
       cmocka_unit_test_setup_teardown(test_order_and_duplicates, begin, end),
+      cmocka_unit_test_setup_teardown(test_same_again, begin, end),
+      cmocka_unit_test_setup_teardown(test_within, begin, end),
+      cmocka_unit_test_setup_teardown(test_included_once, begin, end),
+      cmocka_unit_test_setup_teardown(test_columns, begin, end),
       cmocka_unit_test_setup_teardown(test_long_line, begin, end),
+      cmocka_unit_test_setup_teardown(test_megabyte_line, begin, end),
       cmocka_unit_test_setup_teardown(test_colour, begin, end),
       cmocka_unit_test(test_nearest),
       cmocka_unit_test(test_golden_syntax),

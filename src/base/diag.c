@@ -13,10 +13,17 @@ struct note {
   const char *text;
 };
 
+struct within {
+  struct span block;
+  const char *text;
+  const struct within *outer;
+};
+
 struct item {
   enum diag_level level;
   struct span span;
   const char *text, *hint;
+  const struct within *within; /* what was open */
   struct note *notes;
   size_t n_notes, cap_notes;
 };
@@ -25,21 +32,89 @@ struct diag {
   struct arena *arena;
   struct item *items;
   size_t n_items, cap_items;
+  size_t last;     /* index of the item that hints belong to; NONE: it was dropped */
+  uint32_t *table; /* open addressing: index + 1 of an item, 0: free */
+  size_t slots;    /* a power of two, or 0 */
   unsigned errors;
+  const struct within *within;
+  struct told *told;
 };
+
+/* Files of which it was said what includes them; outlives diag_clear. */
+struct told {
+  bool *files;
+  size_t n;
+};
+
+static const size_t NONE = SIZE_MAX;
 
 struct diag *diag_new(struct arena *a)
 {
   struct diag *d = arena_alloc(a, sizeof *d);
   d->arena = a;
+  d->last = NONE;
+  d->told = arena_alloc(a, sizeof *d->told);
   return d;
+}
+
+static bool same(const struct item *a, const struct item *b)
+{
+  return a->level == b->level && a->span.file == b->span.file && a->span.begin == b->span.begin &&
+         a->span.end == b->span.end && !strcmp(a->text, b->text);
+}
+
+static size_t digest(const struct item *item)
+{
+  size_t h = (size_t)item->level + item->span.file * (size_t)31 + item->span.begin;
+  for (const char *c = item->text; *c; c++)
+    h = (h ^ (unsigned char)*c) * (size_t)1099511628211u;
+  return h ^ h >> 29;
+}
+
+/* The slot of the same item, or the free one where it belongs. */
+static uint32_t *find_slot(const struct diag *d, const struct item *item)
+{
+  size_t k = digest(item);
+  while (d->table[k &= d->slots - 1] && !same(&d->items[d->table[k] - 1], item))
+    k++;
+  return &d->table[k];
+}
+
+static void grow_table(struct diag *d)
+{
+  d->slots = d->slots ? d->slots * 2 : 64;
+  d->table = arena_array(d->arena, d->slots, sizeof *d->table);
+  for (size_t i = 0; i < d->n_items; i++)
+    *find_slot(d, &d->items[i]) = (uint32_t)i + 1;
 }
 
 static void add(struct diag *d, enum diag_level level, struct span span, const char *text)
 {
-  struct item item = {.level = level, .span = span, .text = text};
-  ARENA_PUSH(d->arena, d->items, d->n_items, d->cap_items, item);
+  struct item item = {.level = level, .span = span, .text = text, .within = d->within};
   d->errors += level == DIAG_ERROR;
+  if (d->n_items * 2 >= d->slots)
+    grow_table(d);
+  uint32_t *slot = find_slot(d, &item);
+  d->last = *slot ? NONE : d->n_items;
+  if (*slot)
+    return;
+  ARENA_PUSH(d->arena, d->items, d->n_items, d->cap_items, item);
+  *slot = (uint32_t)d->n_items;
+}
+
+void diag_within(struct diag *d, struct span block, const char *fmt, ...)
+{
+  va_list args;
+  va_start(args, fmt);
+  struct within within = {block, arena_vprintf(d->arena, fmt, args), d->within};
+  va_end(args);
+  d->within = arena_copy(d->arena, &within, sizeof within);
+}
+
+void diag_within_end(struct diag *d)
+{
+  if (d->within)
+    d->within = d->within->outer;
 }
 
 void diag_error(struct diag *d, struct span span, const char *fmt, ...)
@@ -60,23 +135,23 @@ void diag_warning(struct diag *d, struct span span, const char *fmt, ...)
 
 void diag_hint(struct diag *d, const char *fmt, ...)
 {
-  if (!d->n_items)
+  if (d->last == NONE)
     return;
   va_list args;
   va_start(args, fmt);
-  d->items[d->n_items - 1].hint = arena_vprintf(d->arena, fmt, args);
+  d->items[d->last].hint = arena_vprintf(d->arena, fmt, args);
   va_end(args);
 }
 
 void diag_note(struct diag *d, struct span span, const char *fmt, ...)
 {
-  if (!d->n_items)
+  if (d->last == NONE)
     return;
   va_list args;
   va_start(args, fmt);
   struct note note = {span, arena_vprintf(d->arena, fmt, args)};
   va_end(args);
-  struct item *item = &d->items[d->n_items - 1];
+  struct item *item = &d->items[d->last];
   ARENA_PUSH(d->arena, item->notes, item->n_notes, item->cap_notes, note);
 }
 
@@ -109,6 +184,9 @@ void diag_clear(struct diag *d)
 {
   d->items = NULL;
   d->n_items = d->cap_items = 0;
+  d->table = NULL;
+  d->slots = 0;
+  d->last = NONE;
   d->errors = 0;
 }
 
@@ -245,6 +323,11 @@ static void put_one(const struct printer *p, struct span span, const char *word,
     put_excerpt(p, span, &at, colour);
 }
 
+static bool inside(struct span part, struct span whole)
+{
+  return part.file == whole.file && part.begin >= whole.begin && part.end <= whole.end;
+}
+
 static void put_item(const struct printer *p, const struct item *item)
 {
   if (item->level == DIAG_ERROR)
@@ -259,6 +342,25 @@ static void put_item(const struct printer *p, const struct item *item)
   }
   for (size_t i = 0; i < item->n_notes; i++)
     put_one(p, item->notes[i].span, "note", cyan, item->notes[i].text);
+  for (const struct within *w = item->within; w && item->level == DIAG_ERROR; w = w->outer)
+    if (item->span.file && !inside(item->span, w->block))
+      put_one(p, w->block, "note", cyan, w->text);
+}
+
+/* Once a file: what includes it, from the inside out. */
+static void put_includes(const struct printer *p, struct told *told, uint32_t file)
+{
+  struct source_place at;
+  if (file >= told->n || told->files[file])
+    return;
+  told->files[file] = true;
+  struct span from = source_included(p->sources, file);
+  for (; source_locate(p->sources, from, &at); from = source_included(p->sources, from.file)) {
+    paint(p, cyan);
+    fputs("note: ", p->out);
+    paint(p, NULL);
+    fprintf(p->out, "included from %s:%u:%u\n", at.name, (unsigned)at.line, (unsigned)at.column);
+  }
 }
 
 static int compare(uint32_t a, uint32_t b)
@@ -278,21 +380,6 @@ static int by_place(const void *left, const void *right)
   return order ? order : (a > b) - (a < b);
 }
 
-static bool same(const struct item *a, const struct item *b)
-{
-  return a->level == b->level && a->span.file == b->span.file && a->span.begin == b->span.begin &&
-         a->span.end == b->span.end && !strcmp(a->text, b->text);
-}
-
-static bool printed_before(const struct item *const *sorted, size_t i)
-{
-  for (size_t k = i; k-- > 0 && sorted[k]->span.file == sorted[i]->span.file &&
-                     sorted[k]->span.begin == sorted[i]->span.begin;)
-    if (same(sorted[k], sorted[i]))
-      return true;
-  return false;
-}
-
 static void put_summary(FILE *out, unsigned errors, unsigned warnings)
 {
   if (errors)
@@ -302,11 +389,23 @@ static void put_summary(FILE *out, unsigned errors, unsigned warnings)
   fputc('\n', out);
 }
 
+static void know_files(const struct diag *d, const struct source_set *sources)
+{
+  size_t n = sources ? source_count(sources) + 1 : 0;
+  if (n <= d->told->n)
+    return;
+  bool *files = arena_array(d->arena, n, sizeof *files);
+  if (d->told->n)
+    memcpy(files, d->told->files, d->told->n);
+  *d->told = (struct told){files, n};
+}
+
 void diag_print(const struct diag *d, const struct source_set *sources, FILE *out, bool colour)
 {
   if (!d->n_items)
     return;
   struct printer p = {sources, out, colour};
+  know_files(d, sources);
   const struct item **sorted = mem_alloc(d->n_items * sizeof *sorted);
   for (size_t i = 0; i < d->n_items; i++)
     sorted[i] = &d->items[i];
@@ -314,9 +413,8 @@ void diag_print(const struct diag *d, const struct source_set *sources, FILE *ou
   unsigned counts[2] = {0, 0};
   bool placed = false;
   for (size_t i = 0; i < d->n_items; i++) {
-    if (printed_before(sorted, i))
-      continue;
     put_item(&p, sorted[i]);
+    put_includes(&p, d->told, sorted[i]->span.file);
     counts[sorted[i]->level]++;
     placed |= source_name(sources, sorted[i]->span.file) != NULL;
   }

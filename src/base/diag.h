@@ -4,6 +4,7 @@
  *      7 |   model = resnet81;
  *        |           ^~~~~~~~
  *   hint: did you mean "resnet18"?
+ *   note: included from paper.exp:1:9
  *
  * A user's mistake and a fault of the environment are both diagnostics; the
  * latter have no span.  Only main turns them into an exit status. */
@@ -30,6 +31,20 @@ void diag_hint(struct diag *, const char *fmt, ...) __attribute__((format(printf
 void diag_note(struct diag *, struct span, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+
+/* What is the same (place, level, text) is kept once: a mistake that several
+ * experiments inherit is found for each of them.  Hints and notes behind the
+ * second one are dropped with it. */
+
+/* While this is open, an error that lies outside `block` (a whole block, as
+ * ast_block.extent) gets a note at the block's head, such as "`a` inherits it".
+ * Several can be open, in one another. */
+void diag_within(struct diag *, struct span block, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void diag_within_end(struct diag *);
+
+/* How many errors were added.  The same one counts each time, so that a function
+ * can tell whether it found any; diag_count is what is kept. */
 unsigned diag_errors(const struct diag *);
 unsigned diag_count(const struct diag *);
 /* The level, message and hint of the k-th, for tests and for passing between processes. */
@@ -38,8 +53,9 @@ const char *diag_message(const struct diag *, unsigned k);
 const char *diag_hint_of(const struct diag *, unsigned k); /* NULL: none */
 
 /* Prints all of them, ordered by place; `sources` may be NULL when no
- * diagnostic has a span.  Ends with "2 errors, 1 warning" where there was a
- * span.  diag_clear empties the collection. */
+ * diagnostic has a span.  The first one in an included file says what included
+ * it.  Ends with "2 errors, 1 warning" where there was a span.  diag_clear
+ * empties the collection. */
 void diag_print(const struct diag *, const struct source_set *, FILE *, bool colour);
 void diag_clear(struct diag *);
 

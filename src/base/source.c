@@ -7,18 +7,27 @@ struct source_file {
   size_t length;
   uint32_t *lines; /* where each line begins */
   size_t n_lines, cap_lines;
+  struct span included_at;
 };
 
 struct source_set {
   struct arena *arena;
   struct source_file *files; /* file number k is files[k - 1] */
   size_t n_files, cap_files;
+  struct counted *counted;
+};
+
+/* Where columns were counted last: many places on one long line are looked up
+ * one behind the other. */
+struct counted {
+  uint32_t file, line_begin, at, column;
 };
 
 struct source_set *source_set_new(struct arena *a)
 {
   struct source_set *set = arena_alloc(a, sizeof *set);
   set->arena = a;
+  set->counted = arena_alloc(a, sizeof *set->counted);
   return set;
 }
 
@@ -62,6 +71,18 @@ uint32_t source_count(const struct source_set *set)
   return (uint32_t)set->n_files;
 }
 
+void source_set_included(struct source_set *set, uint32_t file, struct span at)
+{
+  if (find(set, file))
+    set->files[file - 1].included_at = at;
+}
+
+struct span source_included(const struct source_set *set, uint32_t file)
+{
+  const struct source_file *f = find(set, file);
+  return f ? f->included_at : SPAN_NONE;
+}
+
 /* The last line that begins at or before `at`. */
 static size_t line_of(const struct source_file *f, uint32_t at)
 {
@@ -74,6 +95,18 @@ static size_t line_of(const struct source_file *f, uint32_t at)
       high = mid;
   }
   return low;
+}
+
+static uint32_t column_of(const struct source_set *set, const struct source_file *f, uint32_t begin,
+                          uint32_t at)
+{
+  struct counted *c = set->counted, now = {(uint32_t)(f - set->files) + 1, begin, begin, 1};
+  if (c->file == now.file && c->line_begin == begin && c->at <= at)
+    now = *c;
+  for (; now.at < at; now.at++)
+    now.column += (f->text[now.at] & 0xC0) != 0x80;
+  *c = now;
+  return now.column;
 }
 
 bool source_locate(const struct source_set *set, struct span span, struct source_place *place)
@@ -92,9 +125,7 @@ bool source_locate(const struct source_set *set, struct span span, struct source
   place->line_text = f->text + begin;
   place->line_length = end - begin;
   place->line_offset = (at < end ? at : end) - begin;
-  place->column = 1;
-  for (uint32_t i = 0; i < place->line_offset; i++)
-    place->column += (place->line_text[i] & 0xC0) != 0x80;
+  place->column = column_of(set, f, begin, begin + place->line_offset);
   return true;
 }
 

@@ -23,6 +23,9 @@ uint32_t source_add(struct source_set *, const char *name, const char *text, siz
 const char *source_name(const struct source_set *, uint32_t file);
 const char *source_text(const struct source_set *, uint32_t file, size_t *length); /* NUL-terminated */
 uint32_t source_count(const struct source_set *);
+/* What included the file; SPAN_NONE: nothing did. */
+void source_set_included(struct source_set *, uint32_t file, struct span at);
+struct span source_included(const struct source_set *, uint32_t file);
 
 struct source_place {
   const char *name;
