@@ -10,8 +10,3 @@ check_PROGRAMS += tests/test_safetensors
 tests_test_safetensors_SOURCES = tests/test_safetensors.c
 tests_test_safetensors_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_safetensors_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)
-
-# clang only; how to build it stands in its source
-EXTRA_PROGRAMS += tests/fuzz_safetensors
-tests_fuzz_safetensors_SOURCES = tests/fuzz_safetensors.c
-tests_fuzz_safetensors_LDADD = $(BASE_LIBS)

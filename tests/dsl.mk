@@ -10,8 +10,3 @@ check_PROGRAMS += tests/test_parse
 tests_test_parse_SOURCES = tests/test_parse.c
 tests_test_parse_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_parse_LDADD = libdsl.a $(BASE_LIBS) $(CMOCKA_LIBS)
-
-# clang only; how to build it stands in its source
-EXTRA_PROGRAMS += tests/fuzz_parse
-tests_fuzz_parse_SOURCES = tests/fuzz_parse.c
-tests_fuzz_parse_LDADD = libdsl.a $(BASE_LIBS)

@@ -6,8 +6,3 @@ tests_test_fmt_LDADD = libdsl.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
 tests/test_fmt-test_fmt.$(OBJEXT): dsl/exp.h
 TESTS += tests/fmt.sh
 EXTRA_DIST += tests/fmt.sh
-
-# clang only; how to build it stands in its source
-EXTRA_PROGRAMS += tests/fuzz_fmt
-tests_fuzz_fmt_SOURCES = tests/fuzz_fmt.c
-tests_fuzz_fmt_LDADD = libdsl.a $(BASE_LIBS)

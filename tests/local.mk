@@ -9,3 +9,4 @@ include tests/figure.mk
 include tests/plan.mk
 include tests/cli.mk
 include tests/docs.mk
+include tests/fuzz/local.mk

@@ -1,7 +1,4 @@
-/* libFuzzer target for the safetensors reader.  Built with clang only:
- *   ./configure CC=clang CFLAGS='-g -O1 -fsanitize=fuzzer-no-link,address,undefined'
- *   make tests/fuzz_safetensors LDFLAGS='-fsanitize=fuzzer,address,undefined'
- *   tests/fuzz_safetensors -max_len=4096 -max_total_time=60 CORPUS_DIR */
+/* libFuzzer target for the safetensors reader: make check-fuzz FUZZ_TARGET=safetensors */
 #include "base/safetensors.h"
 
 #include <stdlib.h>

@@ -1,0 +1,30 @@
+# make check-fuzz: clang's libFuzzer over the language, for FUZZ_SECONDS.  Its
+# objects are its own, since all of them need clang and its sanitizers.
+EXTRA_DIST += tests/fuzz/dictionary.sh tests/fuzz/fuzz_exp.c tests/fuzz/fuzz_safetensors.c \
+  tests/fuzz/run.sh
+FUZZ_TARGET = exp
+FUZZ_SECONDS = 120
+FUZZ_FLAGS = -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+fuzz_sources = tests/fuzz/fuzz_$(FUZZ_TARGET).c $(filter %.c,$(libbase_a_SOURCES)) \
+  $(filter %.c,$(libplan_a_SOURCES)) $(patsubst %.l,%.c,$(patsubst %.y,%.c,$(filter %.c %.y %.l,$(libdsl_a_SOURCES))))
+fuzz_objects = $(patsubst %.c,fuzz-objects/%.o,$(fuzz_sources))
+fuzz_compile = $(FUZZ_CC) $(DEFS) -I. $(AM_CPPFLAGS) $(CPPFLAGS) -DSRCDIR='"$(abs_top_srcdir)"' \
+  $(FUZZ_FLAGS)
+
+fuzz-objects/%.o: %.c dsl/exp.h
+	$(AM_V_CC)mkdir -p $(@D) && \
+	  $(fuzz_compile) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+fuzz-objects/fuzz_$(FUZZ_TARGET): $(fuzz_objects)
+	$(AM_V_CCLD)$(FUZZ_CC) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $(fuzz_objects) \
+	  $(LIBB2_LIBS) $(JANSSON_LIBS) -lm
+-include $(patsubst %.o,%.d,$(fuzz_objects))
+
+.PHONY: check-fuzz
+check-fuzz:
+	+@FUZZ_CC='$(FUZZ_CC)' FUZZ_SECONDS='$(FUZZ_SECONDS)' MAKE='$(MAKE)' \
+	  sh '$(srcdir)/tests/fuzz/run.sh' '$(srcdir)' '$(FUZZ_TARGET)'
+
+clean-local: clean-fuzz
+.PHONY: clean-fuzz
+clean-fuzz:
+	rm -rf fuzz-objects
