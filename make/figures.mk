@@ -43,6 +43,7 @@ nobase_dist_pkgdata_DATA = \
   experiments/common/datasets.exp \
   experiments/common/failing.exp \
   experiments/common/fmow.exp \
+  experiments/common/landscape.exp \
   experiments/common/language.exp \
   experiments/common/sweeps.exp \
   experiments/common/tasks.exp \
@@ -56,6 +57,7 @@ nobase_dist_pkgdata_DATA = \
   experiments/fig06-transfer.exp \
   experiments/fig07-task-arithmetic.exp \
   experiments/fig08-two-tasks.exp \
+  experiments/fig09-rebasin.exp \
   experiments/fig10-cifar10.exp \
   experiments/fig11-augmentation.exp \
   experiments/fig12-transfer-others.exp \
@@ -75,8 +77,14 @@ nobase_dist_pkgdata_DATA = \
   experiments/fig26-two-tasks-resisc45.exp \
   experiments/fig27-two-tasks-best-alpha.exp \
   experiments/fig28-alignment-language.exp \
+  experiments/fig29-transition.exp \
+  experiments/fig30-slices.exp \
+  experiments/fig31-flatness.exp \
+  experiments/fig32-landscape-noise.exp \
+  experiments/fig33-schedulers.exp \
   experiments/fig34-optimizer.exp \
   experiments/fig35-three-tasks.exp \
+  experiments/fig36-swa.exp \
   experiments/tiers/cifar10.exp \
   experiments/tiers/paper.exp \
   experiments/tiers/small.exp \
