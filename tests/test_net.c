@@ -510,6 +510,116 @@ static void all_mismatches_of_a_file_are_reported(void **state)
   teardown(&f);
 }
 
+static void the_classifier_is_the_last_layer(void **state)
+{
+  (void)state;
+  const struct net_spec *const specs[] = {&RESNET, &MLP};
+  static const char *const names[] = {"fc.", "fc3."};
+  static const unsigned features[] = {8, 10};
+  for (int k = 0; k < 2; k++) {
+    struct fixture f = setup(specs[k]);
+    size_t n, found = 0;
+    const struct net_tensor *t = net_tensors(f.net, &n);
+    for (size_t i = 0; i < n; i++) {
+      bool named = !strncmp(t[i].name, names[k], strlen(names[k]));
+      assert_int_equal(net_in_classifier(f.net, &t[i]), named);
+      found += named;
+    }
+    assert_int_equal(found, 2);
+    assert_int_equal(net_features(f.net), features[k]);
+    teardown(&f);
+  }
+}
+
+/* Features times the classifier's weights are the logits. */
+static void features_make_the_logits(void **state)
+{
+  (void)state;
+  const struct net_spec *const specs[] = {&RESNET, &MLP};
+  for (int k = 0; k < 2; k++) {
+    struct fixture f = setup(specs[k]);
+    const unsigned p = net_features(f.net);
+    const char *layer = k ? "fc3" : "fc";
+    const float *w = f.flat + tensor(f.net, arena_printf(f.arena, "%s.weight", layer))->offset;
+    const float *bias = f.flat + tensor(f.net, arena_printf(f.arena, "%s.bias", layer))->offset;
+    float *features = arena_array(f.arena, SAMPLES * p, sizeof *features), logits[SAMPLES * 3];
+    struct net_work *work = net_work_new(f.net, ops_cpu(), SAMPLES, false);
+    net_logits(work, f.flat, f.x, SAMPLES, logits);
+    net_penultimate(work, f.flat, f.x, SAMPLES, features);
+    net_work_free(work);
+    for (unsigned i = 0; i < SAMPLES; i++)
+      for (unsigned c = 0; c < 3; c++) {
+        double sum = (double)bias[c];
+        for (unsigned j = 0; j < p; j++)
+          sum += (double)w[c * p + j] * (double)features[i * p + j];
+        assert_true(fabs(sum - (double)logits[i * 3 + c]) < 1e-5);
+      }
+    teardown(&f);
+  }
+}
+
+/* From a network of 3 classes into one of 5: batch norm's statistics come too. */
+static void a_body_is_all_but_the_classifier(void **state)
+{
+  struct fixture f = setup(&RESNET);
+  struct net_spec spec = RESNET;
+  spec.classes = 5;
+  struct fixture g = setup(&spec);
+  const char *path = scratch_path(*state, "body.safetensors");
+  for (size_t i = 0; i < f.count; i++)
+    f.flat[i] = (float)i * 0.25f - 7;
+  float *before = arena_copy(g.arena, g.flat, g.count * sizeof *before);
+  assert_true(net_save(f.net, f.flat, path, f.diag));
+  assert_true(net_load_body(g.net, path, g.flat, g.diag));
+  assert_int_equal(diag_count(g.diag), 0);
+  size_t n;
+  const struct net_tensor *t = net_tensors(g.net, &n);
+  for (size_t i = 0; i < n; i++) {
+    const float *want = net_in_classifier(g.net, &t[i]) ? before + t[i].offset
+                                                        : f.flat + tensor(f.net, t[i].name)->offset;
+    assert_memory_equal(g.flat + t[i].offset, want, t[i].count * sizeof *want);
+  }
+  assert_false(net_load(g.net, path, g.flat, g.diag));
+  assert_int_equal(diag_errors(g.diag), 2);
+  assert_non_null(strstr(diag_hint_of(g.diag, 1), "head = new"));
+  diag_clear(g.diag);
+  teardown(&f);
+  teardown(&g);
+}
+
+/* A classifier may be missing or have other tensors; a body may not. */
+static void what_a_body_lacks_is_reported(void **state)
+{
+  struct fixture f = setup(&MLP);
+  const char *path = scratch_path(*state, "lacks.safetensors");
+  const float data[256] = {0};
+  struct safetensors_tensor tensors[] = {
+      {"fc1.weight", SAFETENSORS_F32, 2, {10, 24}, 960, data},
+      {"fc1.bias", SAFETENSORS_F32, 1, {10}, 40, data},
+      {"fc2.weight", SAFETENSORS_F32, 2, {10, 10}, 400, data},
+      {"fc2.bias", SAFETENSORS_F32, 1, {10}, 40, data},
+      {"fc3.scale", SAFETENSORS_F32, 1, {1}, 4, data},
+  };
+  struct safetensors file = {.tensors = tensors, .n_tensors = 5};
+  assert_true(safetensors_write(path, &file, f.diag));
+  assert_true(net_load_body(f.net, path, f.flat, f.diag));
+  assert_false(net_load(f.net, path, f.flat, f.diag));
+  assert_int_equal(diag_errors(f.diag), 3);
+  assert_non_null(strstr(diag_hint_of(f.diag, 2), "head = new"));
+  diag_clear(f.diag);
+  tensors[1].shape[0] = 9;
+  tensors[1].bytes = 36;
+  tensors[3].name = "fc4.bias";
+  assert_true(safetensors_write(path, &file, f.diag));
+  assert_false(net_load_body(f.net, path, f.flat, f.diag));
+  assert_int_equal(diag_errors(f.diag), 3);
+  assert_true(mentions(f.diag, "\"fc1.bias\"", "[9]"));
+  assert_true(mentions(f.diag, "\"fc2.bias\"", "missing"));
+  assert_true(mentions(f.diag, "\"fc4.bias\"", "not of this model"));
+  assert_null(strstr(diag_hint_of(f.diag, 2), "head = new"));
+  teardown(&f);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -527,6 +637,10 @@ int main(void)
       cmocka_unit_test(mlp_reads_channels_first),
       SCRATCH_TEST(files_round_trip),
       SCRATCH_TEST(all_mismatches_of_a_file_are_reported),
+      cmocka_unit_test(the_classifier_is_the_last_layer),
+      cmocka_unit_test(features_make_the_logits),
+      SCRATCH_TEST(a_body_is_all_but_the_classifier),
+      SCRATCH_TEST(what_a_body_lacks_is_reported),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -219,6 +219,24 @@ unsigned net_classes(const struct net *net)
   return net->values[net->logits].c;
 }
 
+static const struct net_layer *classifier(const struct net *net)
+{
+  const struct net_layer *last = &net->layers[net->n_layers - 1];
+  assert(last->kind == LAYER_LINEAR && last->out == net->logits);
+  return last;
+}
+
+bool net_in_classifier(const struct net *net, const struct net_tensor *t)
+{
+  const struct net_layer *l = classifier(net);
+  return t->offset == l->weight || t->offset == l->bias;
+}
+
+unsigned net_features(const struct net *net)
+{
+  return net->values[classifier(net)->in].c;
+}
+
 void net_init(const struct net *net, uint64_t seed, float *flat)
 {
   for (size_t i = 0; i < net->n_tensors; i++) {

@@ -46,6 +46,10 @@ const struct net_tensor *net_tensors(const struct net *, size_t *n);
 double net_flops(const struct net *);  /* of one sample's forward pass: 2 a multiply-add */
 bool net_has_batchnorm(const struct net *);
 unsigned net_classes(const struct net *);
+/* The classifier is the linear layer that makes the logits; it comes last.  What it
+ * reads, floats a sample, are the features of the penultimate layer. */
+bool net_in_classifier(const struct net *, const struct net_tensor *);
+unsigned net_features(const struct net *);
 
 /* PyTorch's default initialisation: Kaiming-uniform (a = sqrt 5) for linear and
  * convolution weights, uniform(+-1/sqrt(fan_in)) biases, ones and zeros for norms,
@@ -71,6 +75,10 @@ float net_loss_gradient(struct net_work *, float *flat, const float *x, const in
 /* Inference mode: running statistics.  logits [n][classes]. */
 void net_logits(struct net_work *, const float *flat, const float *x, unsigned n, float *logits);
 
+/* The same as far as the classifier's input: features [n][net_features]. */
+void net_penultimate(struct net_work *, const float *flat, const float *x, unsigned n,
+                     float *features);
+
 /* Training-mode forward pass that moves the running statistics by `momentum`
  * and nothing else: with momentum 1/(k+1) at the k-th batch (from 0) they become
  * the plain average over batches (recalibration after merging). */
@@ -82,5 +90,8 @@ void net_update_statistics(struct net_work *, float *flat, const float *x, unsig
 bool net_save(const struct net *, const float *flat, const char *path, struct diag *);
 /* Every missing, extra, misshaped or wrongly typed tensor is reported. */
 bool net_load(const struct net *, const char *path, float *flat, struct diag *);
+/* All but the classifier, which stays in `flat` as it is; the file's may have any
+ * shape, or be missing. */
+bool net_load_body(const struct net *, const char *path, float *flat, struct diag *);
 
 #endif

@@ -80,6 +80,18 @@ static void load_tensor(struct arena *arena, const char *path, const struct net_
     memcpy(flat + t->offset, s->data, t->count * sizeof *flat);
 }
 
+/* "fc.weight" of the classifier -> "fc." */
+static bool of_classifier(const struct net *net, const char *name)
+{
+  for (size_t i = 0; i < net->n_tensors; i++) {
+    const char *own = net->tensors[i].name, *end = strrchr(own, '.');
+    if (net_in_classifier(net, &net->tensors[i]) && end &&
+        !strncmp(own, name, (size_t)(end + 1 - own)))
+      return true;
+  }
+  return false;
+}
+
 static bool is_known(struct arena *arena, const struct net *net, const char *name)
 {
   for (size_t i = 0; i < net->n_tensors; i++) {
@@ -90,26 +102,55 @@ static bool is_known(struct arena *arena, const struct net *net, const char *nam
   return false;
 }
 
-/* num_batches_tracked is not used: it may be anything, or missing. */
-bool net_load(const struct net *net, const char *path, float *flat, struct diag *diag)
+/* num_batches_tracked is not used: it may be anything, or missing.
+ * Returns the errors outside of the classifier. */
+static unsigned load_tensors(struct arena *arena, const struct net *net, const char *path,
+                             const struct safetensors *file, bool body, float *flat,
+                             struct diag *diag)
+{
+  const unsigned before = diag_errors(diag);
+  unsigned classifier = 0;
+  for (size_t i = 0; i < net->n_tensors; i++) {
+    const struct net_tensor *t = &net->tensors[i];
+    const unsigned errors = diag_errors(diag);
+    if (!net_in_classifier(net, t) || !body)
+      load_tensor(arena, path, t, safetensors_find(file, t->name), flat, diag);
+    if (net_in_classifier(net, t))
+      classifier += diag_errors(diag) - errors;
+  }
+  for (size_t i = 0; i < file->n_tensors; i++) {
+    const char *name = file->tensors[i].name;
+    if (is_known(arena, net, name) || (body && of_classifier(net, name)))
+      continue;
+    diag_error(diag, SPAN_NONE, "%s: tensor \"%s\" is not of this model", path, name);
+    classifier += of_classifier(net, name);
+  }
+  return diag_errors(diag) - before - classifier;
+}
+
+static bool load(const struct net *net, const char *path, bool body, float *flat,
+                 struct diag *diag)
 {
   struct arena *arena = arena_new();
   struct safetensors file;
   const unsigned before = diag_errors(diag);
   if (safetensors_open(arena, path, &file, diag)) {
-    for (size_t i = 0; i < net->n_tensors; i++) {
-      const struct net_tensor *t = &net->tensors[i];
-      load_tensor(arena, path, t, safetensors_find(&file, t->name), flat, diag);
-    }
-    for (size_t i = 0; i < file.n_tensors; i++) {
-      if (!is_known(arena, net, file.tensors[i].name))
-        diag_error(diag, SPAN_NONE, "%s: tensor \"%s\" is not of this model", path,
-                   file.tensors[i].name);
-    }
-    if (diag_errors(diag) > before)
+    if (load_tensors(arena, net, path, &file, body, flat, diag))
       diag_hint(diag, "is \"%s\" a checkpoint of the same model, width and data?", path);
+    else if (diag_errors(diag) > before)
+      diag_hint(diag, "only the classifier differs: `head = new` draws one for these data");
     safetensors_close(&file);
   }
   arena_free(arena);
   return diag_errors(diag) == before;
+}
+
+bool net_load(const struct net *net, const char *path, float *flat, struct diag *diag)
+{
+  return load(net, path, false, flat, diag);
+}
+
+bool net_load_body(const struct net *net, const char *path, float *flat, struct diag *diag)
+{
+  return load(net, path, true, flat, diag);
 }

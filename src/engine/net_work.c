@@ -350,6 +350,17 @@ void net_logits(struct net_work *w, const float *flat, const float *x, unsigned 
   memcpy(logits, w->value[w->net->logits], (size_t)n * net_classes(w->net) * sizeof *logits);
 }
 
+void net_penultimate(struct net_work *w, const float *flat, const float *x, unsigned n,
+                     float *features)
+{
+  assert(n > 0 && n <= w->max_batch);
+  const struct step s = {.work = w, .flat = flat, .x = x, .n = n};
+  forward(&s);
+  /* No layer comes behind the classifier, so that its input is still there. */
+  memcpy(features, input(&s, w->net->layers[w->net->n_layers - 1].in),
+         (size_t)n * net_features(w->net) * sizeof *features);
+}
+
 void net_update_statistics(struct net_work *w, float *flat, const float *x, unsigned n,
                            float momentum)
 {
