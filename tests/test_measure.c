@@ -275,6 +275,157 @@ static void without_batchnorm_nothing_changes(void **state)
   assert_memory_equal(a, b, net_count(net) * sizeof *a);
 }
 
+/* ---- two models ---- */
+
+static void distances_and_angles(void **state)
+{
+  (void)state;
+  const float a[] = {1, 2, 2, 100}, b[] = {-2, 6, 2, -100}, zero[3] = {0};
+  assert_true(measure_distance(a, b, 3) == 5);
+  assert_true(measure_distance(a, a, 4) == 0);
+  assert_true(fabs(measure_cosine(a, b, 3) - 14 / (3 * sqrt(44))) < 1e-15);
+  assert_true(fabs(measure_cosine(a, a, 3) - 1) < 1e-15);
+  assert_true(isnan(measure_cosine(a, zero, 3)));
+  const float large[] = {3e38f, -3e38f};
+  assert_true(fabs(measure_distance(large, zero, 2) / (sqrt(2) * (double)3e38f) - 1) < 1e-12);
+  assert_true(fabs(measure_cosine(large, large, 2) - 1) < 1e-12);
+}
+
+/* Random numbers, a column's mean its number. */
+static double *random_features(struct arena *a, uint32_t seed, size_t n, size_t p)
+{
+  double *x = arena_array(a, n * p, sizeof *x);
+  for (size_t i = 0; i < n * p; i++) {
+    seed = seed * 1664525 + 1013904223;
+    x[i] = (double)(int32_t)seed / 2147483648.0 + (double)(i % p);
+  }
+  return x;
+}
+
+/* Of copies, as CKA centres what it is given. */
+static double cka(struct arena *a, size_t n, size_t p, const double *x, size_t q, const double *y)
+{
+  return measure_cka(n, p, arena_copy(a, x, n * p * sizeof *x), q,
+                     arena_copy(a, y, n * q * sizeof *y));
+}
+
+/* x = (1, 2, 3) and y = (1, 3, 2): centred (-1, 0, 1) and (-1, 1, 0), whose product
+ * is 1 and whose squares are 2 each: 1 / (2 * 2).  With z = (0, 0, 3) as the second
+ * column of y, centred (-1, -1, 2): products 1 and 3, 10; y's Gram matrix is
+ * (2, 0; 0, 6), of norm sqrt(40): 10 / (2 sqrt(40)). */
+static void cka_by_hand(void **state)
+{
+  struct arena *a = ((struct fixture *)*state)->arena;
+  const double x[] = {1, 2, 3}, y[] = {1, 3, 2}, both[] = {1, 0, 3, 0, 2, 3};
+  assert_true(fabs(cka(a, 3, 1, x, 1, y) - 0.25) < 1e-15);
+  assert_true(fabs(cka(a, 3, 1, x, 2, both) - 10 / (2 * sqrt(40))) < 1e-15);
+  assert_true(fabs(cka(a, 3, 2, both, 1, x) - 10 / (2 * sqrt(40))) < 1e-15);
+}
+
+/* Through the samples' Gram matrices instead of the features'. */
+static double cka_of_grams(size_t n, size_t p, const double *x, size_t q, const double *y)
+{
+  enum { MOST = 40 };
+  static double k[MOST][MOST], l[MOST][MOST];
+  double kl = 0, kk = 0, ll = 0;
+  assert_true(n <= MOST);
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = 0; j < n; j++) {
+      k[i][j] = l[i][j] = 0;
+      for (size_t c = 0; c < p; c++)
+        k[i][j] += x[i * p + c] * x[j * p + c];
+      for (size_t c = 0; c < q; c++)
+        l[i][j] += y[i * q + c] * y[j * q + c];
+    }
+  for (size_t i = 0; i < n; i++)
+    for (size_t j = 0; j < n; j++) {
+      double ck = k[i][j], cl = l[i][j]; /* of H K H and H L H */
+      for (size_t m = 0; m < n; m++) {
+        ck -= (k[i][m] + k[m][j]) / (double)n;
+        cl -= (l[i][m] + l[m][j]) / (double)n;
+        for (size_t o = 0; o < n; o++) {
+          ck += k[m][o] / (double)(n * n);
+          cl += l[m][o] / (double)(n * n);
+        }
+      }
+      kl += ck * cl;
+      kk += ck * ck;
+      ll += cl * cl;
+    }
+  return kl / sqrt(kk * ll);
+}
+
+/* More columns than a block has, and more than there are samples. */
+static void cka_is_that_of_the_gram_matrices(void **state)
+{
+  struct arena *a = ((struct fixture *)*state)->arena;
+  static const size_t columns[][2] = {{3, 5}, {1, 64}, {65, 7}, {130, 129}};
+  for (int i = 0; i < 4; i++) {
+    size_t p = columns[i][0], q = columns[i][1];
+    const double *x = random_features(a, 1, 30, p), *y = random_features(a, 2, 30, q);
+    double expected = cka_of_grams(30, p, x, q, y);
+    assert_true(expected > 0 && expected < 1);
+    assert_true(fabs(cka(a, 30, p, x, q, y) - expected) < 1e-10);
+  }
+}
+
+static void cka_has_its_invariances(void **state)
+{
+  struct arena *a = ((struct fixture *)*state)->arena;
+  enum { ROWS = 50, P = 6, Q = 4 };
+  const double *x = random_features(a, 1, ROWS, P), *y = random_features(a, 2, ROWS, Q);
+  double *turned = arena_copy(a, x, ROWS * P * sizeof *x), before = cka(a, ROWS, P, x, Q, y);
+  /* Rotations in every plane of two axes, a mirror, a scale and a shift. */
+  for (int i = 0; i < P; i++)
+    for (int j = 0; j < i; j++)
+      for (size_t r = 0; r < ROWS; r++) {
+        double *v = turned + r * P, c = cos(i + 2 * j), s = sin(i + 2 * j), u = v[i];
+        v[i] = c * u - s * v[j];
+        v[j] = s * u + c * v[j];
+      }
+  for (size_t r = 0; r < ROWS; r++)
+    for (int i = 0; i < P; i++)
+      turned[r * P + (size_t)i] = -3.5 * turned[r * P + (size_t)i] + i;
+  assert_true(fabs(cka(a, ROWS, P, turned, Q, y) - before) < 1e-12);
+  assert_true(fabs(cka(a, ROWS, Q, y, P, turned) - before) < 1e-12);
+  assert_true(fabs(cka(a, ROWS, P, x, P, x) - 1) < 1e-12);
+  assert_true(fabs(cka(a, ROWS, P, x, P, turned) - 1) < 1e-12);
+  /* Another scale for one axis is no invariance. */
+  for (size_t r = 0; r < ROWS; r++)
+    turned[r * P] *= 10;
+  assert_true(fabs(cka(a, ROWS, P, turned, Q, y) - before) > 1e-3);
+  memset(turned, 0, ROWS * P * sizeof *turned);
+  assert_true(isnan(cka(a, ROWS, P, turned, Q, y)));
+}
+
+/* Of an MLP by hand, for batches that divide the samples and that do not. */
+static void features_are_the_last_hidden_layer(void **state)
+{
+  struct fixture *f = *state;
+  struct net *net = make_net(f, "mlp");
+  float *flat = init(f, net);
+  static const unsigned batches[] = {1, 5, 64}, samples[] = {10, TEST, 1000};
+  assert_int_equal(net_features(net), HIDDEN);
+  for (int k = 0; k < 9; k++) {
+    unsigned want = samples[k / 3] < TEST ? samples[k / 3] : TEST;
+    struct net_work *work = net_work_new(net, ops_cpu(), batches[k % 3], false);
+    size_t n;
+    double *features =
+        measure_features(work, batches[k % 3], flat, net, &f->set, DATA_TEST, samples[k / 3], &n);
+    net_work_free(work);
+    assert_int_equal(n, want);
+    for (unsigned i = 0; i < n; i++) {
+      double x[AREA], h[HIDDEN];
+      for (unsigned c = 0; c < AREA; c++)
+        x[c] = input(&f->set, DATA_TEST, i * TEST / want, c);
+      dense(tensor(net, flat, "fc1.weight"), tensor(net, flat, "fc1.bias"), AREA, HIDDEN, x, h);
+      for (int c = 0; c < HIDDEN; c++)
+        assert_true(fabs(features[i * HIDDEN + (unsigned)c] - fmax(h[c], 0)) < 1e-5);
+    }
+    free(features);
+  }
+}
+
 #define TEST_OF(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -286,6 +437,11 @@ int main(void)
       TEST_OF(recalibration_averages_batches),
       TEST_OF(recalibration_depends_on_the_seed_alone),
       TEST_OF(without_batchnorm_nothing_changes),
+      TEST_OF(distances_and_angles),
+      TEST_OF(cka_by_hand),
+      TEST_OF(cka_is_that_of_the_gram_matrices),
+      TEST_OF(cka_has_its_invariances),
+      TEST_OF(features_are_the_last_hidden_layer),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
