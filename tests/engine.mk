@@ -13,7 +13,7 @@ tests_test_batch_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
 check_PROGRAMS += tests/test_merge
 tests_test_merge_SOURCES = tests/test_merge.c
 tests_test_merge_CPPFLAGS = $(CHECK_CPPFLAGS)
-tests_test_merge_LDADD = $(MERGE_LIBS) $(CMOCKA_LIBS) -lm
+tests_test_merge_LDADD = $(MERGE_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_measure
 tests_test_measure_SOURCES = tests/test_measure.c

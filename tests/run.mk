@@ -26,3 +26,9 @@ check_PROGRAMS += tests/test_why
 tests_test_why_SOURCES = tests/test_why.c tests/run_fixture.c tests/run_fixture.h
 tests_test_why_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_why_LDADD = $(RUN_TEST_LIBS)
+
+check_PROGRAMS += tests/test_bind
+tests_test_bind_SOURCES = tests/test_bind.c tests/run_fixture.c tests/run_fixture.h
+tests_test_bind_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_bind_LDADD = librun.a $(MEASURE_LIBS) $(MERGE_LIBS) libplan.a $(ENGINE_LIBS) \
+  $(CMOCKA_LIBS) -lm

@@ -28,13 +28,39 @@ static int fill(void **state)
   return 0;
 }
 
+/* With a method that cannot fail, or whose models are fit for it. */
+static void merge_with(const char *name, struct merge_args args, const float *const *from,
+                       size_t n_models, size_t n, float *out)
+{
+  struct arena *a = arena_new();
+  struct diag *d = diag_new(a);
+  const struct merge_method *m = merge_find(name);
+  assert_non_null(m);
+  assert_true(n_models >= m->min_models && (!m->max_models || n_models <= m->max_models));
+  args.n_params = args.n_params ? args.n_params : n;
+  if (!m->merge(&args, from, n_models, n, out, d))
+    fail_msg("%s: %s", name, diag_message(d, 0));
+  assert_int_equal(diag_count(d), 0);
+  arena_free(a);
+}
+
+static void linear(double alpha, const float *const *from, size_t n_models, size_t n, float *out)
+{
+  merge_with("linear", (struct merge_args){.alpha = alpha}, from, n_models, n, out);
+}
+
 static void the_table(void **state)
 {
   (void)state;
-  assert_non_null(merge_find("linear"));
-  assert_string_equal(merge_find("linear")->name, "linear");
-  assert_int_equal(merge_find("linear")->min_models, 1);
-  assert_int_equal(merge_find("linear")->max_models, 0);
+  static const char *const names[] = {"linear", "slerp", "task_arithmetic", "swa", "plane"};
+  static const size_t least[] = {1, 2, 2, 1, 3}, most[] = {0, 2, 0, 0, 3};
+  for (int i = 0; i < 5; i++) {
+    const struct merge_method *m = merge_find(names[i]);
+    assert_non_null(m);
+    assert_string_equal(m->name, names[i]);
+    assert_int_equal(m->min_models, least[i]);
+    assert_int_equal(m->max_models, most[i]);
+  }
   assert_null(merge_find("linea"));
   assert_null(merge_find(""));
 }
@@ -45,7 +71,7 @@ static void two_models_interpolate(void **state)
   static float out[N];
   static const double alphas[] = {0.5, 0.25, -0.5, 1.5, 1.0 / 3};
   for (int k = 0; k < 5; k++) {
-    merge_linear(&(struct merge_args){alphas[k]}, pointers, 2, N, out);
+    linear(alphas[k], pointers, 2, N, out);
     for (int i = 0; i < N; i++) {
       double a = (double)models[0][i], b = (double)models[1][i];
       double expected = (1 - alphas[k]) * a + alphas[k] * b;
@@ -58,9 +84,9 @@ static void the_ends_are_exact(void **state)
 {
   (void)state;
   static float out[N];
-  merge_linear(&(struct merge_args){0}, pointers, 2, N, out);
+  linear(0, pointers, 2, N, out);
   assert_memory_equal(out, models[0], sizeof out);
-  merge_linear(&(struct merge_args){1}, pointers, 2, N, out);
+  linear(1, pointers, 2, N, out);
   assert_memory_equal(out, models[1], sizeof out);
 }
 
@@ -72,7 +98,7 @@ static void equal_models_merge_to_themselves(void **state)
   for (size_t n = 1; n <= MODELS; n++)
     for (double alpha = 0; alpha <= 1; alpha += 0.1) {
       memset(out, 0xff, sizeof out);
-      merge_linear(&(struct merge_args){alpha}, same, n, N, out);
+      linear(alpha, same, n, N, out);
       assert_memory_equal(out, models[2], sizeof out);
     }
 }
@@ -82,7 +108,7 @@ static void more_models_average(void **state)
   (void)state;
   static float out[N];
   for (size_t n = 3; n <= MODELS; n++) {
-    merge_linear(&(struct merge_args){0.5}, pointers, n, N, out);
+    linear(0.5, pointers, n, N, out);
     for (int i = 0; i < N; i++) {
       double sum = 0, size = 0;
       for (size_t k = 0; k < n; k++) {
@@ -100,18 +126,260 @@ static void sums_do_not_overflow(void **state)
   const float a = 3e38f, b = -3e38f;
   const float *const p[] = {&a, &a, &a}, *const q[] = {&a, &b};
   float out;
-  merge_linear(&(struct merge_args){0.5}, p, 3, 1, &out);
+  linear(0.5, p, 3, 1, &out);
   assert_true(out == a);
-  merge_linear(&(struct merge_args){0.5}, q, 2, 1, &out);
+  linear(0.5, q, 2, 1, &out);
   assert_true(out == 0);
+}
+
+/* ---- the other methods, against the formulas ---- */
+
+static double dot(const double *a, const double *b, size_t n)
+{
+  double sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += a[i] * b[i];
+  return sum;
+}
+
+static void as_double(const float *from, double *to)
+{
+  for (int i = 0; i < N; i++)
+    to[i] = (double)from[i];
+}
+
+static void assert_close(const float *out, const double *expected, double tolerance)
+{
+  for (int i = 0; i < N; i++)
+    if (!(fabs((double)out[i] - expected[i]) <= tolerance))
+      fail_msg("[%d]: %g, not %g", i, (double)out[i], expected[i]);
+}
+
+/* Models of one size: random directions in many dimensions are nearly at right angles. */
+static float even[MODELS][N];
+static const float *const evens[MODELS] = {even[0], even[1], even[2], even[3], even[4]};
+
+static void fill_even(void)
+{
+  uint32_t r = 99;
+  for (int k = 0; k < MODELS; k++)
+    for (int i = 0; i < N; i++) {
+      r = r * 1664525 + 1013904223;
+      even[k][i] = ldexpf((float)(int32_t)r, -31) + 0.1f;
+    }
+}
+
+static void swa_is_the_mean(void **state)
+{
+  (void)state;
+  static float out[N];
+  fill_even();
+  for (size_t n = 1; n <= MODELS; n++) {
+    double expected[N] = {0};
+    for (size_t k = 0; k < n; k++)
+      for (int i = 0; i < N; i++)
+        expected[i] += (double)even[k][i] / (double)n;
+    merge_with("swa", (struct merge_args){.alpha = 0.25}, evens, n, N, out);
+    assert_close(out, expected, 1e-7);
+  }
+}
+
+static void task_arithmetic_adds_differences(void **state)
+{
+  (void)state;
+  static float out[N];
+  static const double scales[] = {0, 0.3, 1, -2};
+  fill_even();
+  for (size_t n = 2; n <= MODELS; n++)
+    for (int s = 0; s < 4; s++) {
+      double expected[N];
+      for (int i = 0; i < N; i++) {
+        double base = (double)even[n - 1][i], sum = 0;
+        for (size_t k = 0; k + 1 < n; k++)
+          sum += (double)even[k][i] - base;
+        expected[i] = base + scales[s] * sum;
+      }
+      merge_with("task_arithmetic", (struct merge_args){.scale = scales[s]}, evens, n, N, out);
+      assert_close(out, expected, 1e-6);
+      if (scales[s] == 0)
+        assert_memory_equal(out, even[n - 1], sizeof out);
+    }
+  merge_with("task_arithmetic", (struct merge_args){.scale = 1}, pointers, 2, N, out);
+  assert_memory_equal(out, models[0], sizeof out);
+}
+
+static void slerp_turns_at_a_constant_rate(void **state)
+{
+  (void)state;
+  static float out[N];
+  static double a[N], b[N], o[N], expected[N];
+  static const double alphas[] = {0.25, 0.5, 0.9, -0.2, 1.3};
+  fill_even();
+  as_double(even[0], a);
+  as_double(even[1], b);
+  double la = sqrt(dot(a, a, N)), lb = sqrt(dot(b, b, N));
+  double angle = acos(dot(a, b, N) / la / lb);
+  assert_true(angle > 1 && angle < 2);
+  for (int k = 0; k < 5; k++) {
+    for (int i = 0; i < N; i++)
+      expected[i] =
+          (sin((1 - alphas[k]) * angle) * a[i] + sin(alphas[k] * angle) * b[i]) / sin(angle);
+    merge_with("slerp", (struct merge_args){.alpha = alphas[k]}, evens, 2, N, out);
+    assert_close(out, expected, 1e-6);
+  }
+  /* Between two of one length, a length kept and an angle in proportion. */
+  for (int i = 0; i < N; i++)
+    even[1][i] = (float)(b[i] * la / lb);
+  merge_with("slerp", (struct merge_args){.alpha = 0.3}, evens, 2, N, out);
+  as_double(out, o);
+  assert_true(fabs(sqrt(dot(o, o, N)) / la - 1) < 1e-6);
+  assert_true(fabs(acos(dot(o, a, N) / la / la) - 0.3 * angle) < 1e-6);
+}
+
+static void slerp_of_near_models_is_linear(void **state)
+{
+  (void)state;
+  static float near[N], zero[N], out[N], straight[N];
+  fill_even();
+  for (int i = 0; i < N; i++)
+    near[i] = 2 * even[0][i] + 0.01f * even[1][i];
+  const float *const parallel[] = {even[0], near}, *const with_zero[] = {even[0], zero};
+  const float *const *const both[] = {parallel, with_zero};
+  for (int k = 0; k < 2; k++) {
+    merge_with("slerp", (struct merge_args){.alpha = 0.4}, both[k], 2, N, out);
+    linear(0.4, both[k], 2, N, straight);
+    assert_memory_equal(out, straight, sizeof out);
+  }
+  for (int end = 0; end < 2; end++) {
+    merge_with("slerp", (struct merge_args){.alpha = end}, evens, 2, N, out);
+    assert_memory_equal(out, even[end], sizeof out);
+  }
+}
+
+static void plane(double x, double y, const float *const *from, float *out)
+{
+  merge_with("plane", (struct merge_args){.x = x, .y = y}, from, 3, N, out);
+}
+
+static void the_plane_has_its_axes(void **state)
+{
+  (void)state;
+  static float out[N];
+  static double a[N], b[N], c[N], u[N], w[N], expected[N];
+  static const double points[][2] = {{0.5, 0.5}, {-1, 2}, {2, -0.25}, {0, 1}};
+  fill_even();
+  as_double(even[0], a);
+  as_double(even[1], b);
+  as_double(even[2], c);
+  for (int i = 0; i < N; i++) {
+    u[i] = b[i] - a[i];
+    w[i] = c[i] - a[i];
+  }
+  double along = dot(u, w, N) / dot(u, u, N);
+  for (int i = 0; i < N; i++)
+    w[i] -= along * u[i];
+  double unit = sqrt(dot(u, u, N)), rest = sqrt(dot(w, w, N));
+  assert_true(fabs(dot(u, w, N)) < 1e-9 * unit * rest);
+  for (int k = 0; k < 4; k++) {
+    for (int i = 0; i < N; i++)
+      expected[i] = a[i] + points[k][0] * u[i] + points[k][1] * unit * w[i] / rest;
+    plane(points[k][0], points[k][1], evens, out);
+    assert_close(out, expected, 1e-6);
+  }
+  plane(along, rest / unit, evens, out);
+  assert_close(out, c, 1e-6);
+  plane(0, 0, evens, out);
+  assert_memory_equal(out, even[0], sizeof out);
+  plane(1, 0, evens, out);
+  assert_memory_equal(out, even[1], sizeof out);
+}
+
+static void refused(const float *const *from, const char *why)
+{
+  static float out[N];
+  struct arena *a = arena_new();
+  struct diag *d = diag_new(a);
+  const struct merge_args args = {.n_params = N, .x = 0.5, .y = 0.5};
+  assert_false(merge_find("plane")->merge(&args, from, 3, N, out, d));
+  assert_int_equal(diag_errors(d), 1);
+  assert_non_null(strstr(diag_message(d, 0), why));
+  assert_non_null(diag_hint_of(d, 0));
+  arena_free(a);
+}
+
+/* c on the line through a and b, but for rounding: y = 0 can be had. */
+static void models_on_a_line_span_no_plane(void **state)
+{
+  (void)state;
+  static float beyond[N], out[N], straight[N];
+  static const double at[] = {-30, 0.3, 0, 1, 2, 30};
+  fill_even();
+  const float *const line[] = {even[0], even[1], beyond};
+  for (int k = 0; k < 6; k++) {
+    linear(at[k], evens, 2, N, beyond);
+    refused(line, "on a line");
+    plane(0.3, 0, line, out);
+    linear(0.3, evens, 2, N, straight);
+    assert_memory_equal(out, straight, sizeof out);
+  }
+  const float *const twice[] = {even[0], even[0], even[1]};
+  refused(twice, "equal");
+}
+
+static void every_method_keeps_equal_models(void **state)
+{
+  (void)state;
+  static float out[N];
+  static const char *const names[] = {"linear", "slerp", "task_arithmetic", "swa", "plane"};
+  const float *same[] = {models[2], models[2], models[2]};
+  for (int i = 0; i < 5; i++) {
+    const struct merge_method *m = merge_find(names[i]);
+    size_t n = m->max_models ? m->max_models : 3;
+    memset(out, 0xff, sizeof out);
+    merge_with(names[i], (struct merge_args){N, 0.3, 0.7, 0.2, 0.4}, same, n, N, out);
+    assert_memory_equal(out, models[2], sizeof out);
+  }
+}
+
+/* Angles and lengths are those of the parameters: what lies behind takes the
+ * same coefficients, and changes none. */
+static void buffers_do_not_count(void **state)
+{
+  (void)state;
+  enum { PARAMS = N - 100 };
+  static float whole[N], part[N];
+  static const char *const names[] = {"slerp", "plane"};
+  fill_even();
+  for (int k = 0; k < 3; k++)
+    for (int i = PARAMS; i < N; i++)
+      even[k][i] = 1000.0f * (float)(k + 1);
+  for (int i = 0; i < 2; i++) {
+    size_t n = merge_find(names[i])->max_models;
+    struct merge_args args = {PARAMS, 0.3, 0, 0.2, 0.4};
+    merge_with(names[i], args, evens, n, N, whole);
+    merge_with(names[i], args, evens, n, PARAMS, part);
+    assert_memory_equal(whole, part, PARAMS * sizeof *whole);
+    assert_true(isfinite(whole[N - 1]) && fabsf(whole[N - 1]) > 100);
+  }
 }
 
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(the_table),           cmocka_unit_test(two_models_interpolate),
-      cmocka_unit_test(the_ends_are_exact),  cmocka_unit_test(equal_models_merge_to_themselves),
-      cmocka_unit_test(more_models_average), cmocka_unit_test(sums_do_not_overflow),
+      cmocka_unit_test(the_table),
+      cmocka_unit_test(two_models_interpolate),
+      cmocka_unit_test(the_ends_are_exact),
+      cmocka_unit_test(equal_models_merge_to_themselves),
+      cmocka_unit_test(more_models_average),
+      cmocka_unit_test(sums_do_not_overflow),
+      cmocka_unit_test(swa_is_the_mean),
+      cmocka_unit_test(task_arithmetic_adds_differences),
+      cmocka_unit_test(slerp_turns_at_a_constant_rate),
+      cmocka_unit_test(slerp_of_near_models_is_linear),
+      cmocka_unit_test(the_plane_has_its_axes),
+      cmocka_unit_test(models_on_a_line_span_no_plane),
+      cmocka_unit_test(every_method_keeps_equal_models),
+      cmocka_unit_test(buffers_do_not_count),
   };
   return cmocka_run_group_tests(tests, fill, NULL);
 }

@@ -1,5 +1,9 @@
 noinst_LIBRARIES += libmerge.a
 libmerge_a_SOURCES = \
-  src/merge/merge.c src/merge/merge.h \
-  src/merge/merge_linear.c
+  src/merge/merge.c src/merge/merge.h src/merge/merge_int.h \
+  src/merge/merge_linear.c \
+  src/merge/merge_plane.c \
+  src/merge/merge_slerp.c \
+  src/merge/merge_swa.c \
+  src/merge/merge_task_arithmetic.c
 MERGE_LIBS = libmerge.a

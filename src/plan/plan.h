@@ -45,7 +45,7 @@ struct plan_origin {
 
 /* What a measure's expression reads in one row: value `value` of the result of
  * input `input`, or a number of the sweep point. */
-enum { PLAN_SLOT_NUMBER = UINT32_MAX };
+#define PLAN_SLOT_NUMBER UINT32_MAX
 struct plan_slot {
   uint32_t input; /* index into the table step's inputs, or PLAN_SLOT_NUMBER */
   const char *value; /* NULL where it is a number */

@@ -122,6 +122,18 @@ struct net *bind_make_net(struct arena *a, const struct plan *plan, const struct
   return net_new(a, &spec, d);
 }
 
+struct data_set bind_shape(const struct plan *plan, const struct plan_step *model)
+{
+  const struct plan_step *init = plan_model_of(plan, model);
+  struct data_spec data = bind_data_spec(plan_step(plan, init->inputs[0]));
+  struct arena *a = arena_new();
+  struct data_set shape;
+  if (!data_shape(&data, &shape, diag_new(a)))
+    shape = (struct data_set){0};
+  arena_free(a);
+  return shape;
+}
+
 static void drop_net(struct bind *b)
 {
   net_work_free(b->train);
@@ -130,6 +142,15 @@ static void drop_net(struct bind *b)
   b->train = b->eval = NULL;
   b->net_arena = NULL;
   b->net = NULL;
+}
+
+void bind_free(struct bind *b)
+{
+  drop_net(b);
+  for (int i = 0; i < BIND_DATA_SETS; i++) {
+    arena_free(b->data[i].arena);
+    b->data[i] = (struct bind_data){0};
+  }
 }
 
 const struct net *bind_net(struct bind *b, const struct plan *plan, const struct plan_step *model,

@@ -1,6 +1,6 @@
 /* Where the plan meets the engine: how each kind of step is computed.
  *
- * The only file of run/ that knows engine, merge and measure. */
+ * Only the files bind* of run/ know engine, merge and measure. */
 #ifndef MERGESCAPE_RUN_BIND_H
 #define MERGESCAPE_RUN_BIND_H
 
@@ -16,6 +16,9 @@ void bind_versions(const char *versions[PLAN_KIND_COUNT]);
 
 /* `dirs`: where data sets are looked for, in order; kept, not copied. */
 struct bind *bind_new(struct arena *, const char *const *dirs, size_t n_dirs);
+
+/* Releases the data sets and networks that it holds; the bind itself is the arena's. */
+void bind_free(struct bind *);
 
 /* For struct run_kind, with the bind as context. */
 bool bind_execute(void *bind, struct store *, const struct plan *, const struct plan_step *,

@@ -78,11 +78,12 @@ static const struct network *make_network(struct bind_costs *c, const struct pla
   struct diag *d = diag_new(c->arena);
   const struct plan_step *data = plan_step(plan, init->inputs[0]);
   struct data_spec spec = bind_data_spec(data);
-  struct plan_step unseeded = *init;
+  struct plan_step unseeded = *init; /* and wherever its weights come from */
   struct plan_attr *attrs = arena_array(c->arena, init->n_attrs + 1, sizeof *attrs);
   unseeded.n_attrs = 0;
   for (uint32_t i = 0; i < init->n_attrs; i++)
-    if (init->attrs[i].id != PLAN_A_seed)
+    if (init->attrs[i].id != PLAN_A_seed && init->attrs[i].id != PLAN_A_weights &&
+        init->attrs[i].id != PLAN_A_head)
       attrs[unseeded.n_attrs++] = init->attrs[i];
   unseeded.attrs = attrs;
   if (!data_shape(&spec, &n->shape, d))
@@ -122,9 +123,9 @@ static double sample_seconds(struct bind_costs *c, const struct network *n,
     if (r->network == n && r->what == what && r->batch == batch && r->augment == augment)
       return r->seconds;
   }
-  struct rate r = {n, what, batch, augment,
-                   calibration_sample(c->calibration, n->name, n->net, &n->shape, what, batch,
-                                      augment)};
+  struct rate r = {
+      n, what, batch, augment,
+      calibration_sample(c->calibration, n->name, n->net, &n->shape, what, batch, augment)};
   ARENA_PUSH(c->arena, c->rates, c->n_rates, c->cap_rates, r);
   return r.seconds;
 }
@@ -134,11 +135,48 @@ static double sample_seconds(struct bind_costs *c, const struct network *n,
 /* What result.json and a .safetensors header take; a data set is unpacked and
  * scaled at about this speed. */
 static const double result_bytes = 1200, header_bytes = 2000, data_seconds = 0.3;
+/* About the speeds of reading and checking a stored model, and of products of
+ * matrices in double. */
+static const double read_speed = 1e9, product_speed = 1e10;
 
 static bool augments(const struct plan_step *s)
 {
   const struct plan_attr *at = plan_attr(s, PLAN_A_augment);
   return at && at->str && strcmp(at->str, "none") != 0;
+}
+
+static double split_size(const struct network *n, const struct plan_step *s)
+{
+  return n->shape.split[strcmp(plan_str(s, PLAN_A_split), "train") ? DATA_TEST : DATA_TRAIN].n;
+}
+
+static struct cost measure_cost(struct bind_costs *c, const struct network *n,
+                                const struct plan_step *s)
+{
+  const char *name = plan_str(s, PLAN_A_measurement);
+  double products = 0, samples = 0;
+  if (!strcmp(name, "evaluate")) {
+    samples = split_size(n, s);
+  } else if (!strcmp(name, "cka")) {
+    double each = fmin(plan_num(s, PLAN_A_samples), split_size(n, s)), p = net_features(n->net);
+    samples = 2 * each;
+    products = 6 * each * p * p;
+  }
+  struct cost cost = {.flops = net_flops(n->net) * samples + products,
+                      .seconds = products / product_speed};
+  if (samples > 0)
+    cost.seconds += samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false);
+  return cost;
+}
+
+/* Bytes of the models that a step reads.  All are about as large as its own. */
+static double read_bytes(const struct network *n, const struct plan *plan,
+                         const struct plan_step *s)
+{
+  double models = s->kind == PLAN_INIT && plan_attr(s, PLAN_A_weights) ? 2 : 0; /* digest, load */
+  for (uint32_t k = 0; k < s->n_inputs; k++)
+    models += plan_step(plan, s->inputs[k])->kind != PLAN_DATA;
+  return models * 4 * (double)net_count(n->net);
 }
 
 static struct cost model_cost(struct bind_costs *c, const struct network *n,
@@ -152,9 +190,7 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
     cost.flops = 3 * flops * samples;
     cost.seconds = samples * sample_seconds(c, n, CALIBRATE_TRAIN, batch, augments(s));
   } else if (s->kind == PLAN_MEASURE) {
-    samples = n->shape.split[strcmp(plan_str(s, PLAN_A_split), "train") ? DATA_TEST : DATA_TRAIN].n;
-    cost.flops = flops * samples;
-    cost.seconds = samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false);
+    cost = measure_cost(c, n, s);
   } else if (s->kind == PLAN_MERGE && !strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated") &&
              net_has_batchnorm(n->net)) {
     unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
@@ -182,8 +218,10 @@ struct cost bind_cost(void *context, const struct plan *plan, const struct plan_
              s->kind == PLAN_MEASURE) {
     const struct plan_step *model = s->kind == PLAN_MEASURE ? plan_step(plan, s->inputs[0]) : s;
     const struct network *n = network_of(b->costs, plan, model);
-    if (n->net)
+    if (n->net) {
       cost = model_cost(b->costs, n, s);
+      cost.seconds += read_bytes(n, plan, s) / read_speed;
+    }
     files += (s->kind != PLAN_MEASURE) + (s->kind == PLAN_TRAIN && bind_keeps_momentum(s));
   }
   cost.bytes += result_bytes;

@@ -1,4 +1,4 @@
-/* What bind.c (caches) and bind_steps.c (computing) share. */
+/* What bind.c (caches), bind_cost.c and those that compute steps share. */
 #ifndef MERGESCAPE_RUN_BIND_INT_H
 #define MERGESCAPE_RUN_BIND_INT_H
 
@@ -49,6 +49,8 @@ const struct ops *bind_ops(void);
 /* The network of an init step. */
 struct net *bind_make_net(struct arena *, const struct plan *, const struct plan_step *init,
                           struct diag *);
+/* The shape of the data that a model step's network is for; zeros: unknown data. */
+struct data_set bind_shape(const struct plan *, const struct plan_step *model);
 /* Does a train step keep its momentum for a segment that goes on from it? */
 bool bind_keeps_momentum(const struct plan_step *train);
 

@@ -1,94 +1,22 @@
-#include "run/bind_int.h"
+#include "run/bind_work.h"
 
+#include "base/file.h"
 #include "base/safetensors.h"
 #include "engine/optim.h"
 #include "engine/schedule.h"
-#include "measure/measure.h"
-#include "merge/merge.h"
 
+#include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-static const char weights_file[] = "weights.safetensors";
-static const char optimizer_file[] = "optimizer.safetensors";
-
-/* One step's work: everything in the arena goes with the step. */
-struct work {
-  struct bind *bind;
-  struct store *store;
-  const struct plan *plan;
-  const struct plan_step *step;
-  struct diag *diag;
-  struct arena *arena;
-  struct store_result result;
-  struct store_draft *draft;
-  double started;
-};
-
-static double now(void)
-{
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static const struct plan_step *input(const struct work *w, uint32_t k)
-{
-  return plan_step(w->plan, w->step->inputs[k]);
-}
-
-static const struct plan_step *data_input(const struct work *w)
-{
-  return input(w, w->step->n_inputs - 1);
-}
-
-static bool commit(struct work *w)
-{
-  w->result.seconds = now() - w->started;
-  if (!w->draft)
-    w->draft = store_begin(w->store, w->arena, w->diag);
-  return w->draft && store_commit(w->draft, w->plan, w->step, &w->result, w->diag);
-}
-
-static const char *draft_file(struct work *w, const char *name)
-{
-  if (!w->draft)
-    w->draft = store_begin(w->store, w->arena, w->diag);
-  if (!w->draft)
-    return NULL;
-  struct store_file file = {.name = name};
-  ARENA_PUSH(w->arena, w->result.files, w->result.n_files, w->result.cap_files, file);
-  return store_draft_path(w->draft, name);
-}
-
-static bool save_weights(struct work *w, const struct net *net, const float *flat)
-{
-  const char *path = draft_file(w, weights_file);
-  return path && net_save(net, flat, path, w->diag);
-}
-
-static float *load_weights(struct work *w, const struct net *net, const struct plan_step *from)
-{
-  const char *path = store_file(w->store, from->key, weights_file, w->arena, w->diag);
-  if (!path) {
-    if (!diag_errors(w->diag))
-      diag_error(w->diag, SPAN_NONE, "the weights that this step starts from are not in the store");
-    return NULL;
-  }
-  float *flat = arena_array(w->arena, net_count(net), sizeof *flat);
-  return net_load(net, path, flat, w->diag) ? flat : NULL;
-}
-
-/* Momentum of the checkpoint; zeros behind the first weights. */
+/* Momentum of the checkpoint.  Training that begins has none, whatever it begins from. */
 static float *load_momentum(struct work *w, const struct net *net, const struct plan_step *from)
 {
   size_t n = net_params(net);
   float *v = arena_array(w->arena, n, sizeof *v);
-  if (from->kind != PLAN_TRAIN)
+  if (from->kind != PLAN_TRAIN || plan_num(w->step, PLAN_A_from) == 0)
     return v;
-  const char *path = store_file(w->store, from->key, optimizer_file, w->arena, w->diag);
+  const char *path = work_file(w, from, work_optimizer_file);
   struct safetensors file;
   if (!path || !safetensors_open(w->arena, path, &file, w->diag))
     return NULL;
@@ -104,44 +32,10 @@ static float *load_momentum(struct work *w, const struct net *net, const struct 
 
 static bool save_momentum(struct work *w, size_t n, const float *v)
 {
-  const char *path = draft_file(w, optimizer_file);
+  const char *path = work_draft_file(w, work_optimizer_file);
   struct safetensors_tensor t = {"momentum_buffer", SAFETENSORS_F32, 1, {n}, n * sizeof *v, v};
   struct safetensors file = {.tensors = &t, .n_tensors = 1};
   return path && safetensors_write(path, &file, w->diag);
-}
-
-static bool all_finite(const float *v, size_t n)
-{
-  /* 0 * x is NaN for every x that is not finite. */
-  float sum = 0;
-  for (size_t i = 0; i < n; i++)
-    sum += 0 * v[i];
-  return sum == 0;
-}
-
-static struct data_augment augment_of(const struct plan_step *s)
-{
-  bool on = !strcmp(plan_str(s, PLAN_A_augment), "flip_crop");
-  return (struct data_augment){on, on ? (unsigned)plan_num(s, PLAN_A_crop_padding) : 0};
-}
-
-/* A model that comes from a run that diverged is itself a result: diverged. */
-static bool inherits_divergence(struct work *w, bool *diverged)
-{
-  *diverged = false;
-  for (uint32_t k = 0; k + 1 < w->step->n_inputs; k++) {
-    struct store_result r = {0};
-    if (!store_read(w->store, input(w, k)->key, w->arena, &r, w->diag)) {
-      if (!diag_errors(w->diag))
-        diag_error(w->diag, SPAN_NONE, "an input of this step is not in the store");
-      return false;
-    }
-    if (r.diverged) {
-      w->result.diverged = *diverged = true;
-      w->result.note = r.note;
-    }
-  }
-  return true;
 }
 
 /* ---- data, init ---- */
@@ -160,18 +54,57 @@ static bool run_data(struct work *w)
   store_set(w->arena, &w->result, "height", set->height);
   store_set(w->arena, &w->result, "width", set->width);
   store_set(w->arena, &w->result, "classes", set->classes);
-  return commit(w);
+  return work_commit(w);
 }
 
+/* The file of a plan must be the one that was planned with. */
+static const char *planned_file(struct work *w)
+{
+  const char *path = w->step->origin.path, *digest = plan_str(w->step, PLAN_A_weights);
+  struct hash found;
+  char hex[HASH_HEX];
+  if (!path) {
+    diag_error(w->diag, SPAN_NONE, "no file is named for the weights %s", digest);
+    return NULL;
+  }
+  if (!hash_file(path, &found)) {
+    file_report(w->diag, "read", path, errno);
+    return NULL;
+  }
+  hash_hex(found, hex);
+  if (!strcmp(hex, digest))
+    return path;
+  diag_error(w->diag, SPAN_NONE, "%s: the file has changed since it was planned with", path);
+  diag_hint(w->diag, "run the command again: it plans with the file as it is now");
+  return NULL;
+}
+
+/* First weights are drawn even where others take their place: the classifier is
+ * then the one that the seed gives. */
 static bool run_init(struct work *w)
 {
-  const struct net *net = bind_net(w->bind, w->plan, w->step, w->diag);
+  const struct plan_step *s = w->step;
+  const char *from = NULL;
+  bool diverged;
+  if (!work_inherits_divergence(w, &diverged))
+    return false;
+  if (diverged)
+    return work_commit(w);
+  const struct net *net = bind_net(w->bind, w->plan, s, w->diag);
+  bool takes_over = s->n_inputs > 1 || plan_attr(s, PLAN_A_weights);
   if (!net)
     return false;
+  if (takes_over)
+    from = s->n_inputs > 1 ? work_file(w, work_input(w, 1), work_weights_file) : planned_file(w);
   float *flat = arena_array(w->arena, net_count(net), sizeof *flat);
-  net_init(net, (uint64_t)plan_num(w->step, PLAN_A_seed), flat);
+  net_init(net, (uint64_t)plan_num(s, PLAN_A_seed), flat);
+  if (takes_over) {
+    bool anew = !strcmp(plan_str(s, PLAN_A_head), "new");
+    if (!from || !(anew ? net_load_body : net_load)(net, from, flat, w->diag))
+      return false;
+  }
   store_set(w->arena, &w->result, "parameters", (double)net_params(net));
-  return save_weights(w, net, flat) && commit(w);
+  return work_save_weights(w, net, flat) && work_commit(w);
 }
 
 /* ---- train ---- */
@@ -192,9 +125,9 @@ static bool begin_training(struct work *w, struct training *t)
   const struct plan_step *s = w->step;
   unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
   t->net = bind_net(w->bind, w->plan, s, w->diag);
-  t->data = t->net ? bind_data(w->bind, w->store, w->plan, data_input(w), w->diag) : NULL;
-  if (!t->data || !(t->flat = load_weights(w, t->net, input(w, 0))) ||
-      !(t->momentum = load_momentum(w, t->net, input(w, 0))))
+  t->data = t->net ? work_data(w, s, true) : NULL;
+  if (!t->data || !(t->flat = work_weights(w, t->net, work_input(w, 0))) ||
+      !(t->momentum = load_momentum(w, t->net, work_input(w, 0))))
     return false;
   size_t pixels = (size_t)t->data->channels * t->data->height * t->data->width;
   t->work = bind_train_work(w->bind, batch);
@@ -216,7 +149,7 @@ static void train_segment(struct work *w, struct training *t)
   double start = plan_num(s, PLAN_A_schedule_from), length = plan_num(s, PLAN_A_schedule_length);
   const struct plan_attr *rise = plan_attr(s, PLAN_A_schedule_warmup);
   double lr = plan_num(s, PLAN_A_lr), warmup = rise ? rise->num : 0, sum = 0;
-  struct data_augment augment = augment_of(s);
+  struct data_augment augment = work_augment(s);
   struct optim_sgd sgd = {.momentum = (float)plan_num(s, PLAN_A_momentum),
                           .weight_decay = (float)plan_num(s, PLAN_A_weight_decay)};
   enum schedule_kind schedule = SCHEDULE_CONSTANT;
@@ -240,25 +173,27 @@ static void train_segment(struct work *w, struct training *t)
     optim_sgd_step(bind_ops(), &sgd, net_params(t->net), t->flat, t->momentum, t->grad);
   }
   t->loss = sum / (double)(to - from);
-  if (!all_finite(t->flat, net_count(t->net)))
+  if (!work_all_finite(t->flat, net_count(t->net)))
     t->diverged = arena_printf(w->arena, "diverged: weights are not finite at step %llu",
                                (unsigned long long)to);
 }
 
-/* Branches end; only the trunk goes on, and needs its momentum. */
+/* The trunk may always go on; a branch does until its schedule ends.  One without
+ * a length (a constant trunk's, or an earlier version's branch) ends at once. */
 bool bind_keeps_momentum(const struct plan_step *train)
 {
-  return plan_num(train, PLAN_A_stream) == 0;
+  double end = plan_num(train, PLAN_A_schedule_from) + plan_num(train, PLAN_A_schedule_length);
+  return plan_num(train, PLAN_A_stream) == 0 || plan_num(train, PLAN_A_to) < end;
 }
 
 static bool run_train(struct work *w)
 {
   struct training t = {0};
   bool diverged;
-  if (!inherits_divergence(w, &diverged))
+  if (!work_inherits_divergence(w, &diverged))
     return false;
   if (diverged)
-    return commit(w);
+    return work_commit(w);
   if (!begin_training(w, &t))
     return false;
   train_segment(w, &t);
@@ -266,78 +201,17 @@ static bool run_train(struct work *w)
   w->result.note = t.diverged;
   store_set(w->arena, &w->result, "train_loss", t.diverged ? NAN : t.loss);
   if (t.diverged)
-    return commit(w);
+    return work_commit(w);
   bool goes_on = bind_keeps_momentum(w->step);
-  return save_weights(w, t.net, t.flat) &&
-         (!goes_on || save_momentum(w, net_params(t.net), t.momentum)) && commit(w);
-}
-
-/* ---- merge, measure ---- */
-
-static bool run_merge(struct work *w)
-{
-  const struct plan_step *s = w->step;
-  bool diverged;
-  if (!inherits_divergence(w, &diverged))
-    return false;
-  if (diverged)
-    return commit(w);
-  const struct merge_method *method = merge_find(plan_str(s, PLAN_A_method));
-  const struct net *net = bind_net(w->bind, w->plan, s, w->diag);
-  if (!method || !net) {
-    if (!method)
-      diag_error(w->diag, SPAN_NONE, "no merging method `%s`", plan_str(s, PLAN_A_method));
-    return false;
-  }
-  size_t n_models = s->n_inputs - 1;
-  const float **models = arena_array(w->arena, n_models, sizeof *models);
-  for (uint32_t k = 0; k < n_models; k++)
-    if (!(models[k] = load_weights(w, net, input(w, k))))
-      return false;
-  const struct plan_attr *alpha = plan_attr(s, PLAN_A_alpha);
-  struct merge_args args = {.alpha = alpha ? alpha->num : 0.5};
-  float *merged = arena_array(w->arena, net_count(net), sizeof *merged);
-  method->merge(&args, models, n_models, net_count(net), merged);
-  if (!strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated")) {
-    const struct data_set *data = bind_data(w->bind, w->store, w->plan, data_input(w), w->diag);
-    if (!data)
-      return false;
-    struct data_augment augment = augment_of(s);
-    unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
-    measure_recalibrate(bind_train_work(w->bind, batch), batch, merged, net, data,
-                        augment.flip ? &augment : NULL, (uint64_t)plan_num(s, PLAN_A_seed));
-  }
-  return save_weights(w, net, merged) && commit(w);
-}
-
-static bool run_measure(struct work *w)
-{
-  const struct plan_step *model = input(w, 0);
-  bool diverged;
-  struct measure_evaluation e = {NAN, NAN};
-  if (!inherits_divergence(w, &diverged))
-    return false;
-  if (!diverged) {
-    const struct net *net = bind_net(w->bind, w->plan, model, w->diag);
-    const struct data_set *data =
-        net ? bind_data(w->bind, w->store, w->plan, data_input(w), w->diag) : NULL;
-    float *flat = data ? load_weights(w, net, model) : NULL;
-    if (!flat)
-      return false;
-    bool train = !strcmp(plan_str(w->step, PLAN_A_split), "train");
-    e = measure_evaluate(bind_eval_work(w->bind), BIND_EVAL_BATCH, flat, net, data,
-                         train ? DATA_TRAIN : DATA_TEST);
-  }
-  store_set(w->arena, &w->result, "loss", e.loss);
-  store_set(w->arena, &w->result, "accuracy", e.accuracy);
-  return commit(w);
+  return work_save_weights(w, t.net, t.flat) &&
+         (!goes_on || save_momentum(w, net_params(t.net), t.momentum)) && work_commit(w);
 }
 
 bool bind_execute(void *context, struct store *store, const struct plan *plan,
                   const struct plan_step *step, struct diag *d)
 {
   struct work w = {.bind = context, .store = store, .plan = plan, .step = step, .diag = d,
-                   .arena = arena_new(), .started = now()};
+                   .arena = arena_new(), .started = work_now()};
   bool ok = false;
   switch (step->kind) {
   case PLAN_DATA:
@@ -350,10 +224,10 @@ bool bind_execute(void *context, struct store *store, const struct plan *plan,
     ok = run_train(&w);
     break;
   case PLAN_MERGE:
-    ok = run_merge(&w);
+    ok = work_merge(&w);
     break;
   case PLAN_MEASURE:
-    ok = run_measure(&w);
+    ok = work_measure(&w);
     break;
   default:
     diag_error(d, SPAN_NONE, "no way to compute a %s step", plan_kind_name(step->kind));

@@ -1,0 +1,116 @@
+#include "run/bind_work.h"
+
+#include "measure/measure.h"
+#include "merge/merge.h"
+
+#include <string.h>
+
+static double optional(const struct plan_step *s, enum plan_attr_id id, double otherwise)
+{
+  const struct plan_attr *a = plan_attr(s, id);
+  return a ? a->num : otherwise;
+}
+
+/* Models of one architecture for different data have classifiers of different
+ * shapes, of which there is no mean: all have the first one's. */
+static const float **load_models(struct work *w, const struct net *net, size_t n)
+{
+  const float **models = arena_array(w->arena, n, sizeof *models);
+  for (uint32_t k = 0; k < n; k++) {
+    const struct plan_step *from = work_input(w, k);
+    float *flat = NULL;
+    if (!k || bind_shape(w->plan, from).classes == net_classes(net)) {
+      flat = work_weights(w, net, from);
+    } else {
+      flat = arena_copy(w->arena, models[0], net_count(net) * sizeof *flat);
+      flat = work_body(w, net, from, flat) ? flat : NULL;
+    }
+    if (!flat)
+      return NULL;
+    models[k] = flat;
+  }
+  return models;
+}
+
+/* Coefficients below 0 or above 1 can make a variance negative, which no network
+ * has: such a point has no value, and is not bent into one that has. */
+static const char *negative_variance(struct arena *a, const struct net *net, const float *flat)
+{
+  static const char suffix[] = "running_var";
+  size_t n;
+  const struct net_tensor *t = net_tensors(net, &n);
+  for (size_t i = 0; i < n; i++) {
+    size_t length = strlen(t[i].name), m = sizeof suffix - 1;
+    if (!t[i].buffer || length < m || strcmp(t[i].name + length - m, suffix))
+      continue;
+    for (size_t k = 0; k < t[i].count; k++)
+      if (flat[t[i].offset + k] < 0)
+        return arena_printf(a,
+                            "diverged: %s is negative after merging; `with batchnorm "
+                            "recalibrated` computes it anew",
+                            t[i].name);
+  }
+  return NULL;
+}
+
+static bool recalibrate(struct work *w, const struct net *net, float *merged)
+{
+  const struct plan_step *s = w->step;
+  const struct data_set *data = work_data(w, s, false);
+  if (!data)
+    return false;
+  struct data_augment augment = work_augment(s);
+  unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
+  measure_recalibrate(bind_train_work(w->bind, batch), batch, merged, net, data,
+                      augment.flip ? &augment : NULL, (uint64_t)plan_num(s, PLAN_A_seed));
+  return true;
+}
+
+static const struct merge_method *find_method(struct work *w, size_t n_models)
+{
+  const char *name = plan_str(w->step, PLAN_A_method);
+  const struct merge_method *m = merge_find(name);
+  if (!m)
+    diag_error(w->diag, SPAN_NONE, "no merging method `%s`", name);
+  else if (n_models < m->min_models || (m->max_models && n_models > m->max_models))
+    diag_error(w->diag, SPAN_NONE, "`%s` does not merge %zu models", name, n_models);
+  else
+    return m;
+  return NULL;
+}
+
+bool work_merge(struct work *w)
+{
+  const struct plan_step *s = w->step;
+  size_t n_models = s->n_inputs - 1;
+  bool diverged;
+  if (!work_inherits_divergence(w, &diverged))
+    return false;
+  if (diverged)
+    return work_commit(w);
+  const struct merge_method *method = find_method(w, n_models);
+  const struct net *net = method ? bind_net(w->bind, w->plan, s, w->diag) : NULL;
+  const float **models = net ? load_models(w, net, n_models) : NULL;
+  if (!models)
+    return false;
+  const struct merge_args args = {
+      .n_params = net_params(net),
+      .alpha = optional(s, PLAN_A_alpha, 0.5),
+      .scale = optional(s, PLAN_A_scale, 1),
+      .x = optional(s, PLAN_A_x, 0),
+      .y = optional(s, PLAN_A_y, 0),
+  };
+  float *merged = arena_array(w->arena, net_count(net), sizeof *merged);
+  if (!method->merge(&args, models, n_models, net_count(net), merged, w->diag))
+    return false;
+  if (!strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated")) {
+    if (!recalibrate(w, net, merged))
+      return false;
+  } else {
+    w->result.note = negative_variance(w->arena, net, merged);
+  }
+  if (!work_all_finite(merged, net_count(net)))
+    w->result.note = "diverged: the merged weights are not finite";
+  w->result.diverged = w->result.note != NULL;
+  return (w->result.diverged || work_save_weights(w, net, merged)) && work_commit(w);
+}

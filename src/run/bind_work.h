@@ -1,0 +1,49 @@
+/* What computing a step begins and ends with: inputs out of the store, results into it. */
+#ifndef MERGESCAPE_RUN_BIND_WORK_H
+#define MERGESCAPE_RUN_BIND_WORK_H
+
+#include "run/bind_int.h"
+
+/* One step's work: everything in the arena goes with the step. */
+struct work {
+  struct bind *bind;
+  struct store *store;
+  const struct plan *plan;
+  const struct plan_step *step;
+  struct diag *diag;
+  struct arena *arena;
+  struct store_result result;
+  struct store_draft *draft;
+  double started; /* by work_now */
+};
+
+double work_now(void); /* seconds */
+const struct plan_step *work_input(const struct work *, uint32_t k);
+/* The data that the last input names, if they are fit for a model step's network: in
+ * their pixels, and with `labelled` in their classes.  NULL: a diagnostic. */
+const struct data_set *work_data(struct work *, const struct plan_step *model, bool labelled);
+/* False, too, where an input is not in the store (diagnostic).  A step whose model comes from a
+ * run that diverged is itself a result, diverged: w->result says so. */
+bool work_inherits_divergence(struct work *, bool *diverged);
+
+/* Path of a checked file of a step's object; NULL: a diagnostic. */
+const char *work_file(struct work *, const struct plan_step *from, const char *name);
+/* Weights of a model step, of this network; NULL: a diagnostic. */
+float *work_weights(struct work *, const struct net *, const struct plan_step *from);
+/* All but the classifier, into `flat`. */
+bool work_body(struct work *, const struct net *, const struct plan_step *from, float *flat);
+extern const char work_weights_file[], work_optimizer_file[];
+
+/* Where to write a file of the result; NULL: a diagnostic. */
+const char *work_draft_file(struct work *, const char *name);
+bool work_save_weights(struct work *, const struct net *, const float *flat);
+bool work_commit(struct work *);
+
+bool work_all_finite(const float *, size_t n);
+struct data_augment work_augment(const struct plan_step *);
+
+/* By kind of step. */
+bool work_merge(struct work *);
+bool work_measure(struct work *);
+
+#endif

@@ -1,0 +1,576 @@
+/* Steps of a plan through the engine into the store: a made-up data set of a few
+ * images, and networks of a few units. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "run_fixture.h"
+
+#include "base/file.h"
+#include "engine/net.h"
+#include "run/bind.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIDE = 28, TRAIN = 40, TEST = 24, SIZE = 7, BATCH = 8, PER_EPOCH = 4, MOST_ATTRS = 24 };
+
+struct world {
+  struct fixture *f;
+  struct bind *bind;
+  const char *dirs[1];
+  uint32_t data;
+};
+
+/* ---- a data set ---- */
+
+static void write_idx(struct arena *a, const char *folder, const char *name, bool images,
+                      unsigned n)
+{
+  const uint32_t words[4] = {images ? 0x803 : 0x801, n, SIDE, SIDE};
+  size_t each = images ? SIDE * SIDE : 1, head = images ? 16 : 8;
+  uint8_t *bytes = arena_alloc(a, head + n * each);
+  uint32_t r = n;
+  for (size_t i = 0; i < head; i++)
+    bytes[i] = (uint8_t)(words[i / 4] >> (24 - 8 * (i % 4)));
+  for (size_t i = 0; i < n * each; i++) {
+    r = r * 1664525 + 1013904223;
+    bytes[head + i] = images ? (uint8_t)(r >> 24) : (uint8_t)((r >> 16) % 10);
+  }
+  assert_true(file_write_synced(file_join(a, folder, name), bytes, head + n * each, diag_new(a)));
+}
+
+/* ---- a plan ---- */
+
+struct attrs {
+  struct plan_attr list[MOST_ATTRS];
+  uint32_t n;
+};
+
+static void put(struct attrs *a, enum plan_attr_id id, double num, const char *str)
+{
+  uint32_t at = a->n++;
+  assert_true(a->n <= MOST_ATTRS);
+  for (; at > 0 && a->list[at - 1].id > id; at--)
+    a->list[at] = a->list[at - 1];
+  a->list[at] = (struct plan_attr){id, num, str};
+}
+
+static uint32_t add(struct world *w, enum plan_kind kind, const struct attrs *a,
+                    const uint32_t *inputs, uint32_t n_inputs, const char *path)
+{
+  struct plan_step s = {.kind = kind,
+                        .attrs = a->list,
+                        .n_attrs = a->n,
+                        .inputs = inputs,
+                        .n_inputs = n_inputs,
+                        .origin = {"test", "", SPAN_NONE, path}};
+  return plan_add_step(w->f->plan, &s);
+}
+
+static uint32_t add_data(struct world *w, const char *name, unsigned size)
+{
+  struct attrs a = {0};
+  put(&a, PLAN_A_data, 0, name);
+  put(&a, PLAN_A_image_size, size, NULL);
+  put(&a, PLAN_A_compose, 0, "none");
+  put(&a, PLAN_A_train_size, BATCH * PER_EPOCH, NULL);
+  put(&a, PLAN_A_test_size, TEST, NULL);
+  return add(w, PLAN_DATA, &a, NULL, 0, NULL);
+}
+
+static struct attrs model(const char *name, double seed)
+{
+  struct attrs a = {0};
+  put(&a, PLAN_A_model, 0, name);
+  put(&a, PLAN_A_width, 6, NULL);
+  if (!strcmp(name, "mlp")) {
+    put(&a, PLAN_A_layers, 2, NULL);
+  } else {
+    put(&a, PLAN_A_stages, 1, NULL);
+    put(&a, PLAN_A_blocks, 1, NULL);
+  }
+  put(&a, PLAN_A_seed, seed, NULL);
+  return a;
+}
+
+static uint32_t add_init(struct world *w, const char *name, double seed)
+{
+  struct attrs a = model(name, seed);
+  return add(w, PLAN_INIT, &a, &w->data, 1, NULL);
+}
+
+static uint32_t add_init_from(struct world *w, const char *name, double seed, uint32_t from,
+                              const char *head)
+{
+  struct attrs a = model(name, seed);
+  put(&a, PLAN_A_head, 0, head);
+  return add(w, PLAN_INIT, &a, (uint32_t[]){w->data, from}, 2, NULL);
+}
+
+static uint32_t add_init_file(struct world *w, const char *name, const char *path, const char *head)
+{
+  struct attrs a = model(name, 1);
+  struct hash digest;
+  char hex[HASH_HEX];
+  assert_true(hash_file(path, &digest));
+  hash_hex(digest, hex);
+  put(&a, PLAN_A_head, 0, head);
+  put(&a, PLAN_A_weights, 0, arena_strdup(w->f->arena, hex));
+  return add(w, PLAN_INIT, &a, &w->data, 1, path);
+}
+
+struct schedule {
+  const char *name;
+  double from, length;
+};
+
+static uint32_t add_train(struct world *w, uint32_t start, double from, double to, double stream,
+                          struct schedule s)
+{
+  struct attrs a = {0};
+  put(&a, PLAN_A_optimizer, 0, "sgd");
+  put(&a, PLAN_A_lr, 0.05, NULL);
+  put(&a, PLAN_A_momentum, 0.9, NULL);
+  put(&a, PLAN_A_weight_decay, 1e-3, NULL);
+  put(&a, PLAN_A_batch, BATCH, NULL);
+  put(&a, PLAN_A_augment, 0, "flip_crop");
+  put(&a, PLAN_A_crop_padding, 1, NULL);
+  put(&a, PLAN_A_schedule, 0, s.name);
+  put(&a, PLAN_A_schedule_from, s.from, NULL);
+  put(&a, PLAN_A_schedule_length, s.length, NULL);
+  if (!strncmp(s.name, "warmup", 6))
+    put(&a, PLAN_A_schedule_warmup, 3, NULL);
+  put(&a, PLAN_A_from, from, NULL);
+  put(&a, PLAN_A_to, to, NULL);
+  put(&a, PLAN_A_steps_per_epoch, PER_EPOCH, NULL);
+  put(&a, PLAN_A_seed, 1, NULL);
+  put(&a, PLAN_A_stream, stream, NULL);
+  return add(w, PLAN_TRAIN, &a, (uint32_t[]){start, w->data}, 2, NULL);
+}
+
+static const struct schedule constant = {"constant", 0, 0};
+
+static uint32_t add_merge(struct world *w, const char *method, const char *batchnorm,
+                          const struct attrs *args, const uint32_t *models, uint32_t n)
+{
+  struct attrs a = args ? *args : (struct attrs){0};
+  uint32_t inputs[8];
+  memcpy(inputs, models, n * sizeof *inputs);
+  inputs[n] = w->data;
+  put(&a, PLAN_A_method, 0, method);
+  put(&a, PLAN_A_batchnorm, 0, batchnorm);
+  if (!strcmp(batchnorm, "recalibrated")) {
+    put(&a, PLAN_A_batch, BATCH, NULL);
+    put(&a, PLAN_A_augment, 0, "none");
+    put(&a, PLAN_A_crop_padding, 0, NULL);
+    put(&a, PLAN_A_seed, 1, NULL);
+  }
+  return add(w, PLAN_MERGE, &a, inputs, n + 1, NULL);
+}
+
+static uint32_t add_measure(struct world *w, const char *name, const uint32_t *models, uint32_t n,
+                            uint32_t data)
+{
+  struct attrs a = {0};
+  uint32_t inputs[4];
+  memcpy(inputs, models, n * sizeof *inputs);
+  inputs[n] = data;
+  put(&a, PLAN_A_measurement, 0, name);
+  if (!strcmp(name, "evaluate") || !strcmp(name, "cka"))
+    put(&a, PLAN_A_split, 0, "test");
+  if (!strcmp(name, "cka"))
+    put(&a, PLAN_A_samples, 20, NULL);
+  return add(w, PLAN_MEASURE, &a, inputs, n + 1, NULL);
+}
+
+/* ---- running it ---- */
+
+static const struct plan_step *step_at(struct world *w, uint32_t k)
+{
+  return plan_step(w->f->plan, k);
+}
+
+/* What the step needs, and the step. */
+static bool try_step(struct world *w, uint32_t k)
+{
+  const struct plan_step *s = step_at(w, k);
+  for (uint32_t i = 0; i < s->n_inputs; i++)
+    if (!try_step(w, s->inputs[i]))
+      return false;
+  return store_has(w->f->store, s->key) ||
+         bind_execute(w->bind, w->f->store, w->f->plan, s, w->f->diag);
+}
+
+static void run(struct world *w, uint32_t k)
+{
+  if (!try_step(w, k))
+    fail_msg("%s", diag_message(w->f->diag, diag_count(w->f->diag) - 1));
+}
+
+static void fails(struct world *w, uint32_t k, const char *message, const char *hint)
+{
+  assert_false(try_step(w, k));
+  assert_true(diag_errors(w->f->diag) > 0);
+  if (!fixture_said(w->f->diag, message))
+    fail_msg("\"%s\", not \"%s\"", diag_message(w->f->diag, diag_count(w->f->diag) - 1), message);
+  const char *said = diag_hint_of(w->f->diag, diag_count(w->f->diag) - 1);
+  if (hint && !(said && strstr(said, hint)))
+    fail_msg("\"%s\", not \"%s\"", said ? said : "no hint", hint);
+  assert_false(store_has(w->f->store, step_at(w, k)->key));
+  diag_clear(w->f->diag);
+}
+
+static struct store_result result(struct world *w, uint32_t k)
+{
+  struct store_result r = {0};
+  run(w, k);
+  assert_true(store_read(w->f->store, step_at(w, k)->key, w->f->arena, &r, w->f->diag));
+  return r;
+}
+
+static double value(struct world *w, uint32_t k, const char *name)
+{
+  struct store_result r = result(w, k);
+  return store_get(&r, name);
+}
+
+static struct net *net_of(struct world *w, const char *name, unsigned classes)
+{
+  struct net_spec spec = {.model = name,
+                          .width = 6,
+                          .stages = 1,
+                          .blocks = 1,
+                          .layers = 2,
+                          .channels = 1,
+                          .height = SIZE,
+                          .image_width = SIZE,
+                          .classes = classes};
+  struct net *net = net_new(w->f->arena, &spec, w->f->diag);
+  assert_non_null(net);
+  return net;
+}
+
+static float *weights(struct world *w, const struct net *net, uint32_t k)
+{
+  float *flat = arena_array(w->f->arena, net_count(net), sizeof *flat);
+  run(w, k);
+  assert_true(net_load(net, fixture_path(w->f, k, "weights.safetensors"), flat, w->f->diag));
+  return flat;
+}
+
+static bool has_momentum(struct world *w, uint32_t k)
+{
+  run(w, k);
+  return file_exists(fixture_path(w->f, k, "optimizer.safetensors"));
+}
+
+static int begin(void **state)
+{
+  static const char *const folders[] = {"mnist", "fashion-mnist"};
+  void *fixture;
+  if (fixture_begin(&fixture))
+    return -1;
+  struct fixture *f = fixture;
+  struct world *w = arena_alloc(f->arena, sizeof *w);
+  w->f = f;
+  w->dirs[0] = f->root;
+  for (int i = 0; i < 2; i++) {
+    const char *folder = file_join(f->arena, f->root, folders[i]);
+    assert_true(file_make_dir(folder, f->diag));
+    write_idx(f->arena, folder, "train-images-idx3-ubyte", true, TRAIN);
+    write_idx(f->arena, folder, "train-labels-idx1-ubyte", false, TRAIN);
+    write_idx(f->arena, folder, "t10k-images-idx3-ubyte", true, TEST);
+    write_idx(f->arena, folder, "t10k-labels-idx1-ubyte", false, TEST);
+  }
+  w->bind = bind_new(f->arena, w->dirs, 1);
+  w->data = add_data(w, "mnist", SIZE);
+  *state = w;
+  return 0;
+}
+
+static int end(void **state)
+{
+  struct world *w = *state;
+  void *fixture = w->f;
+  bind_free(w->bind);
+  return fixture_end(&fixture);
+}
+
+/* ---- training ---- */
+
+static const char *const MODELS[] = {"mlp", "resnet18"};
+
+/* A branch in one segment and in three: bit for bit the same, and the last
+ * segment's momentum is not kept. */
+static void a_branch_may_be_cut(void **state)
+{
+  struct world *w = *state;
+  static const struct schedule schedules[] = {{"sqrt_decay", 4, 7},      {"constant", 4, 7},
+                                              {"linear_decay", 4, 7},    {"cosine", 0, 11},
+                                              {"warmup_constant", 4, 7}, {"warmup_cosine", 4, 7}};
+  for (int m = 0; m < 2; m++) {
+    struct net *net = net_of(w, MODELS[m], 10);
+    uint32_t trunk = add_train(w, add_init(w, MODELS[m], 1), 0, 4, 0, constant);
+    assert_true(has_momentum(w, trunk));
+    for (int k = 0; k < 6; k++) {
+      const struct schedule s = schedules[k];
+      uint32_t whole = add_train(w, trunk, 4, 11, 1, s), first = add_train(w, trunk, 4, 6, 1, s);
+      uint32_t second = add_train(w, first, 6, 10, 1, s),
+               third = add_train(w, second, 10, 11, 1, s);
+      const float *one = weights(w, net, whole), *cut = weights(w, net, third);
+      assert_memory_equal(one, cut, net_count(net) * sizeof *one);
+      assert_true(has_momentum(w, first) && has_momentum(w, second));
+      assert_false(has_momentum(w, third) || has_momentum(w, whole));
+      /* Kept momentum is part of the cost. */
+      struct cost kept = bind_cost(w->bind, w->f->plan, step_at(w, first));
+      struct cost dropped = bind_cost(w->bind, w->f->plan, step_at(w, third));
+      assert_true(kept.bytes - dropped.bytes > 4 * (double)net_params(net));
+    }
+    assert_false(has_momentum(w, add_train(w, trunk, 4, 11, 1, constant)));
+  }
+}
+
+/* At the first step of a trunk there is no momentum, whatever it starts from. */
+static void a_trunk_starts_without_momentum(void **state)
+{
+  struct world *w = *state;
+  struct net *net = net_of(w, "resnet18", 10);
+  uint32_t other = add_train(w, add_init(w, "resnet18", 1), 0, 4, 0, constant);
+  uint32_t straight = add_train(w, other, 0, 4, 0, constant);
+  uint32_t init = add_init_from(w, "resnet18", 1, other, "kept");
+  const float *a = weights(w, net, straight);
+  const float *b = weights(w, net, add_train(w, init, 0, 4, 0, constant));
+  assert_memory_equal(a, b, net_count(net) * sizeof *a);
+}
+
+/* ---- first weights ---- */
+
+static void first_weights_may_be_another_model(void **state)
+{
+  struct world *w = *state;
+  for (int m = 0; m < 2; m++) {
+    struct net *net = net_of(w, MODELS[m], 10);
+    uint32_t other = add_train(w, add_init(w, MODELS[m], 1), 0, 4, 0, constant);
+    const float *source = weights(w, net, other);
+    const float *kept = weights(w, net, add_init_from(w, MODELS[m], 5, other, "kept"));
+    const float *anew = weights(w, net, add_init_from(w, MODELS[m], 5, other, "new"));
+    const float *drawn = weights(w, net, add_init(w, MODELS[m], 5));
+    assert_memory_equal(kept, source, net_count(net) * sizeof *kept);
+    size_t n;
+    const struct net_tensor *t = net_tensors(net, &n);
+    for (size_t i = 0; i < n; i++) {
+      const float *want = net_in_classifier(net, &t[i]) ? drawn : source;
+      assert_memory_equal(anew + t[i].offset, want + t[i].offset, t[i].count * sizeof *anew);
+    }
+    assert_memory_not_equal(anew, source, net_count(net) * sizeof *anew);
+  }
+}
+
+static void first_weights_may_be_a_file(void **state)
+{
+  struct world *w = *state;
+  struct net *net = net_of(w, "resnet18", 10), *wide = net_of(w, "resnet18", 15);
+  const char *same = file_join(w->f->arena, w->f->root, "same.safetensors");
+  const char *other = file_join(w->f->arena, w->f->root, "other.safetensors");
+  float *flat = arena_array(w->f->arena, net_count(wide), sizeof *flat);
+  net_init(net, 77, flat);
+  assert_true(net_save(net, flat, same, w->f->diag));
+  const float *kept = weights(w, net, add_init_file(w, "resnet18", same, "kept"));
+  assert_memory_equal(kept, flat, net_count(net) * sizeof *kept);
+  float *body = arena_array(w->f->arena, net_count(net), sizeof *body);
+  net_init(wide, 78, flat);
+  assert_true(net_save(wide, flat, other, w->f->diag));
+  fails(w, add_init_file(w, "resnet18", other, "kept"), "\"fc.weight\" has shape [15, 6]",
+        "head = new");
+  const float *anew = weights(w, net, add_init_file(w, "resnet18", other, "new"));
+  net_init(net, 1, body);
+  assert_true(net_load_body(net, other, body, w->f->diag));
+  assert_memory_equal(anew, body, net_count(net) * sizeof *body);
+  fails(w, add_init_file(w, "mlp", other, "new"), "\"fc1.weight\" is missing", "checkpoint");
+  /* Another file under the name, then none. */
+  uint32_t changed = add_init_file(w, "mlp", same, "kept");
+  assert_true(net_save(wide, flat, same, w->f->diag));
+  fails(w, changed, "has changed", "again");
+  assert_int_equal(remove(same), 0);
+  fails(w, changed, "same.safetensors", NULL);
+}
+
+/* ---- merges ---- */
+
+static struct attrs numbers(enum plan_attr_id id, double value_of, enum plan_attr_id id2,
+                            double value2)
+{
+  struct attrs a = {0};
+  put(&a, id, value_of, NULL);
+  if (id2 != id)
+    put(&a, id2, value2, NULL);
+  return a;
+}
+
+static void merges_are_what_they_say(void **state)
+{
+  struct world *w = *state;
+  struct net *net = net_of(w, "mlp", 10);
+  uint32_t trunk = add_train(w, add_init(w, "mlp", 1), 0, 4, 0, constant), m[3];
+  for (int k = 0; k < 3; k++)
+    m[k] = add_train(w, trunk, 4, 8, k + 1, (struct schedule){"sqrt_decay", 4, 4});
+  const float *a = weights(w, net, m[0]), *b = weights(w, net, m[1]), *c = weights(w, net, m[2]);
+  struct attrs scale = numbers(PLAN_A_scale, 0.4, PLAN_A_scale, 0);
+  struct attrs origin = numbers(PLAN_A_x, 1, PLAN_A_y, 0),
+               alpha = numbers(PLAN_A_alpha, 1, PLAN_A_alpha, 0);
+  const float *swa = weights(w, net, add_merge(w, "swa", "none", NULL, m, 3));
+  const float *sum = weights(w, net, add_merge(w, "task_arithmetic", "none", &scale, m, 3));
+  const float *plane = weights(w, net, add_merge(w, "plane", "none", &origin, m, 3));
+  const float *slerp = weights(w, net, add_merge(w, "slerp", "none", &alpha, m, 2));
+  for (size_t i = 0; i < net_count(net); i++) {
+    double x = (double)a[i], y = (double)b[i], z = (double)c[i];
+    assert_true(fabs((double)swa[i] - (x + y + z) / 3) < 1e-6);
+    assert_true(fabs((double)sum[i] - (z + 0.4 * (x - z + y - z))) < 1e-6);
+  }
+  assert_memory_equal(plane, b, net_count(net) * sizeof *b);
+  assert_memory_equal(slerp, b, net_count(net) * sizeof *b);
+  /* A merge of merges, and its distance: the architecture is that of the first. */
+  uint32_t merged[] = {add_merge(w, "swa", "none", NULL, m, 3), m[0]};
+  assert_true(value(w, add_measure(w, "distance", merged, 2, w->data), "distance") > 0);
+  origin = numbers(PLAN_A_x, 0, PLAN_A_y, 1);
+  fails(w, add_merge(w, "plane", "none", &origin, (uint32_t[]){m[0], m[1], m[1]}, 3), "on a line",
+        "line");
+  fails(w, add_merge(w, "slerp", "none", NULL, m, 3), "`slerp` does not merge 3 models", NULL);
+  fails(w, add_merge(w, "stew", "none", NULL, m, 3), "no merging method `stew`", NULL);
+}
+
+/* base - 50 (model - base) of running variances is below 0 for some. */
+static void negative_variances_are_no_model(void **state)
+{
+  struct world *w = *state;
+  struct net *net = net_of(w, "resnet18", 10);
+  uint32_t init = add_init(w, "resnet18", 1), both[2] = {0, init};
+  both[0] = add_train(w, init, 0, 12, 0, constant);
+  struct attrs back = numbers(PLAN_A_scale, -50, PLAN_A_scale, 0);
+  struct attrs half = numbers(PLAN_A_scale, 0.5, PLAN_A_scale, 0);
+  uint32_t averaged = add_merge(w, "task_arithmetic", "averaged", &back, both, 2);
+  uint32_t anew = add_merge(w, "task_arithmetic", "recalibrated", &back, both, 2);
+  struct store_result r = result(w, averaged);
+  assert_true(r.diverged);
+  assert_non_null(strstr(r.note, "running_var"));
+  assert_non_null(strstr(r.note, "recalibrated"));
+  r = result(w, add_measure(w, "evaluate", &averaged, 1, w->data));
+  assert_true(r.diverged && isnan(store_get(&r, "accuracy")));
+  r = result(w, add_measure(w, "cka", (uint32_t[]){init, averaged}, 2, w->data));
+  assert_true(r.diverged && isnan(store_get(&r, "cka")));
+  assert_true(result(w, add_init_from(w, "resnet18", 1, averaged, "new")).diverged);
+  assert_false(result(w, anew).diverged);
+  assert_false(result(w, add_merge(w, "task_arithmetic", "averaged", &half, both, 2)).diverged);
+  const float *flat = weights(w, net, anew);
+  for (size_t i = 0; i < net_count(net); i++)
+    assert_true(isfinite(flat[i]));
+}
+
+/* ---- measures ---- */
+
+static void two_models_are_compared(void **state)
+{
+  struct world *w = *state;
+  struct net *net = net_of(w, "resnet18", 10);
+  uint32_t init = add_init(w, "resnet18", 1), pair[2] = {init, 0}, same[2] = {init, init};
+  pair[1] = add_train(w, init, 0, 8, 0, constant);
+  const float *a = weights(w, net, pair[0]), *b = weights(w, net, pair[1]);
+  double aa = 0, bb = 0, ab = 0;
+  for (size_t i = 0; i < net_params(net); i++) { /* without running statistics */
+    aa += (double)a[i] * (double)a[i];
+    bb += (double)b[i] * (double)b[i];
+    ab += (double)a[i] * (double)b[i];
+  }
+  double distance = value(w, add_measure(w, "distance", pair, 2, w->data), "distance");
+  double cosine = value(w, add_measure(w, "cosine", pair, 2, w->data), "cosine");
+  assert_true(fabs(distance - sqrt(aa + bb - 2 * ab)) < 1e-9);
+  assert_true(fabs(cosine - ab / sqrt(aa * bb)) < 1e-12);
+  assert_true(value(w, add_measure(w, "distance", same, 2, w->data), "distance") == 0);
+  double cka = value(w, add_measure(w, "cka", pair, 2, w->data), "cka");
+  assert_true(cka > 0 && cka < 0.9999);
+  assert_true(fabs(value(w, add_measure(w, "cka", same, 2, w->data), "cka") - 1) < 1e-12);
+  /* CKA compares networks of any two architectures. */
+  pair[1] = add_init(w, "mlp", 1);
+  cka = value(w, add_measure(w, "cka", pair, 2, w->data), "cka");
+  assert_true(cka > 0 && cka < 1);
+  fails(w, add_measure(w, "cosine", pair, 2, w->data), "is missing", NULL);
+  fails(w, add_measure(w, "cka", pair, 1, w->data), "on two models", NULL);
+  fails(w, add_measure(w, "charm", pair, 1, w->data), "no measurement `charm`", NULL);
+}
+
+/* A body with the classifier of an untrained model: what `head = new` makes, too. */
+static void a_classifier_may_be_lent(void **state)
+{
+  struct world *w = *state;
+  uint32_t init = add_init(w, "resnet18", 1), lender = add_init(w, "resnet18", 9);
+  uint32_t trained = add_train(w, init, 0, 8, 0, constant);
+  uint32_t made = add_init_from(w, "resnet18", 9, trained, "new"), lent[] = {trained, lender};
+  double loss = value(w, add_measure(w, "evaluate", &made, 1, w->data), "loss");
+  assert_true(value(w, add_measure(w, "evaluate", lent, 2, w->data), "loss") == loss);
+  assert_true(value(w, add_measure(w, "evaluate", &trained, 1, w->data), "loss") != loss);
+}
+
+static void data_must_fit_the_model(void **state)
+{
+  struct world *w = *state;
+  uint32_t init = add_init(w, "resnet18", 1), other = add_data(w, "fashion_mnist", SIZE);
+  uint32_t large = add_data(w, "mnist", 2 * SIZE);
+  assert_true(isfinite(value(w, add_measure(w, "evaluate", &init, 1, other), "loss")));
+  fails(w, add_measure(w, "evaluate", &init, 1, large), "7x7x1 and 10 classes, these are 14x14x1",
+        NULL);
+}
+
+/* ---- costs ---- */
+
+static void every_step_has_its_cost(void **state)
+{
+  struct world *w = *state;
+  uint32_t init = add_init(w, "resnet18", 1);
+  uint32_t trunk = add_train(w, init, 0, 400, 0, constant), pair[] = {init, trunk};
+  uint32_t later = add_init_from(w, "resnet18", 2, trunk, "new");
+  uint32_t merge = add_merge(w, "swa", "averaged", NULL, pair, 2);
+  uint32_t measures[] = {add_measure(w, "evaluate", pair, 1, w->data),
+                         add_measure(w, "cka", pair, 2, w->data),
+                         add_measure(w, "distance", pair, 2, w->data)};
+  for (uint32_t k = 0; k < plan_count(w->f->plan); k++) {
+    struct cost c = bind_cost(w->bind, w->f->plan, step_at(w, k));
+    assert_true(c.seconds > 0 && isfinite(c.seconds) && c.bytes > 0);
+    assert_true(bind_seconds(w->bind, w->f->plan, step_at(w, k)) == c.seconds);
+  }
+  struct cost c[3];
+  for (int i = 0; i < 3; i++)
+    c[i] = bind_cost(w->bind, w->f->plan, step_at(w, measures[i]));
+  assert_true(c[1].flops > 1.5 * c[0].flops); /* 2 x 20 samples against 24 */
+  assert_true(c[2].flops == 0 && c[2].seconds < c[0].seconds);
+  /* One network whatever its first weights: no probe of its own. */
+  struct cost a = bind_cost(w->bind, w->f->plan, step_at(w, init));
+  struct cost b = bind_cost(w->bind, w->f->plan, step_at(w, later));
+  assert_true(a.bytes == b.bytes && a.seconds < b.seconds);
+  assert_true(bind_cost(w->bind, w->f->plan, step_at(w, merge)).bytes == a.bytes);
+}
+
+#define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      WORLD_TEST(a_branch_may_be_cut),
+      WORLD_TEST(a_trunk_starts_without_momentum),
+      WORLD_TEST(first_weights_may_be_another_model),
+      WORLD_TEST(first_weights_may_be_a_file),
+      WORLD_TEST(merges_are_what_they_say),
+      WORLD_TEST(negative_variances_are_no_model),
+      WORLD_TEST(two_models_are_compared),
+      WORLD_TEST(a_classifier_may_be_lent),
+      WORLD_TEST(data_must_fit_the_model),
+      WORLD_TEST(every_step_has_its_cost),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
