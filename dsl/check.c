@@ -1,11 +1,17 @@
 #include "dsl/check.h"
 
 #include "dsl/claim.h"
-#include "dsl/formula.h"
+#include "dsl/compile.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+bool check_is_needed(const struct dsl_experiment *e)
+{
+  return e->planned || e->asked;
+}
 
 static void leave_out(struct dsl *dsl, struct dsl_experiment *e, const struct ast_expr *x,
                       enum words_type sort)
@@ -39,6 +45,35 @@ static void report_left_out(const struct dsl *dsl, struct diag *d)
   }
 }
 
+struct leaving {
+  struct dsl *dsl;
+  struct dsl_experiment *e;
+  bool more;
+};
+
+/* Measurements, splits, and files that are not there. */
+static void leave_out_parts(void *context, const struct ast_expr *x)
+{
+  struct leaving *l = context;
+  if (x->kind == AST_CALL && words_thing(WORDS_MEASUREMENT, x->text)) {
+    leave_out(l->dsl, l->e, x, WORDS_MEASUREMENT);
+    for (size_t i = 0; i < x->n_args; i++) {
+      const struct ast_expr *split = x->args[i].value;
+      if (split->kind == AST_OF)
+        split = split->args[0].value;
+      if (split->kind == AST_NAME && !x->args[i].name.text)
+        leave_out(l->dsl, l->e, split, WORDS_SPLIT);
+    }
+  }
+  if (!model_file(x) || l->e->unavailable)
+    return;
+  const char *path = model_file_path(l->dsl->arena, l->dsl, x);
+  if (access(path, R_OK)) {
+    l->e->unavailable = arena_printf(l->dsl->arena, "the file %s is not there", path);
+    l->e->unavailable_at = x->span;
+  }
+}
+
 static void check_available(struct dsl *dsl, struct dsl_experiment *e)
 {
   for (size_t i = 0; i < e->n_vars; i++) {
@@ -52,6 +87,35 @@ static void check_available(struct dsl *dsl, struct dsl_experiment *e)
     leave_out(dsl, e, e->trunk->schedule, WORDS_SCHEDULE);
   for (size_t i = 0; i < e->n_branches; i++)
     leave_out(dsl, e, e->branches[i]->schedule, WORDS_SCHEDULE);
+  struct leaving l = {dsl, e, false};
+  for (size_t i = 0; i < e->n_merges; i++)
+    leave_out(dsl, e, e->merges[i]->value, WORDS_METHOD);
+  dsl_walk(e, leave_out_parts, &l);
+}
+
+/* What needs an experiment that is left out is left out with it. */
+static void inherit_left_out(void *context, const struct ast_expr *x)
+{
+  struct leaving *l = context;
+  const struct dsl_experiment *target = x->kind == AST_OF ? model_target(l->dsl, x) : NULL;
+  if (!target || !target->unavailable || l->e->unavailable)
+    return;
+  l->e->unavailable = target->unavailable;
+  l->e->unavailable_at = target->unavailable_at;
+  l->more = true;
+}
+
+static void leave_out_asking(struct dsl *dsl)
+{
+  struct leaving l = {.dsl = dsl, .more = true};
+  while (l.more) {
+    l.more = false;
+    for (size_t i = 0; i < dsl->n_experiments; i++) {
+      l.e = &dsl->experiments[i];
+      if (check_is_needed(l.e))
+        dsl_walk(l.e, inherit_left_out, &l);
+    }
+  }
 }
 
 static void check_required(struct arena *a, struct dsl_experiment *e, struct diag *d)
@@ -64,90 +128,21 @@ static void check_required(struct arena *a, struct dsl_experiment *e, struct dia
       missing = missing ? arena_printf(a, "%s, `%s`", missing, names[i])
                         : arena_printf(a, "`%s`", names[i]);
     }
-  if (missing) {
+  if (missing && (e->trunk || !e->n_uses)) {
     diag_error(d, e->block->name.span, "experiment `%s` does not say its %s", e->name, missing);
     diag_hint(d, "add `%s = ...;`, or `sweep %s over ...;`", first, first);
   }
-  if (!e->trunk) {
+  if (!e->trunk && !e->n_uses) {
     diag_error(d, e->block->name.span, "experiment `%s` has no trunk: nothing is trained", e->name);
     diag_hint(d, "add `trunk every 20 epochs for 200 epochs at constant;`");
   }
-  if (!e->n_measures) {
+  for (size_t i = 0; !e->trunk && e->n_uses && i < e->n_branches; i++) {
+    diag_error(d, e->branches[i]->span, "a branch needs a trunk, and `%s` has none", e->name);
+    break;
+  }
+  if (!e->n_measures && !e->asked) {
     diag_error(d, e->block->name.span, "experiment `%s` measures nothing", e->name);
     diag_hint(d, "add `measure fit = loss(trunk, test);`");
-  }
-}
-
-static void unknown_branch(struct arena *a, const struct dsl_experiment *e,
-                           const struct ast_expr *x, struct diag *d)
-{
-  if (x->kind != AST_NAME) {
-    diag_error(d, x->span, "the name of a branch is expected here");
-    return;
-  }
-  if (formula_find(e->merges, e->n_merges, x->text) != SIZE_MAX) {
-    diag_error(d, x->span, "`%s` is a merge: only the ends of branches can be merged", x->text);
-    return;
-  }
-  const char **names = arena_array(a, e->n_branches + 1, sizeof *names);
-  for (size_t i = 0; i < e->n_branches; i++)
-    names[i] = e->branches[i]->name.text;
-  diag_error(d, x->span, "no branch is called `%s`", x->text);
-  const char *near = diag_nearest(x->text, names, e->n_branches);
-  if (near)
-    diag_hint(d, "did you mean `%s`?", near);
-}
-
-/* How many models a merge has; SIZE_MAX where that is unknown after a mistake. */
-static size_t count_models(struct arena *a, const struct dsl_experiment *e,
-                           const struct ast_expr *call, const struct ast_stmt **branch,
-                           struct diag *d)
-{
-  size_t models = 0;
-  for (size_t k = 0; k < call->n_args; k++) {
-    const struct ast_expr *x = call->args[k].value;
-    if (call->args[k].name.text)
-      continue;
-    size_t b = x->kind == AST_NAME ? formula_find(e->branches, e->n_branches, x->text) : SIZE_MAX;
-    if (b == SIZE_MAX) {
-      unknown_branch(a, e, x, d);
-      return SIZE_MAX;
-    }
-    *branch = e->branches[b];
-    if (!check_count(*branch))
-      return SIZE_MAX;
-    models += formula_branch_count(*branch);
-  }
-  return models;
-}
-
-/* A number that would be ignored must not look as if it counted. */
-static void check_alpha(const struct ast_expr *call, size_t models, struct diag *d)
-{
-  for (size_t i = 0; i < call->n_args && models > 2 && models != SIZE_MAX; i++)
-    if (call->args[i].name.text && !strcmp(call->args[i].name.text, "alpha")) {
-      diag_error(d, call->args[i].value->span,
-                 "`alpha` weighs the second of two models, and this merge has %zu", models);
-      diag_hint(d, "leave it out: of more than two models the mean is taken");
-    }
-}
-
-static void check_merge_names(struct arena *a, struct dsl_experiment *e, struct diag *d)
-{
-  for (size_t i = 0; i < e->n_merges; i++) {
-    const struct ast_expr *call = e->merges[i]->value;
-    const struct ast_stmt *branch = NULL;
-    size_t models = call->kind == AST_CALL ? count_models(a, e, call, &branch, d) : SIZE_MAX;
-    if (models >= 2) {
-      check_alpha(call, models, d);
-      continue;
-    }
-    diag_error(d, call->span, "`%s` merges two models or more, not %zu", call->text, models);
-    if (branch)
-      diag_note(d, branch->span, "`%s` is one model; write `%s[2]`", branch->name.text,
-                branch->name.text);
-    else
-      diag_hint(d, "name a branch: %s(ends)", call->text);
   }
 }
 
@@ -163,13 +158,14 @@ static void check_branch_points(struct dsl_experiment *e, struct diag *d)
 {
   double trunk_every = 0, length = 0, every;
   bool trunk_epochs = false, length_epochs, epochs;
-  if (!e->trunk || !e->trunk->length || !check_length(e->trunk->length, &length, &length_epochs, d))
+  if (!e->trunk || !e->trunk->length || e->trunk->length->kind == AST_NAME ||
+      !check_length(e->trunk->length, &length, &length_epochs, d))
     return;
-  if (e->trunk->every && !check_length(e->trunk->every, &trunk_every, &trunk_epochs, d))
+  if (e->trunk->every && (e->trunk->every->kind == AST_NAME || !check_length(e->trunk->every, &trunk_every, &trunk_epochs, d)))
     return;
   for (size_t i = 0; i < e->n_branches; i++) {
     const struct ast_expr *x = e->branches[i]->every;
-    if (!x || !check_length(x, &every, &epochs, d))
+    if (!x || x->kind == AST_NAME || !check_length(x, &every, &epochs, d))
       continue;
     if (epochs == length_epochs && every > length)
       diag_error(d, x->span, "the trunk of `%s` ends before its first branch point", e->name);
@@ -183,10 +179,10 @@ static void check_branch_points(struct dsl_experiment *e, struct diag *d)
 
 static void check_measures(struct dsl *dsl, struct dsl_experiment *e, struct diag *d)
 {
-  struct formula_slots slots = {0};
+  struct compile_slots slots = {0};
   for (size_t i = 0; i < e->n_measures; i++) {
     struct plan_expr program = {0};
-    formula_compile(dsl->arena, e, e->measures[i]->value, &slots, &program, d);
+    compile_measure(dsl->arena, e, e->measures[i]->value, &slots, &program, d);
   }
 }
 
@@ -198,6 +194,9 @@ static void check_numbers(struct dsl_experiment *e, struct diag *d)
     const struct words_setting *w = words_setting(e->vars[i].name);
     if (e->vars[i].stmt->kind != AST_LET && (!w || w->type > WORDS_COUNT))
       continue;
+    const struct ast_expr *first = formula_follow(&point, e->vars[i].values[0]);
+    if (first->kind == AST_NUMBER && first->unit.text)
+      continue; /* a let that names a length */
     for (size_t k = 0; k < e->vars[i].n_values; k++)
       if (!formula_is_literal(e->vars[i].values[k]) || e->vars[i].stmt->kind == AST_LET) {
         double value;
@@ -215,7 +214,8 @@ static void check_experiment(struct dsl *dsl, struct dsl_experiment *e, struct d
 {
   check_available(dsl, e);
   check_required(dsl->arena, e, d);
-  check_merge_names(dsl->arena, e, d);
+  check_variables(e, d);
+  check_models(e, d);
   check_branch_points(e, d);
   check_numbers(e, d);
   check_measures(dsl, e, d);
@@ -230,8 +230,9 @@ void dsl_check(struct dsl *dsl, struct diag *d)
     else if (p->blocks[i].kind == AST_TIER)
       check_tier(dsl, &p->blocks[i], d);
   for (size_t i = 0; i < dsl->n_experiments; i++)
-    if (dsl->experiments[i].planned && dsl->experiments[i].complete)
+    if (check_is_needed(&dsl->experiments[i]) && dsl->experiments[i].complete)
       check_experiment(dsl, &dsl->experiments[i], d);
+  leave_out_asking(dsl);
   report_left_out(dsl, d);
   for (size_t i = 0; i < p->n_blocks; i++)
     if (p->blocks[i].kind == AST_FIGURE)

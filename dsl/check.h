@@ -14,6 +14,16 @@ void dsl_check(struct dsl *, struct diag *);
 /* Is the number what a setting or a parameter called `name` takes? */
 bool check_number(struct arena *, const char *name, enum words_type, const struct words_range *,
                   double value, struct span, struct diag *);
+/* Is it planned, or does a planned one need it? */
+bool check_is_needed(const struct dsl_experiment *);
+/* check_models.c: what trunks start from, uses and merges. */
+void check_models(struct dsl_experiment *, struct diag *);
+/* A schedule that is no variable's name. */
+void check_schedule_word(struct arena *, const struct ast_expr *, struct diag *);
+/* The experiment's sweeps over what is no setting. */
+void check_variables(struct dsl_experiment *, struct diag *);
+/* Is a branch's length `rest`, to where the trunk ends? */
+bool check_is_rest(const struct ast_expr *);
 /* Is a branch point `end`, the end of the trunk? */
 bool check_is_end(const struct ast_expr *);
 /* A length such as `20 epochs`: its number, and whether it counts epochs. */

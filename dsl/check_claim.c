@@ -1,7 +1,7 @@
 #include "dsl/claim.h"
 
 #include "dsl/check.h"
-#include "dsl/formula.h"
+#include "dsl/model.h"
 
 #include <math.h>
 #include <string.h>
@@ -32,7 +32,7 @@ static void check_units(struct dsl *dsl, const struct dsl_experiment *e, const s
   }
   if (!strcmp(x->text, "seed") || !e || !check_column_name(dsl, e, x, d))
     return;
-  if (formula_find(e->measures, e->n_measures, x->text) == SIZE_MAX)
+  if (model_index(e->measures, e->n_measures, x->text) == SIZE_MAX)
     return;
   diag_error(d, x->span, "`%s` is a result, and makes no units", x->text);
   diag_hint(d, "units are what was run several times: seed, epoch or step");

@@ -1,6 +1,6 @@
 #include "dsl/check.h"
 
-#include "dsl/formula.h"
+#include "dsl/model.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,7 +22,15 @@ bool check_number(struct arena *a, const char *name, enum words_type type,
 
 bool check_is_end(const struct ast_expr *x)
 {
+  if (x->kind == AST_OF && x->args[1].value->kind == AST_NAME &&
+      !strcmp(x->args[1].value->text, "trunk"))
+    x = x->args[0].value; /* end of trunk */
   return x->kind == AST_NAME && !strcmp(x->text, "end");
+}
+
+bool check_is_rest(const struct ast_expr *x)
+{
+  return x->kind == AST_NAME && !strcmp(x->text, "rest");
 }
 
 bool check_length(const struct ast_expr *x, double *number, bool *epochs, struct diag *d)
@@ -99,6 +107,16 @@ static void check_literal(struct arena *a, const char *name, enum words_type typ
 static void check_thing(struct arena *a, enum words_type sort, const struct ast_expr *x,
                         size_t positional, struct diag *d);
 
+/* What a trunk starts from; which model it is, check knows. */
+static void check_start(const struct ast_expr *x, struct diag *d)
+{
+  if (x->kind == AST_OF || model_file(x) || (x->kind == AST_NAME && !strcmp(x->text, "scratch")))
+    return;
+  diag_error(d, x->span, "a trunk starts from scratch, from a model of another experiment, or from "
+             "a file");
+  diag_hint(d, "such as `start = trunk of pretraining;` or `start = file(\"weights.safetensors\");`");
+}
+
 static void check_value(struct arena *a, const char *name, enum words_type type,
                         const struct words_range *range, const struct ast_expr *x, struct diag *d)
 {
@@ -110,8 +128,32 @@ static void check_value(struct arena *a, const char *name, enum words_type type,
   case WORDS_CHOICE:
     check_choice(a, name, x, d);
     break;
+  case WORDS_LENGTH:
+    if (x->kind != AST_NAME)
+      check_length(x, &(double){0}, &(bool){false}, d);
+    break; /* a name is a variable's, known at the sweep point */
+  case WORDS_WEIGHTS:
+    break; /* a model's name: check knows the experiment's */
+  case WORDS_START:
+    check_start(x, d);
+    break;
   default:
     check_thing(a, type, x, 0, d);
+  }
+}
+
+static void check_needed(const struct words_thing *thing, const struct ast_expr *x, struct diag *d)
+{
+  const struct words_param *p;
+  for (size_t k = 0; (p = words_param_at(thing, k)); k++) {
+    bool said = *p->def != '\0';
+    for (size_t i = 0; x->kind == AST_CALL && i < x->n_args && !said; i++)
+      said = x->args[i].name.text && !strcmp(x->args[i].name.text, p->name);
+    if (said)
+      continue;
+    diag_error(d, x->span, "`%s` does not say its `%s`", x->text, p->name);
+    diag_hint(d, p->type == WORDS_LENGTH ? "such as `%s(%s = 500 steps)`" : "such as `%s(..., %s = trunk)`",
+              x->text, p->name);
   }
 }
 
@@ -131,7 +173,7 @@ static void check_thing(struct arena *a, enum words_type sort, const struct ast_
   }
   for (size_t i = 0; x->kind == AST_CALL && i < x->n_args; i++) {
     const struct ast_arg *arg = &x->args[i];
-    if (!arg->name.text && i < positional)
+    if (!arg->name.text && (i < positional || sort == WORDS_METHOD))
       continue;
     if (!arg->name.text) {
       diag_error(d, arg->value->span, "an argument of `%s` needs its name", x->text);
@@ -153,6 +195,7 @@ static void check_thing(struct arena *a, enum words_type sort, const struct ast_
       if (x->args[j].name.text && !strcmp(x->args[j].name.text, arg->name.text))
         diag_error(d, arg->name.span, "`%s` is given twice", arg->name.text);
   }
+  check_needed(thing, x, d);
 }
 
 /* ---- statements ---- */
@@ -191,19 +234,45 @@ static void check_sequence(const struct ast_expr *x, struct diag *d)
   diag_hint(d, "such as %s(0.01, 1, 5)", x->text);
 }
 
+/* Its value, or `lr of base`, whose values another experiment's sweep gives. */
+static void check_swept(struct arena *a, const struct words_setting *w, const char *name,
+                        const struct ast_expr *x, struct diag *d)
+{
+  if (x->kind == AST_OF)
+    return;
+  if (w)
+    check_value(a, w->name, w->type, &w->range, x, d);
+  else if (x->kind == AST_NUMBER && x->unit.text)
+    check_length(x, &(double){0}, &(bool){false}, d);
+  else if (x->kind != AST_NAME && x->kind != AST_CALL && !formula_is_literal(x))
+    diag_error(d, x->span, "the values of `%s` are numbers, lengths or words", name);
+}
+
 static bool is_sequence(const struct ast_expr *x)
 {
   return x->kind == AST_CALL && (!strcmp(x->text, "logspace") || !strcmp(x->text, "linspace"));
+}
+
+/* sweep (first, second) over pairs(seed of base) */
+static void check_pairs(const struct ast_stmt *s, const struct ast_expr *x, struct diag *d)
+{
+  if (strcmp(x->text, "pairs")) {
+    diag_error(d, x->text_span, "unknown function `%s`", x->text);
+    diag_hint(d, diag_nearest(x->text, (const char *[]){"pairs"}, 1)
+                     ? "did you mean `pairs`?" : "`pairs(...)` makes pairs of values");
+  } else if (s->n_names != 2) {
+    diag_error(d, x->span, "`pairs` gives values to two settings, not to %zu", s->n_names);
+  }
 }
 
 /* sweep (lr, batch) over (0.1, 32), (0.2, 64) */
 static void check_paired_sweep(struct arena *a, const struct ast_stmt *s, struct diag *d)
 {
   for (size_t c = 0; c < s->n_names; c++) {
-    const struct words_setting *w = check_setting_name(a, &s->names[c], d);
-    for (size_t i = 0; w && i < s->n_values; i++)
-      if (s->values[i]->n_args == s->n_names)
-        check_value(a, w->name, w->type, &w->range, s->values[i]->args[c].value, d);
+    const struct words_setting *w = words_setting(s->names[c].text);
+    for (size_t i = 0; i < s->n_values; i++)
+      if (s->values[i]->kind == AST_TUPLE && s->values[i]->n_args == s->n_names)
+        check_swept(a, w, s->names[c].text, s->values[i]->args[c].value, d);
     for (size_t k = 0; k < c; k++)
       if (!strcmp(s->names[k].text, s->names[c].text)) {
         diag_error(d, s->names[c].span, "`%s` is swept twice", s->names[c].text);
@@ -211,7 +280,9 @@ static void check_paired_sweep(struct arena *a, const struct ast_stmt *s, struct
       }
   }
   for (size_t i = 0; i < s->n_values; i++)
-    if (s->values[i]->n_args != s->n_names) {
+    if (s->values[i]->kind == AST_CALL) {
+      check_pairs(s, s->values[i], d);
+    } else if (s->values[i]->n_args != s->n_names) {
       diag_error(d, s->values[i]->span, "%zu value%s given here for %zu settings",
                  s->values[i]->n_args, s->values[i]->n_args == 1 ? " is" : "s are", s->n_names);
       diag_note(d, span_join(s->names[0].span, s->names[s->n_names - 1].span), "the settings");
@@ -224,14 +295,14 @@ static void check_sweep(struct arena *a, const struct ast_stmt *s, struct diag *
     check_paired_sweep(a, s, d);
     return;
   }
-  const struct words_setting *w = check_setting_name(a, &s->name, d);
+  const struct words_setting *w = words_setting(s->name.text);
   if (!s->n_values)
     diag_error(d, s->span, "the sweep over `%s` has no values", s->name.text);
-  for (size_t i = 0; w && i < s->n_values; i++) {
-    if (is_sequence(s->values[i]) && w->type <= WORDS_COUNT)
+  for (size_t i = 0; i < s->n_values; i++) {
+    if (is_sequence(s->values[i]) && (!w || w->type <= WORDS_COUNT))
       check_sequence(s->values[i], d);
     else
-      check_value(a, w->name, w->type, &w->range, s->values[i], d);
+      check_swept(a, w, s->name.text, s->values[i], d);
     for (size_t j = 0; j < i; j++)
       if (same_value(s->values[i], s->values[j])) {
         diag_error(d, s->values[i]->span, "the sweep has this value twice");
@@ -241,19 +312,28 @@ static void check_sweep(struct arena *a, const struct ast_stmt *s, struct diag *
   }
 }
 
+/* A name may be a variable's: the experiment tells. */
+static void check_said_length(const struct ast_expr *x, struct diag *d)
+{
+  if (x && x->kind != AST_NAME)
+    check_length(x, &(double){0}, &(bool){false}, d);
+}
+
 static void check_schedule(struct arena *a, const struct ast_stmt *s, struct diag *d)
 {
-  double number;
-  bool epochs;
-  if (s->every)
-    check_length(s->every, &number, &epochs, d);
+  check_said_length(s->every, d);
   for (size_t i = 0; i < s->n_values; i++)
     if (!check_is_end(s->values[i]))
-      check_length(s->values[i], &number, &epochs, d);
-  if (s->length)
-    check_length(s->length, &number, &epochs, d);
-  if (s->schedule)
+      check_said_length(s->values[i], d);
+  check_said_length(s->length, d);
+  check_said_length(s->snapshots, d);
+  if (s->schedule && (s->schedule->kind != AST_NAME || words_thing(WORDS_SCHEDULE, s->schedule->text)))
     check_thing(a, WORDS_SCHEDULE, s->schedule, 0, d);
+}
+
+void check_schedule_word(struct arena *a, const struct ast_expr *x, struct diag *d)
+{
+  check_thing(a, WORDS_SCHEDULE, x, 0, d);
 }
 
 enum { MAX_CONTINUATIONS = 1000 };
@@ -384,8 +464,8 @@ void check_stmts(struct arena *a, const struct ast_block *b, struct diag *d)
         continue;
       if (s->kind != AST_TRUNK && strcmp(s->name.text, o->name.text))
         continue;
-      bool setting = s->kind == AST_SETTING || s->kind == AST_SWEEP;
-      if (name_space(s) == 1 && setting == !words_setting(s->name.text))
+      bool known = s->kind != AST_TRUNK && words_setting(s->name.text);
+      if (s->kind == AST_SETTING ? !known : known && (s->kind == AST_LET || s->kind == AST_MEASURE))
         break; /* the name itself is the mistake, and was reported */
       diag_error(d, s->kind == AST_TRUNK ? s->span : s->name.span, "`%s` is defined twice",
                  s->kind == AST_TRUNK ? "trunk" : s->name.text);

@@ -1,5 +1,6 @@
 #include "dsl/formula.h"
 
+#include "dsl/check.h"
 #include "dsl/words.h"
 
 #include <math.h>
@@ -34,7 +35,7 @@ static bool is_open(const struct open_name *open, const struct ast_expr *x, stru
 
 enum { MAX_NAMES = 64 };
 
-static void suggest(const char *word, const char *const *names, size_t n, struct diag *d)
+void formula_suggest(const char *word, const char *const *names, size_t n, struct diag *d)
 {
   const char *near = diag_nearest(word, names, n);
   if (near && strcmp(near, word))
@@ -99,7 +100,7 @@ static bool number_of_name(struct evaluation *p, const struct ast_expr *x,
     names[n++] = near;
   for (size_t i = 0; !s && i < e->n_vars && n < MAX_NAMES; i++)
     names[n++] = e->vars[i].name;
-  suggest(x->text, names, n, d);
+  formula_suggest(x->text, names, n, d);
   return false;
 }
 
@@ -191,24 +192,55 @@ static bool is(const struct ast_expr *x, const char *operator)
   return (x->kind == AST_BINARY || x->kind == AST_UNARY) && !strcmp(x->text, operator);
 }
 
-/* The word that a name stands for: a setting's at this point, or itself where it
- * names no number.  NULL: it is a number. */
-static const char *word_of(const struct formula_point *p, const struct ast_expr *x)
+const struct ast_expr *formula_follow(const struct formula_point *p, const struct ast_expr *x)
+{
+  for (unsigned i = 0; x->kind == AST_NAME && i < MAX_NAMES; i++) {
+    const struct dsl_var *v = dsl_var(p->experiment, x->text);
+    if (!v)
+      break;
+    x = v->values[p->choice[v - p->experiment->vars]];
+  }
+  return x;
+}
+
+const char *formula_word(const struct formula_point *p, const struct ast_expr *x)
 {
   if (x->kind != AST_NAME)
     return NULL;
   const struct dsl_var *v = dsl_var(p->experiment, x->text);
   const struct words_setting *s = words_setting(x->text);
-  if (s && s->type > WORDS_COUNT)
-    return v ? v->values[p->choice[v - p->experiment->vars]]->text : s->def;
-  return v || s ? NULL : x->text;
+  if (s && s->type <= WORDS_LENGTH)
+    return NULL;
+  if (!v)
+    return s ? s->def : x->text;
+  const struct ast_expr *value = v->values[p->choice[v - p->experiment->vars]];
+  if (s)
+    return value->text;
+  value = formula_follow(p, value);
+  return value->kind == AST_NAME && !words_setting(value->text) ? value->text : NULL;
+}
+
+bool formula_value(const struct formula_point *p, const struct dsl_var *v,
+                   struct formula_value *out, struct diag *d)
+{
+  const struct ast_expr *x = v->values[p->choice[v - p->experiment->vars]];
+  const struct ast_expr name = {.kind = AST_NAME, .text = v->name};
+  const struct ast_expr *length = formula_follow(p, x);
+  *out = (struct formula_value){.str = formula_word(p, &name)};
+  if (out->str)
+    return true;
+  if (length->kind == AST_NUMBER && length->unit.text) {
+    out->num = length->number;
+    return true;
+  }
+  return formula_number(p, x, &out->num, d);
 }
 
 static bool compare(const struct formula_point *p, const struct ast_expr *x, bool *out,
                     struct diag *d)
 {
   const struct ast_expr *left = x->args[0].value, *right = x->args[1].value;
-  const char *a = word_of(p, left), *b = word_of(p, right);
+  const char *a = formula_word(p, left), *b = formula_word(p, right);
   bool equality = is(x, "==") || is(x, "!=");
   if (equality && a && b) {
     *out = !strcmp(a, b) == is(x, "==");
@@ -254,264 +286,18 @@ bool formula_condition(const struct formula_point *p, const struct ast_expr *x, 
   return false;
 }
 
-size_t formula_branch_count(const struct ast_stmt *branch)
+bool formula_length(const struct formula_point *p, const struct ast_expr *x, double *number,
+                    bool *epochs, struct diag *d)
 {
-  return branch->count && branch->count->number >= 1 ? (size_t)branch->count->number : 1;
-}
-
-size_t formula_find(const struct ast_stmt *const *list, size_t n, const char *name)
-{
-  for (size_t i = 0; i < n; i++)
-    if (!strcmp(list[i]->name.text, name))
-      return i;
-  return SIZE_MAX;
-}
-
-/* ---- measures ---- */
-
-struct compiler {
-  struct arena *arena;
-  const struct dsl_experiment *e;
-  struct formula_slots *slots;
-  struct plan_expr *out;
-  struct diag *diag;
-  const struct open_name *open;
-  unsigned work;
-};
-
-static bool compile(struct compiler *c, const struct ast_expr *x, size_t member, unsigned depth);
-
-static bool is_measurement(const struct ast_expr *x)
-{
-  return x->kind == AST_CALL && words_thing(WORDS_MEASUREMENT, x->text);
-}
-
-/* How many members the branches inside an expression have; 1 where there is none. */
-static size_t members(const struct compiler *c, const struct ast_expr *x, unsigned depth)
-{
-  if (depth > MAX_DEEP)
-    return 1;
-  if (is_measurement(x)) {
-    const struct ast_expr *m = x->n_args ? x->args[0].value : x;
-    size_t i = m->kind == AST_NAME ? formula_find(c->e->branches, c->e->n_branches, m->text)
-                                   : SIZE_MAX;
-    return i == SIZE_MAX ? 1 : formula_branch_count(c->e->branches[i]);
-  }
-  if (x->kind == AST_CALL && words_function(x->text) && !words_function(x->text)->operands)
-    return 1; /* a reduction inside has already made one of many */
-  size_t most = 1;
-  for (size_t i = 0; i < x->n_args; i++) {
-    size_t n = members(c, x->args[i].value, depth + 1);
-    most = n > most ? n : most;
-  }
-  return most;
-}
-
-static bool suggest_model(struct compiler *c, const struct ast_expr *x)
-{
-  const struct dsl_experiment *e = c->e;
-  size_t n = 0;
-  const char **words = arena_array(c->arena, e->n_branches + e->n_merges + 1, sizeof *words);
-  words[n++] = "trunk";
-  for (size_t i = 0; i < e->n_branches; i++)
-    words[n++] = e->branches[i]->name.text;
-  for (size_t i = 0; i < e->n_merges; i++)
-    words[n++] = e->merges[i]->name.text;
-  diag_error(c->diag, x->span, "no branch or merge is called `%s`", x->text);
-  suggest(x->text, words, n, c->diag);
+  const struct ast_expr *said = formula_follow(p, x);
+  if (said->kind != AST_NAME)
+    return check_length(said, number, epochs, d);
+  const struct dsl_experiment *e = p->experiment;
+  const char **names = arena_array(e->dsl->arena, e->n_vars + 1, sizeof *names);
+  for (size_t i = 0; i < e->n_vars; i++)
+    names[i] = e->vars[i].name;
+  diag_error(d, said->span, "a length is expected here, such as `20 epochs`, or what is swept over "
+             "lengths");
+  formula_suggest(said->text, names, e->n_vars, d);
   return false;
-}
-
-static bool find_model(struct compiler *c, const struct ast_expr *x, size_t member,
-                       struct formula_slot *slot)
-{
-  const struct dsl_experiment *e = c->e;
-  if (x->kind != AST_NAME) {
-    diag_error(c->diag, x->span, "the name of a branch or a merge is expected here");
-    return false;
-  }
-  size_t i;
-  if (!strcmp(x->text, "trunk")) {
-    slot->target = FORMULA_TRUNK;
-  } else if ((i = formula_find(e->merges, e->n_merges, x->text)) != SIZE_MAX) {
-    slot->target = FORMULA_MERGE;
-    slot->index = i;
-  } else if ((i = formula_find(e->branches, e->n_branches, x->text)) != SIZE_MAX) {
-    slot->target = FORMULA_BRANCH;
-    slot->index = i;
-    slot->member = member;
-    size_t count = formula_branch_count(e->branches[i]);
-    if (member == SIZE_MAX && count > 1) {
-      diag_error(c->diag, x->span, "`%s` holds %zu models where one value is expected", x->text,
-                 count);
-      diag_hint(c->diag, "reduce them with mean(...), median(...), min(...) or max(...)");
-      return false;
-    }
-    if (member == SIZE_MAX || member >= count)
-      slot->member = 0;
-  } else {
-    return suggest_model(c, x);
-  }
-  return true;
-}
-
-static bool compile_measurement(struct compiler *c, const struct ast_expr *x, size_t member)
-{
-  if (x->n_args != 2 || x->args[0].name.text || x->args[1].name.text) {
-    diag_error(c->diag, x->span, "`%s` takes a model and a split: %s(mid, test)", x->text, x->text);
-    return false;
-  }
-  struct formula_slot slot = {.measurement = x->text};
-  if (!find_model(c, x->args[0].value, member, &slot))
-    return false;
-  const struct ast_expr *split = x->args[1].value;
-  const struct words_thing *known =
-      split->kind == AST_NAME ? words_thing(WORDS_SPLIT, split->text) : NULL;
-  if (!known || !known->available) {
-    diag_error(c->diag, split->span,
-               known         ? "split `%s` is not available yet"
-               : split->text ? "unknown split `%s`"
-                             : "a split is expected here%s",
-               split->text ? split->text : "");
-    const char *near = known || !split->text ? NULL : words_near_thing(WORDS_SPLIT, split->text);
-    if (near)
-      diag_hint(c->diag, "did you mean `%s`?", near);
-    else
-      diag_hint(c->diag, "there are: %s", words_things(c->arena, WORDS_SPLIT));
-    return false;
-  }
-  slot.split = split->text;
-  size_t at = 0;
-  for (; at < c->slots->n; at++) {
-    const struct formula_slot *s = &c->slots->slots[at];
-    if (s->target == slot.target && s->index == slot.index && s->member == slot.member &&
-        !strcmp(s->measurement, slot.measurement) && !strcmp(s->split, slot.split))
-      break;
-  }
-  if (at == c->slots->n)
-    ARENA_PUSH(c->arena, c->slots->slots, c->slots->n, c->slots->cap, slot);
-  plan_expr_push(c->arena, c->out, (struct plan_code){PLAN_OP_SLOT, (uint32_t)at, 0});
-  return true;
-}
-
-static bool compile_call(struct compiler *c, const struct ast_expr *x, size_t member,
-                         unsigned depth)
-{
-  if (is_measurement(x))
-    return compile_measurement(c, x, member);
-  const struct words_function *f = words_function(x->text);
-  if (!f) {
-    diag_error(c->diag, x->text_span, "unknown function `%s`", x->text);
-    const char *near = words_near_function(x->text);
-    if (near)
-      diag_hint(c->diag, "did you mean `%s`?", near);
-    return false;
-  }
-  if (f->operands ? x->n_args != f->operands : x->n_args == 0) {
-    diag_error(c->diag, x->span, "`%s` takes %s", x->text, f->operands ? "one value" : "values");
-    return false;
-  }
-  uint32_t pushed = 0;
-  for (size_t i = 0; i < x->n_args; i++) {
-    size_t n = f->operands ? 1 : members(c, x->args[i].value, 0);
-    for (size_t k = 0; k < n; k++, pushed++)
-      if (!compile(c, x->args[i].value, f->operands ? member : k, depth + 1))
-        return false;
-  }
-  plan_expr_push(c->arena, c->out, (struct plan_code){f->op, pushed, 0});
-  return true;
-}
-
-static bool compile_name(struct compiler *c, const struct ast_expr *x, size_t member,
-                         unsigned depth)
-{
-  size_t i = formula_find(c->e->measures, c->e->n_measures, x->text);
-  if (i != SIZE_MAX) {
-    if (is_open(c->open, x, c->diag))
-      return false;
-    const struct open_name here = {x->text, c->open};
-    c->open = &here;
-    bool ok = compile(c, c->e->measures[i]->value, member, depth + 1);
-    c->open = here.outer;
-    return ok;
-  }
-  diag_error(c->diag, x->span, "no measure is called `%s`", x->text);
-  const char *names[MAX_NAMES];
-  size_t n = 0;
-  for (; n < c->e->n_measures && n < MAX_NAMES; n++)
-    names[n] = c->e->measures[n]->name.text;
-  suggest(x->text, names, n, c->diag);
-  if (formula_find(c->e->merges, c->e->n_merges, x->text) != SIZE_MAX ||
-      formula_find(c->e->branches, c->e->n_branches, x->text) != SIZE_MAX)
-    diag_hint(c->diag, "measure something of it: accuracy(%s, test)", x->text);
-  return false;
-}
-
-static bool compile_binary(struct compiler *c, const struct ast_expr *x, size_t member,
-                           unsigned depth)
-{
-  static const struct {
-    const char *text;
-    enum plan_op op;
-  } ops[] = {{"+", PLAN_OP_ADD}, {"-", PLAN_OP_SUB}, {"*", PLAN_OP_MUL}, {"/", PLAN_OP_DIV},
-             {"^", PLAN_OP_POW}};
-  for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
-    if (strcmp(ops[i].text, x->text))
-      continue;
-    if (!compile(c, x->args[0].value, member, depth + 1) ||
-        !compile(c, x->args[1].value, member, depth + 1))
-      return false;
-    plan_expr_push(c->arena, c->out, (struct plan_code){ops[i].op, 0, 0});
-    return true;
-  }
-  diag_error(c->diag, x->text_span, "`%s` cannot stand in a measure", x->text);
-  return false;
-}
-
-static bool compile(struct compiler *c, const struct ast_expr *x, size_t member, unsigned depth)
-{
-  if (depth > MAX_DEEP || ++c->work > MAX_WORK) {
-    diag_error(c->diag, x->span, "this measure is too long");
-    return false;
-  }
-  switch (x->kind) {
-  case AST_NUMBER:
-    if (x->unit.text) {
-      diag_error(c->diag, x->unit.span, "a number without a unit is expected here");
-      return false;
-    }
-    plan_expr_push(c->arena, c->out, (struct plan_code){PLAN_OP_NUMBER, 0, x->number});
-    return true;
-  case AST_NAME:
-    return compile_name(c, x, member, depth);
-  case AST_CALL:
-    return compile_call(c, x, member, depth);
-  case AST_UNARY:
-    if (!compile(c, x->args[0].value, member, depth + 1))
-      return false;
-    plan_expr_push(c->arena, c->out, (struct plan_code){PLAN_OP_NEG, 0, 0});
-    return true;
-  case AST_BINARY:
-    return compile_binary(c, x, member, depth);
-  case AST_STRING:
-  case AST_TUPLE:
-  case AST_INDEX:
-  case AST_OF:
-    break;
-  }
-  diag_error(c->diag, x->span, "a number, a measurement or a function is expected here");
-  return false;
-}
-
-bool formula_compile(struct arena *a, const struct dsl_experiment *e, const struct ast_expr *x,
-                     struct formula_slots *slots, struct plan_expr *out, struct diag *d)
-{
-  struct compiler c = {a, e, slots, out, d, NULL, 0};
-  if (!compile(&c, x, SIZE_MAX, 0))
-    return false;
-  if (plan_expr_depth(out) > PLAN_EXPR_MAX_DEPTH) {
-    diag_error(d, x->span, "this measure needs more than %d values at once", PLAN_EXPR_MAX_DEPTH);
-    return false;
-  }
-  return true;
 }

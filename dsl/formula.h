@@ -1,9 +1,8 @@
-/* Expressions: numbers at a sweep point, and programs over results. */
+/* Expressions over settings, at a sweep point. */
 #ifndef MERGESCAPE_DSL_FORMULA_H
 #define MERGESCAPE_DSL_FORMULA_H
 
 #include "dsl/resolve.h"
-#include "plan/expr.h"
 
 /* One combination of the sweeps' values: choice[i] indexes vars[i].values. */
 struct formula_point {
@@ -21,29 +20,26 @@ bool formula_condition(const struct formula_point *, const struct ast_expr *, bo
 /* Does the expression hold no name at all? */
 bool formula_is_literal(const struct ast_expr *);
 
-/* A value that a measure reads from one evaluation of one model. */
-enum formula_target { FORMULA_TRUNK, FORMULA_BRANCH, FORMULA_MERGE };
+/* A length such as `20 epochs`, said here or by the variable that is named. */
+bool formula_length(const struct formula_point *, const struct ast_expr *, double *number,
+                    bool *epochs, struct diag *);
+/* The word that a name stands for: a setting's or a variable's at this point, or
+ * itself where it names neither.  NULL: it is a number. */
+const char *formula_word(const struct formula_point *, const struct ast_expr *);
+/* What the name stands for at this point, followed through variables; itself
+ * where it names none. */
+const struct ast_expr *formula_follow(const struct formula_point *, const struct ast_expr *);
 
-struct formula_slot {
-  enum formula_target target;
-  size_t index;            /* of the branch or merge in the experiment */
-  size_t member;           /* of the branch */
-  const char *measurement; /* accuracy, loss */
-  const char *split;
+/* A variable's value at a point as a table shows it: a number (a length in its
+ * own unit), or a word. */
+struct formula_value {
+  double num;
+  const char *str; /* NULL: a number */
 };
+bool formula_value(const struct formula_point *, const struct dsl_var *, struct formula_value *,
+                   struct diag *);
 
-struct formula_slots {
-  struct formula_slot *slots;
-  size_t n, cap;
-};
-
-/* Compiles a measure's expression; slots are shared by all of an experiment. */
-bool formula_compile(struct arena *, const struct dsl_experiment *, const struct ast_expr *,
-                     struct formula_slots *, struct plan_expr *, struct diag *);
-
-/* How many continuations a branch has (its count was checked). */
-size_t formula_branch_count(const struct ast_stmt *branch);
-/* Index of the branch or merge of that name, or SIZE_MAX. */
-size_t formula_find(const struct ast_stmt *const *list, size_t n, const char *name);
+/* Names near a misspelt one, for a hint. */
+void formula_suggest(const char *word, const char *const *names, size_t n, struct diag *);
 
 #endif

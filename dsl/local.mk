@@ -6,7 +6,11 @@ libdsl_a_SOURCES = \
   dsl/check.c dsl/check.h dsl/check_figure.c dsl/check_stmt.c \
   dsl/fmt.c dsl/fmt.h dsl/fmt_int.h dsl/fmt_print.c \
   dsl/formula.c dsl/formula.h \
-  dsl/lower.c dsl/lower.h dsl/lower_int.h dsl/lower_figure.c dsl/lower_point.c \
+  dsl/model.c dsl/model.h \
+  dsl/compile.c dsl/compile.h \
+  dsl/check_models.c \
+  dsl/lower.c dsl/lower.h dsl/lower_int.h dsl/lower_figure.c \
+  dsl/lower_run.c dsl/lower_models.c dsl/lower_point.c \
   dsl/resolve.c dsl/resolve.h \
   dsl/values.c dsl/values.h \
   dsl/words.c dsl/words.h dsl/words.def \

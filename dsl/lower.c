@@ -6,6 +6,12 @@
  * most say the same again. */
 enum { MAX_WRONG_POINTS = 50 };
 
+/* What others need of an experiment is lowered where they ask. */
+static bool is_lowered(const struct dsl_experiment *e)
+{
+  return e->planned && e->complete && e->n_measures;
+}
+
 /* ---- how large it will be ---- */
 
 static double points_of(const struct dsl_experiment *e)
@@ -20,6 +26,8 @@ static double points_of(const struct dsl_experiment *e)
 /* Rows of a sweep point, from lengths alone (units that differ count as one). */
 static double rows_of(const struct dsl_experiment *e)
 {
+  if (!e->trunk)
+    return 1;
   const struct ast_stmt *b = e->n_branches ? e->branches[0] : e->trunk;
   if (b->n_values)
     return (double)b->n_values;
@@ -34,11 +42,11 @@ static bool check_size(struct lowering *l, const struct lower_options *o)
   const struct dsl_experiment *worst = NULL;
   for (size_t i = 0; i < l->dsl->n_experiments; i++) {
     const struct dsl_experiment *e = &l->dsl->experiments[i];
-    if (!e->planned || e->unavailable)
+    if (!is_lowered(e))
       continue;
     double models = 1 + (double)e->n_merges;
     for (size_t b = 0; b < e->n_branches; b++)
-      models += (double)formula_branch_count(e->branches[b]);
+      models += (double)model_branch_count(e->branches[b]);
     double steps = points_of(e) * rows_of(e) * 2 * models;
     total += steps;
     if (steps > largest) {
@@ -72,13 +80,15 @@ static bool begin_table(struct lowering *l, struct lower_table *t)
   for (size_t i = 0; i < e->n_vars; i++)
     if (e->vars[i].stmt->kind != AST_SETTING)
       add_column(t, e->vars[i].name, &e->vars[i]);
-  add_column(t, "epoch", NULL);
-  add_column(t, "step", NULL);
+  if (e->trunk) {
+    add_column(t, "epoch", NULL);
+    add_column(t, "step", NULL);
+  }
   for (size_t i = 0; i < e->n_measures; i++) {
     struct plan_column *c = &t->columns[t->n_columns];
     add_column(t, e->measures[i]->name.text, NULL);
     c->measured = true;
-    if (!formula_compile(l->arena, e, e->measures[i]->value, &t->slots, &c->expr, l->diag))
+    if (!compile_measure(l->arena, e, e->measures[i]->value, &t->slots, &c->expr, l->diag))
       return false;
   }
   return true;
@@ -102,39 +112,25 @@ const char *lower_thing_text(struct lowering *l, const struct formula_point *at,
   return arena_printf(l->arena, "%s)", text);
 }
 
-static char *point_text(struct lowering *l, const struct formula_point *at)
+char *lower_point_text(struct lowering *l, const struct formula_point *at)
 {
   const struct dsl_experiment *e = at->experiment;
   char *text = arena_strdup(l->arena, "");
   for (size_t i = 0; i < e->n_vars; i++) {
+    struct formula_value v = {0};
     if (e->vars[i].stmt->kind != AST_SWEEP)
       continue;
     const struct ast_expr *x = e->vars[i].values[at->choice[i]];
     const struct words_setting *w = words_setting(e->vars[i].name);
-    double v;
-    if (w->type > WORDS_COUNT)
-      text = arena_printf(l->arena, "%s%s%s=%s", text, *text ? " " : "", e->vars[i].name,
-                          lower_thing_text(l, at, x));
-    else if (formula_number(at, x, &v, l->diag))
-      text = arena_printf(l->arena, "%s%s%s=%g", text, *text ? " " : "", e->vars[i].name, v);
+    if (w && w->type > WORDS_LENGTH)
+      v.str = lower_thing_text(l, at, x);
+    else if (!formula_value(at, &e->vars[i], &v, l->diag))
+      continue;
+    const char *space = *text ? " " : "";
+    text = v.str ? arena_printf(l->arena, "%s%s%s=%s", text, space, e->vars[i].name, v.str)
+                 : arena_printf(l->arena, "%s%s%s=%g", text, space, e->vars[i].name, v.num);
   }
   return text;
-}
-
-/* The next combination of the sweeps' values, the last sweep fastest. */
-static bool next_point(const struct dsl_experiment *e, size_t *choice)
-{
-  bool more = false;
-  for (size_t i = e->n_vars; i-- > 0 && !more;) {
-    if (dsl_leader(e, &e->vars[i]) != &e->vars[i])
-      continue;
-    more = ++choice[i] < e->vars[i].n_values;
-    if (!more)
-      choice[i] = 0;
-  }
-  for (size_t i = 0; i < e->n_vars; i++)
-    choice[i] = choice[dsl_leader(e, &e->vars[i]) - e->vars];
-  return more;
 }
 
 /* Do all `where` conditions hold? */
@@ -167,8 +163,49 @@ static void end_table(struct lowering *l, struct lower_table *t)
       .table = table,
       .origin = {.experiment = t->e->name, .point = "", .span = t->e->block->span},
   };
-  struct lower_target target = {t->e->name, 0, plan_add_step(l->plan, &s)};
+  struct lower_target target = {t->e->name, 0, plan_add_step(l->plan, &s), t->e->unavailable};
   ARENA_PUSH(l->arena, l->result->targets, l->result->n, l->result->cap, target);
+}
+
+/* What the rows of a sweep point read: compared between points that differ in one
+ * sweep only, it tells whether anything depends on it. */
+struct reads {
+  size_t from, n, rows;
+  bool known;
+};
+
+static bool same_reads(const struct lower_table *t, const struct reads *a, const struct reads *b)
+{
+  if (a->n != b->n || a->rows != b->rows)
+    return false;
+  for (size_t i = 0; i < a->n; i++) {
+    const struct plan_slot *x = &t->reads[a->from + i], *y = &t->reads[b->from + i];
+    if (x->input != y->input || (x->value ? strcmp(x->value, y->value) != 0 : x->num != y->num))
+      return false;
+  }
+  return true;
+}
+
+/* The sweep (by its leader) whose second value this point has, all others having
+ * their first; SIZE_MAX: the first point; SIZE_MAX - 1: another point. */
+static size_t only_change(const struct dsl_experiment *e, const size_t *choice)
+{
+  size_t changed = SIZE_MAX;
+  for (size_t i = 0; i < e->n_vars; i++) {
+    if (!choice[i] || dsl_leader(e, &e->vars[i]) != &e->vars[i])
+      continue;
+    if (choice[i] > 1 || changed != SIZE_MAX)
+      return SIZE_MAX - 1;
+    changed = i;
+  }
+  return changed;
+}
+
+static void warn_unused(struct lowering *l, const struct lower_table *t, const struct dsl_var *v)
+{
+  diag_warning(l->diag, v->stmt->span, "no result of `%s` depends on `%s`, which is swept here",
+               t->e->name, v->name);
+  diag_hint(l->diag, "every value of it gives the same models and the same measures");
 }
 
 static bool lower_experiment(struct lowering *l, const struct dsl_experiment *e)
@@ -178,14 +215,23 @@ static bool lower_experiment(struct lowering *l, const struct dsl_experiment *e)
     return false;
   size_t *choice = arena_array(l->arena, e->n_vars + 1, sizeof *choice);
   struct formula_point at = {e, choice};
+  struct reads first = {0};
   unsigned wrong = 0;
   do {
     bool holds;
+    struct reads here = {.from = t.n_reads, .rows = t.n_rows, .known = true};
     if (!is_point(&at, &holds, l->diag))
       wrong++;
     else if (holds)
-      wrong += !lower_point(l, &t, &at, point_text(l, &at));
-  } while (wrong < MAX_WRONG_POINTS && next_point(e, choice));
+      wrong += !lower_point(l, &t, &at, lower_point_text(l, &at));
+    here.n = t.n_reads - here.from;
+    here.rows = t.n_rows - here.rows;
+    size_t changed = only_change(e, choice);
+    if (changed == SIZE_MAX && here.rows)
+      first = here;
+    else if (changed < e->n_vars && first.known && here.rows && same_reads(&t, &first, &here))
+      warn_unused(l, &t, &e->vars[changed]);
+  } while (wrong < MAX_WRONG_POINTS && dsl_next_point(e, choice));
   if (!wrong && !t.n_rows) {
     diag_error(l->diag, e->wheres[e->n_wheres - 1]->span,
                "no sweep point of `%s` meets its conditions", e->name);
@@ -204,7 +250,7 @@ bool dsl_lower(struct dsl *dsl, struct plan *plan, const struct lower_options *o
   if (!check_size(&l, o))
     return false;
   for (size_t i = 0; i < dsl->n_experiments; i++)
-    if (dsl->experiments[i].planned && !dsl->experiments[i].unavailable)
+    if (is_lowered(&dsl->experiments[i]))
       lower_experiment(&l, &dsl->experiments[i]);
   if (diag_errors(d) > errors)
     return false;

@@ -14,6 +14,7 @@ struct lower_target {
   const char *experiment; /* a table's; NULL: a figure's */
   unsigned number;        /* of a figure */
   uint32_t step;
+  const char *unavailable; /* what the engine cannot do yet of it; NULL: it can be run */
 };
 
 struct lower_result {

@@ -139,6 +139,6 @@ void lower_figure(struct lowering *l, const struct ast_block *b)
                  .point = "",
                  .span = b->span},
   };
-  struct lower_target target = {NULL, f->number, plan_add_step(l->plan, &s)};
+  struct lower_target target = {NULL, f->number, plan_add_step(l->plan, &s), NULL};
   ARENA_PUSH(l->arena, l->result->targets, l->result->n, l->result->cap, target);
 }

@@ -3,7 +3,7 @@
 #define MERGESCAPE_DSL_LOWER_INT_H
 
 #include "dsl/check.h"
-#include "dsl/formula.h"
+#include "dsl/compile.h"
 #include "dsl/lower.h"
 
 /* An experiment's table while its rows are collected. */
@@ -12,7 +12,7 @@ struct lower_table {
   struct plan_column *columns;
   size_t n_columns;
   const struct dsl_var **vars; /* of the constant columns; NULL for epoch and step */
-  struct formula_slots slots;  /* what a row reads */
+  struct compile_slots slots;  /* what a row reads */
   struct plan_cell *cells;
   size_t n_cells, cap_cells;
   struct plan_slot *reads;
@@ -24,6 +24,52 @@ struct lower_table {
   size_t n_rows;
 };
 
+/* Steps of the plan by attributes, ascending. */
+enum { LOWER_MAX_ATTRS = 32 };
+struct lower_attrs {
+  struct plan_attr list[LOWER_MAX_ATTRS];
+  uint32_t n;
+};
+
+/* One sweep point of an experiment: its settings, and the steps that all its rows
+ * share.  Without a trunk it has no data and no model of its own. */
+struct lower_run {
+  struct lowering *l;
+  struct formula_point at;
+  const char *text; /* "lr=0.1 batch=32" */
+  uint32_t data, start;
+  double train_size, batch, steps_per_epoch, seed, crop_padding;
+  unsigned classes;
+  const char *augment;
+  bool has_batchnorm;
+  struct lower_attrs optimizer;
+  const struct ast_expr *data_value, *model_value;
+  double every, length;  /* of the trunk, in steps */
+  uint32_t *checkpoints; /* the step that ends at (k + 1) * every */
+  size_t n_checkpoints, cap_checkpoints;
+};
+
+/* A model, and whose data and settings it was made with. */
+struct lower_model {
+  uint32_t step;
+  const struct lower_run *run;
+  const struct lower_model *parents; /* of a merge */
+  size_t n_parents;
+};
+
+struct lower_group {
+  struct lower_model *v;
+  size_t n;
+};
+
+/* All models of one row, by their place in the experiment. */
+struct lower_models {
+  struct lower_model trunk, start;
+  struct lower_group *branches, *uses, *merges; /* a merge's v is NULL until it is made */
+  uint32_t ***snapshots; /* of each branch's members, the end last */
+  size_t *n_snapshots;   /* of each branch */
+};
+
 struct lowering {
   struct dsl *dsl;
   struct arena *arena;
@@ -32,9 +78,45 @@ struct lowering {
   struct lower_result *result;
 };
 
-/* Steps and rows of one sweep point. */
+/* lower_point.c: steps and rows of one sweep point. */
 bool lower_point(struct lowering *, struct lower_table *, const struct formula_point *,
                  const char *text);
+/* "lr=0.1 batch=32": the sweeps' values at the point. */
+char *lower_point_text(struct lowering *, const struct formula_point *);
+
+/* lower_run.c */
+bool lower_run(struct lowering *, const struct formula_point *, const char *text,
+               struct lower_run *);
+/* The data step of an experiment, at its first sweep point. */
+bool lower_data_of(struct lowering *, const struct dsl_experiment *, uint32_t *data,
+                   unsigned *classes);
+/* The trunk's checkpoint: the k-th, counted from 0, in steps (k + 1) * every. */
+uint32_t lower_checkpoint(struct lower_run *, size_t k);
+bool lower_length(const struct lower_run *, const struct ast_expr *, double *steps);
+void lower_put(struct lower_attrs *, enum plan_attr_id, double num, const char *str);
+uint32_t lower_add(const struct lower_run *, enum plan_kind, const struct lower_attrs *,
+                   const uint32_t *inputs, uint32_t n_inputs, const char *text, struct span);
+/* All parameters of a thing, said or by default; models are left out. */
+bool lower_params(const struct lower_run *, struct lower_attrs *, enum words_type sort,
+                  const struct ast_expr *);
+/* A training segment's attributes; `schedule` and its first and last step. */
+bool lower_training(const struct lower_run *, struct lower_attrs *, const struct ast_expr *schedule,
+                    double schedule_from, double schedule_to, double from, double to, double stream);
+
+/* lower_models.c: branches, uses and merges at a checkpoint (SIZE_MAX: no trunk). */
+bool lower_models(struct lower_run *, size_t checkpoint, const char *text, struct lower_models *);
+const struct lower_group *lower_group(const struct lower_models *, const struct model_name *,
+                                      struct lower_group *one);
+/* Checkpoints from which the experiment's branches start; without branches, all. */
+struct lower_points {
+  size_t *k;
+  size_t n, cap;
+};
+bool lower_row_points(struct lower_run *, struct lower_points *);
+/* What `trunk of base(lr = 0.1)` is at a point of the asking experiment. */
+bool lower_reference(struct lowering *, const struct formula_point *, const struct ast_expr *of,
+                     struct lower_group *);
+
 /* The figure's step; tables of its panels' experiments are in the result. */
 void lower_figure(struct lowering *, const struct ast_block *);
 void lower_claim(struct lowering *, const struct ast_block *);

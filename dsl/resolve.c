@@ -185,23 +185,139 @@ static bool write_out(struct arena *a, const struct ast_expr *x, struct ast_stmt
   return true;
 }
 
+/* Its values are written out once all experiments are there: they may be those
+ * of another one's sweep. */
 static void add_sweep(struct arena *a, struct dsl_experiment *e, const struct ast_stmt *s,
                       bool tier)
 {
-  size_t columns = s->n_names ? s->n_names : 1;
-  for (size_t c = 0; c < columns; c++) {
-    struct ast_stmt list = {0};
-    for (size_t i = 0; i < s->n_values; i++) {
-      struct ast_expr *x = s->values[i];
-      if (s->n_names && x->n_args == s->n_names)
-        ARENA_PUSH(a, list.values, list.n_values, list.cap_values, x->args[c].value);
-      else if (!s->n_names && !write_out(a, x, &list))
-        ARENA_PUSH(a, list.values, list.n_values, list.cap_values, x);
-    }
-    if (list.n_values)
-      set_var(a, e, s->n_names ? s->names[c].text : s->name.text, s, list.values, list.n_values,
-              tier);
+  for (size_t c = 0; s->n_values && c < (s->n_names ? s->n_names : 1); c++)
+    set_var(a, e, s->n_names ? s->names[c].text : s->name.text, s, NULL, 0, tier);
+}
+
+/* ---- the values of sweeps ---- */
+
+static void read_sweeps(struct dsl *, struct dsl_experiment *, bool paper, struct diag *);
+
+bool dsl_same_expr(const struct ast_expr *x, const struct ast_expr *y)
+{
+  if (x->kind != y->kind || x->n_args != y->n_args || (x->text == NULL) != (y->text == NULL) ||
+      (x->text && strcmp(x->text, y->text)) || x->number < y->number || x->number > y->number ||
+      (x->unit.text == NULL) != (y->unit.text == NULL) ||
+      (x->unit.text && strcmp(x->unit.text, y->unit.text)))
+    return false;
+  for (size_t i = 0; i < x->n_args; i++) {
+    const char *a = x->args[i].name.text, *b = y->args[i].name.text;
+    if ((a == NULL) != (b == NULL) || (a && strcmp(a, b)) ||
+        !dsl_same_expr(x->args[i].value, y->args[i].value))
+      return false;
   }
+  return true;
+}
+
+static void unknown_target(struct dsl *dsl, const struct ast_expr *name, struct diag *d)
+{
+  diag_error(d, name->text_span, "unknown experiment `%s`", name->text);
+  suggest_block(dsl->arena, dsl->program, AST_EXPERIMENT, name->text, d);
+}
+
+/* `lr of base`: the values that base's sweep gives to lr, each once. */
+static void values_of(struct dsl *dsl, const struct ast_expr *x, struct ast_stmt *out, bool paper,
+                      struct diag *d)
+{
+  const struct ast_expr *name = x->args[0].value, *target = x->args[1].value;
+  struct dsl_experiment *e = dsl_experiment(dsl, target->text);
+  if (!e) {
+    if (dsl_knows_all(dsl->program))
+      unknown_target(dsl, target, d);
+    return;
+  }
+  if (target->kind != AST_NAME || name->kind != AST_NAME) {
+    diag_error(d, x->span, "the values of a sweep are written `lr of %s`", e->name);
+    return;
+  }
+  if (e->sweeps == DSL_SWEEPS_BEING_READ) {
+    diag_error(d, x->span, "the sweeps of `%s` are made of themselves", e->name);
+    return;
+  }
+  struct dsl_experiment *from = paper && e->paper ? e->paper : e;
+  read_sweeps(dsl, from, paper, d);
+  const struct dsl_var *v = dsl_var(from, name->text);
+  if (!v || v->stmt->kind != AST_SWEEP) {
+    diag_error(d, x->span, "`%s` does not sweep `%s`", e->name, name->text);
+    if (v)
+      diag_note(d, v->stmt->span, "it has one value");
+    return;
+  }
+  for (size_t i = 0; i < v->n_values; i++) {
+    bool known = false;
+    for (size_t k = 0; k < i; k++)
+      known |= dsl_same_expr(v->values[i], v->values[k]);
+    if (!known)
+      ARENA_PUSH(dsl->arena, out->values, out->n_values, out->cap_values, v->values[i]);
+  }
+}
+
+static void one_value(struct dsl *dsl, struct ast_expr *x, struct ast_stmt *out, bool paper,
+                      struct diag *d)
+{
+  if (x->kind == AST_OF)
+    values_of(dsl, x, out, paper, d);
+  else if (!write_out(dsl->arena, x, out))
+    ARENA_PUSH(dsl->arena, out->values, out->n_values, out->cap_values, x);
+}
+
+/* pairs(0, 1, 2): (0, 1), (0, 2), (1, 2). */
+static void values_of_pairs(struct dsl *dsl, const struct ast_expr *x, size_t column,
+                            struct ast_stmt *out, bool paper, struct diag *d)
+{
+  struct ast_stmt all = {0};
+  for (size_t i = 0; i < x->n_args; i++)
+    one_value(dsl, x->args[i].value, &all, paper, d);
+  if (all.n_values < 2 && !column && !diag_errors(d))
+    diag_error(d, x->span, "%zu value%s no pair", all.n_values, all.n_values == 1 ? " makes" : "s make");
+  for (size_t i = 0; i < all.n_values; i++)
+    for (size_t k = i + 1; k < all.n_values; k++)
+      ARENA_PUSH(dsl->arena, out->values, out->n_values, out->cap_values,
+                 all.values[column ? k : i]);
+}
+
+static void read_sweep(struct dsl *dsl, struct dsl_var *v, bool paper, struct diag *d)
+{
+  const struct ast_stmt *s = v->stmt;
+  struct ast_stmt list = {0};
+  size_t column = 0;
+  while (column < s->n_names && strcmp(s->names[column].text, v->name))
+    column++;
+  for (size_t i = 0; i < s->n_values; i++) {
+    struct ast_expr *x = s->values[i];
+    if (!s->n_names)
+      one_value(dsl, x, &list, paper, d);
+    else if (x->kind == AST_CALL && s->n_names == 2)
+      values_of_pairs(dsl, x, column, &list, paper, d);
+    else if (x->kind == AST_TUPLE && x->n_args == s->n_names)
+      ARENA_PUSH(dsl->arena, list.values, list.n_values, list.cap_values, x->args[column].value);
+  }
+  v->values = list.values;
+  v->n_values = list.n_values;
+}
+
+static void read_sweeps(struct dsl *dsl, struct dsl_experiment *e, bool paper, struct diag *d)
+{
+  if (e->sweeps != DSL_SWEEPS_OPEN)
+    return;
+  e->sweeps = DSL_SWEEPS_BEING_READ;
+  for (size_t i = 0; i < e->n_vars; i++)
+    if (e->vars[i].stmt->kind == AST_SWEEP)
+      read_sweep(dsl, &e->vars[i], paper, d);
+  /* After a mistake a sweep may have lost its values: what is left can be checked. */
+  size_t n = 0;
+  for (size_t i = 0; i < e->n_vars; i++)
+    if (e->vars[i].n_values)
+      e->vars[n++] = e->vars[i];
+    else
+      e->complete = false;
+  e->n_vars = n;
+  e->sweeps = DSL_SWEEPS_KNOWN;
 }
 
 static void add_layer(struct arena *a, struct dsl_experiment *e, const struct ast_block *b,
@@ -279,7 +395,7 @@ static void add_overlays(struct dsl *dsl, struct dsl_experiment *e,
 
 static void resolve_experiment(struct dsl *dsl, const struct ast_block *b, struct diag *d)
 {
-  struct dsl_experiment e = {.block = b, .name = b->name.text}, *paper;
+  struct dsl_experiment e = {.dsl = dsl, .block = b, .name = b->name.text}, *paper;
   const struct ast_block *chain[MAX_DEPTH];
   size_t n = ancestry(dsl, b, chain, d);
   paper = arena_copy(dsl->arena, &e, sizeof e);
@@ -325,6 +441,19 @@ static bool is_drawn(const struct ast_program *p, const char *name)
   return false;
 }
 
+/* Is one word the other with a letter more, less, or another one?  Names such as
+ * lr_svhn and wd_svhn are near each other, and both are meant. */
+static bool is_one_slip(const char *a, const char *b)
+{
+  while (*a && *a == *b) {
+    a++;
+    b++;
+  }
+  return (*a && !strcmp(a + 1, b)) || (*b && !strcmp(a, b + 1)) ||
+         (*a && *b && !strcmp(a + 1, b + 1)) ||
+         (*a && *b && a[0] == b[1] && a[1] == b[0] && !strcmp(a + 2, b + 2));
+}
+
 static void check_overlays(const struct dsl *dsl, struct diag *d)
 {
   for (size_t t = 0; t < dsl->n_tiers; t++)
@@ -337,7 +466,7 @@ static void check_overlays(const struct dsl *dsl, struct diag *d)
       for (size_t i = 0; i < dsl->n_experiments; i++)
         words[i] = dsl->experiments[i].name;
       const char *near = diag_nearest(name->text, words, dsl->n_experiments);
-      if (near) {
+      if (near && is_one_slip(name->text, near)) {
         diag_warning(d, name->span, "no experiment `%s` is among the files", name->text);
         diag_hint(d, "did you mean `%s`?", near);
       }
@@ -355,8 +484,23 @@ static bool is_included(const struct ast_program *p, uint32_t file)
 /* Does it leave nothing open that training needs? */
 static bool is_whole(const struct dsl_experiment *e)
 {
+  if (!e->trunk)
+    return e->n_uses && e->n_measures;
   return dsl_var(e, "data") && dsl_var(e, "model") && dsl_var(e, "lr") && dsl_var(e, "batch") &&
          e->trunk && e->n_measures;
+}
+
+/* Experiments that others have models of. */
+static void mark_asked(void *context, const struct ast_expr *x)
+{
+  const struct dsl *dsl = context;
+  if (x->kind != AST_OF || !x->args[1].value->text)
+    return;
+  struct dsl_experiment *e = dsl_experiment(dsl, x->args[1].value->text);
+  if (e && !e->asked) {
+    e->asked = true;
+    dsl_walk(e, mark_asked, context);
+  }
 }
 
 static bool is_planned(const struct ast_program *p, const struct dsl_experiment *e)
@@ -377,10 +521,16 @@ struct dsl *dsl_resolve(struct arena *a, const struct ast_program *p, const char
   for (size_t i = 0; i < p->n_blocks; i++)
     if (p->blocks[i].kind == AST_EXPERIMENT && p->blocks[i].name.text)
       resolve_experiment(dsl, &p->blocks[i], d);
+  struct diag *quiet = diag_new(a);
   for (size_t i = 0; i < dsl->n_experiments; i++) {
     struct dsl_experiment *e = &dsl->experiments[i];
+    read_sweeps(dsl, e, false, d);
+    read_sweeps(dsl, e->paper, true, quiet);
     e->planned = is_planned(p, e);
   }
+  for (size_t i = 0; i < dsl->n_experiments; i++)
+    if (dsl->experiments[i].planned)
+      dsl_walk(&dsl->experiments[i], mark_asked, dsl);
   check_overlays(dsl, d);
   return dsl;
 }
@@ -407,6 +557,58 @@ const struct dsl_var *dsl_leader(const struct dsl_experiment *e, const struct ds
     if (e->vars[i].stmt == v->stmt)
       return &e->vars[i];
   return v;
+}
+
+bool dsl_next_point(const struct dsl_experiment *e, size_t *choice)
+{
+  bool more = false;
+  for (size_t i = e->n_vars; i-- > 0 && !more;) {
+    if (dsl_leader(e, &e->vars[i]) != &e->vars[i])
+      continue;
+    more = ++choice[i] < e->vars[i].n_values;
+    if (!more)
+      choice[i] = 0;
+  }
+  for (size_t i = 0; i < e->n_vars; i++)
+    choice[i] = choice[dsl_leader(e, &e->vars[i]) - e->vars];
+  return more;
+}
+
+static void walk(const struct ast_expr *x, dsl_visit *visit, void *context)
+{
+  if (!x)
+    return;
+  visit(context, x);
+  for (size_t i = 0; i < x->n_args; i++)
+    walk(x->args[i].value, visit, context);
+}
+
+static void walk_stmt(const struct ast_stmt *s, dsl_visit *visit, void *context)
+{
+  walk(s->value, visit, context);
+  walk(s->every, visit, context);
+  walk(s->length, visit, context);
+  walk(s->schedule, visit, context);
+  walk(s->snapshots, visit, context);
+  for (size_t i = 0; s->kind != AST_SWEEP && i < s->n_values; i++)
+    walk(s->values[i], visit, context);
+}
+
+void dsl_walk(const struct dsl_experiment *e, dsl_visit *visit, void *context)
+{
+  for (size_t i = 0; i < e->n_vars; i++)
+    for (size_t k = 0; k < e->vars[i].n_values; k++)
+      walk(e->vars[i].values[k], visit, context);
+  if (e->trunk)
+    walk_stmt(e->trunk, visit, context);
+  const struct {
+    const struct ast_stmt *const *list;
+    size_t n;
+  } lists[] = {{e->wheres, e->n_wheres}, {e->branches, e->n_branches}, {e->uses, e->n_uses},
+               {e->merges, e->n_merges}, {e->measures, e->n_measures}};
+  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+    for (size_t k = 0; k < lists[i].n; k++)
+      walk_stmt(lists[i].list[k], visit, context);
 }
 
 static bool literal_number(const struct ast_expr *x, double *out)

@@ -22,7 +22,10 @@ struct dsl_var {
   bool from_tier;
 };
 
+struct dsl;
+
 struct dsl_experiment {
+  const struct dsl *dsl;
   const struct ast_block *block;
   const char *name;
   struct dsl_var *vars; /* in order of first appearance */
@@ -33,12 +36,14 @@ struct dsl_experiment {
   const struct ast_stmt **wheres; /* all must hold: ancestors' and the tier's add up */
   size_t n_wheres, cap_wheres;
   /* The same experiment as its files alone say it, without the tier: for showing
-   * both side by side. */
-  const struct dsl_experiment *paper;
+   * both side by side; of that one itself NULL. */
+  struct dsl_experiment *paper;
+  enum { DSL_SWEEPS_OPEN, DSL_SWEEPS_BEING_READ, DSL_SWEEPS_KNOWN } sweeps;
   /* A leaf of the inheritance, or drawn by a figure, or what a claim is about; but
    * a leaf of an included file that leaves a setting open is a base for other files. */
   bool planned;
   bool complete;   /* check found no mistake that would stop lowering */
+  bool asked;      /* another experiment takes models or data of it */
   const char *unavailable; /* what the engine cannot do yet; NULL: nothing */
   struct span unavailable_at; /* the word that asks for it */
 };
@@ -63,6 +68,20 @@ bool dsl_knows_all(const struct ast_program *);
 
 struct dsl_experiment *dsl_experiment(const struct dsl *, const char *name); /* or NULL */
 const struct dsl_var *dsl_var(const struct dsl_experiment *, const char *name);
+
+/* One combination of the sweeps' values: choice[i] indexes vars[i].values.  The
+ * next one, the last sweep fastest; false: that was the last.  Whether the
+ * `where` conditions hold is not asked. */
+bool dsl_next_point(const struct dsl_experiment *, size_t *choice);
+
+/* Every expression of the experiment and every part of them: values of settings,
+ * sweeps and lets, conditions, training, models, measures.  Not where a sweep's
+ * values come from. */
+typedef void dsl_visit(void *context, const struct ast_expr *);
+void dsl_walk(const struct dsl_experiment *, dsl_visit *, void *context);
+
+/* Do the two say the same, spans apart? */
+bool dsl_same_expr(const struct ast_expr *, const struct ast_expr *);
 
 /* logspace(low, high, n) or linspace(low, high, n), ends included, with good
  * arguments: two different numbers (positive for logspace) and a count. */

@@ -50,6 +50,30 @@ static const struct {
 #include "dsl/words.def"
 };
 
+static const struct {
+  const char *name;
+  double train, test;
+} text_sets[] = {
+#define TEXT(name, train, test) {#name, train, test},
+#include "dsl/words.def"
+};
+
+static const struct {
+  const char *name;
+  unsigned models;
+  bool split;
+} measures[] = {
+#define MEASURES(name, models, split) {#name, models, split},
+#include "dsl/words.def"
+};
+
+static const struct {
+  const char *word, *meaning;
+} spreads[] = {
+#define SPREAD(word, id, meaning) {#word, meaning},
+#include "dsl/words.def"
+};
+
 static const char *const choices[] = {
 #define CHOICE(owner, word) #word,
 #include "dsl/words.def"
@@ -105,13 +129,11 @@ static const char *range_text(struct arena *a, const struct entry *e)
   return e->type == WORDS_CHOICE ? words_choices(a, e->name) : "";
 }
 
-static void print_entry(struct context *c, const struct entry *e, bool owner)
+static void print_entry(struct context *c, const struct entry *e)
 {
   /* 0 outside of the range stands for what the thing has by itself. */
   bool whole = !strcmp(e->def, "0") && e->range.low > 0;
   const char *quote = whole || !*e->def ? "" : "`";
-  if (owner)
-    fputs(e->owner ? arena_printf(c->arena, "| `%s` ", e->owner) : "| any ", c->out);
   fprintf(c->out, "| `%s` | %s | %s | %s%s%s | %s |\n", e->name, words_sort_name(e->type),
           range_text(c->arena, e), quote, whole ? "as it is" : *e->def ? e->def : "must be said",
           quote, e->meaning);
@@ -121,7 +143,7 @@ static void print_settings(struct context *c)
 {
   fputs("| setting | type | range | default | meaning |\n|---|---|---|---|---|\n", c->out);
   for (size_t i = 0; i < COUNT(settings); i++)
-    print_entry(c, &settings[i], false);
+    print_entry(c, &settings[i]);
 }
 
 static void print_shapes(struct context *c)
@@ -132,6 +154,17 @@ static void print_shapes(struct context *c)
     fprintf(c->out, "| `%s` | %u | %u | %u x %u | %u | %u |\n", shapes[i].name, shapes[i].train,
             shapes[i].test, shapes[i].height, shapes[i].width, shapes[i].channels,
             shapes[i].classes);
+  fputs("\n| text | training tokens | test tokens |\n|---|---|---|\n", c->out);
+  for (size_t i = 0; i < COUNT(text_sets); i++)
+    fprintf(c->out, "| `%s` | %.0f | %.0f |\n", text_sets[i].name, text_sets[i].train, text_sets[i].test);
+}
+
+static void print_measures(struct context *c)
+{
+  fputs("\n| measurement | is written |\n|---|---|\n", c->out);
+  for (size_t i = 0; i < COUNT(measures); i++)
+    fprintf(c->out, "| `%s` | `%s(MODEL%s%s)` |\n", measures[i].name, measures[i].name,
+            measures[i].models == 2 ? ", MODEL" : "", measures[i].split ? ", SPLIT" : "");
 }
 
 /* Arguments of all things of the sort, and those of each. */
@@ -139,7 +172,8 @@ static void print_params(struct context *c, enum words_type sort, const char *ke
 {
   bool any = false;
   for (size_t i = 0; i < COUNT(params); i++) {
-    bool own = !strcmp(params[i].owner, key);
+    bool images = !strcmp(params[i].owner, "IMAGES"), texts = !strcmp(params[i].owner, "TEXTS");
+    bool own = !strcmp(params[i].owner, key) || (sort == WORDS_DATASET && (images || texts));
     for (size_t t = 0; t < COUNT(things); t++)
       own |= things[t].sort == sort && !strcmp(things[t].name, params[i].owner);
     if (!own)
@@ -149,9 +183,13 @@ static void print_params(struct context *c, enum words_type sort, const char *ke
             c->out);
     any = true;
     struct entry e = params[i];
-    if (!strcmp(e.owner, key))
-      e.owner = NULL;
-    print_entry(c, &e, true);
+    if (images || texts)
+      fprintf(c->out, "| %s ", images ? "images" : "text");
+    else if (!strcmp(e.owner, key))
+      fputs("| any ", c->out);
+    else
+      fprintf(c->out, "| `%s` ", e.owner);
+    print_entry(c, &e);
   }
 }
 
@@ -172,6 +210,8 @@ static void print_things(struct context *c)
     print_params(c, things[i].sort, things[i].key);
     if (things[i].sort == WORDS_DATASET)
       print_shapes(c);
+    if (things[i].sort == WORDS_MEASUREMENT)
+      print_measures(c);
   }
 }
 
@@ -227,6 +267,9 @@ static void print_axes(struct context *c)
   for (size_t i = 0; i < COUNT(axes); i++)
     fprintf(c->out, "| `%s%s` | %s |\n", axes[i].word, axes[i].argument ? " ..." : "",
             axes[i].meaning);
+  fputs("\n| behind `band` and `bars` | they span |\n|---|---|\n", c->out);
+  for (size_t i = 0; i < COUNT(spreads); i++)
+    fprintf(c->out, "| `%s` | %s |\n", spreads[i].word, spreads[i].meaning);
 }
 
 static void print_grammar(struct context *c)
@@ -297,6 +340,8 @@ static void collect(struct context *c, struct words_doc_list groups[GROUPS])
     add(a, &groups[NAMES], claim[i]);
   for (size_t i = 0; i < COUNT(axes); i++)
     add(a, &groups[NAMES], axes[i].word);
+  for (size_t i = 0; i < COUNT(spreads); i++)
+    add(a, &groups[NAMES], spreads[i].word);
   for (size_t i = 0; i < COUNT(functions); i++)
     add(a, &groups[FUNCTIONS], functions[i].name);
   for (size_t i = 0; i < COUNT(claim_functions); i++)

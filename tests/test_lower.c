@@ -48,7 +48,7 @@ static void finish(struct planned *p, const char *tier)
   dsl_check(p->dsl, p->diag);
   if (!diag_errors(p->diag))
     dsl_lower(p->dsl, p->plan, &(struct lower_options){1e6}, &p->result, p->diag);
-  if (!diag_count(p->diag))
+  if (!diag_errors(p->diag))
     return;
   diag_print(p->diag, p->program->sources, stderr, false);
   fail_msg("a mistake where there should be none");

@@ -97,7 +97,12 @@
     "band"
     "bars"
     "fit"
-    "label"))
+    "label"
+    "quartiles"
+    "deciles"
+    "range"
+    "sd"
+    "se"))
 (defconst mergescape--functions
   '("log10"
     "exp"

@@ -90,6 +90,11 @@ syn keyword expName
   \ bars
   \ fit
   \ label
+  \ quartiles
+  \ deciles
+  \ range
+  \ sd
+  \ se
 syn keyword expFunction
   \ log10
   \ exp

@@ -1,0 +1,336 @@
+#include "dsl/compile.h"
+
+#include "dsl/words.h"
+
+#include <string.h>
+
+/* A chain of measures that doubles at every link is stopped by the work it makes. */
+enum { MAX_DEEP = AST_MAX_DEPTH + 200, MAX_WORK = 20000, MAX_NAMES = 64 };
+
+/* The measures that are being followed, innermost first. */
+struct open_name {
+  const char *name;
+  const struct open_name *outer;
+};
+
+static bool is_open(const struct open_name *open, const struct ast_expr *x, struct diag *d)
+{
+  for (; open; open = open->outer)
+    if (!strcmp(open->name, x->text)) {
+      diag_error(d, x->span, "`%s` is defined through itself", x->text);
+      return true;
+    }
+  return false;
+}
+
+struct compiler {
+  struct arena *arena;
+  const struct dsl_experiment *e;
+  struct compile_slots *slots;
+  struct plan_expr *out;
+  struct diag *diag;
+  struct diag *quiet; /* for what is asked twice */
+  const struct open_name *open;
+  unsigned work;
+};
+
+static bool compile(struct compiler *c, const struct ast_expr *x, size_t member, unsigned depth);
+
+static bool is_measurement(const struct ast_expr *x)
+{
+  return x->kind == AST_CALL && words_thing(WORDS_MEASUREMENT, x->text);
+}
+
+/* How many members the models inside an expression have; 1 where there is none. */
+static size_t members(const struct compiler *c, const struct ast_expr *x, unsigned depth)
+{
+  size_t most = 1;
+  if (depth > MAX_DEEP)
+    return 1;
+  if (is_measurement(x)) {
+    for (size_t i = 0; i < x->n_args; i++) {
+      struct model_name m;
+      if (x->args[i].name.text || x->args[i].value->kind != AST_NAME ||
+          !model_find(c->e, x->args[i].value, &m, c->quiet))
+        continue;
+      size_t n = model_count(c->e, &m);
+      most = n > most ? n : most;
+    }
+    return most;
+  }
+  if (x->kind == AST_CALL && words_function(x->text) && !words_function(x->text)->operands)
+    return 1; /* a reduction inside has already made one of many */
+  for (size_t i = 0; i < x->n_args; i++) {
+    size_t n = members(c, x->args[i].value, depth + 1);
+    most = n > most ? n : most;
+  }
+  return most;
+}
+
+/* The model that stands in a measurement; of several the one whose turn it is. */
+static bool find_model(struct compiler *c, const struct ast_expr *x, size_t member,
+                       struct model_name *out)
+{
+  if (!model_find(c->e, x, out, c->diag))
+    return false;
+  size_t n = model_count(c->e, out);
+  if (n > 1 && member == SIZE_MAX) {
+    diag_error(c->diag, x->span, "`%s` holds %zu models where one value is expected", x->text, n);
+    diag_hint(c->diag, "reduce them with mean(...), median(...), min(...) or max(...), or pick one: "
+              "`%s[0]`", x->text);
+    return false;
+  }
+  if (out->member == SIZE_MAX)
+    out->member = n > 1 && member < n ? member : 0;
+  return true;
+}
+
+static bool find_split(struct compiler *c, const struct ast_expr *x, struct compile_slot *slot)
+{
+  const struct ast_expr *split = x->kind == AST_OF ? x->args[0].value : x;
+  const struct words_thing *known =
+      split->kind == AST_NAME ? words_thing(WORDS_SPLIT, split->text) : NULL;
+  if (!known) {
+    diag_error(c->diag, split->span, split->text ? "unknown split `%s`" : "a split is expected here%s",
+               split->text ? split->text : "");
+    const char *near = split->text ? words_near_thing(WORDS_SPLIT, split->text) : NULL;
+    if (near)
+      diag_hint(c->diag, "did you mean `%s`?", near);
+    else
+      diag_hint(c->diag, "there are: %s", words_things(c->arena, WORDS_SPLIT));
+    return false;
+  }
+  slot->split = split->text;
+  if (x->kind != AST_OF)
+    return true;
+  slot->split_of = x->args[1].value;
+  if (slot->split_of->kind == AST_NAME && model_target(c->e->dsl, x))
+    return true;
+  if (dsl_knows_all(c->e->dsl->program)) {
+    diag_error(c->diag, slot->split_of->span, slot->split_of->kind == AST_NAME
+               ? "unknown experiment `%s`" : "the data of `%s` are meant: its name is enough",
+               slot->split_of->text);
+    const char **names = arena_array(c->arena, c->e->dsl->n_experiments + 1, sizeof *names);
+    for (size_t i = 0; i < c->e->dsl->n_experiments; i++)
+      names[i] = c->e->dsl->experiments[i].name;
+    formula_suggest(slot->split_of->text, names, c->e->dsl->n_experiments, c->diag);
+  }
+  return false;
+}
+
+static bool check_argument(struct compiler *c, const struct ast_expr *call,
+                           const struct ast_arg *arg)
+{
+  const struct words_thing *thing = words_thing(WORDS_MEASUREMENT, call->text);
+  if (words_param(thing, arg->name.text))
+    return true;
+  diag_error(c->diag, arg->name.span, "`%s` has no argument `%s`", call->text, arg->name.text);
+  const char *near = words_near_param(thing, arg->name.text);
+  if (near)
+    diag_hint(c->diag, "did you mean `%s`?", near);
+  return false;
+}
+
+static bool same_slot(const struct compile_slot *a, const struct compile_slot *b)
+{
+  if (a->number || b->number)
+    return a->number && b->number && !strcmp(a->number, b->number);
+  if (strcmp(a->measurement, b->measurement) || a->n_models != b->n_models ||
+      (a->split && strcmp(a->split, b->split)) || !a->split_of != !b->split_of ||
+      (a->split_of && strcmp(a->split_of->text, b->split_of->text)))
+    return false;
+  for (unsigned i = 0; i < a->n_models; i++)
+    if (a->models[i].kind != b->models[i].kind || a->models[i].index != b->models[i].index ||
+        a->models[i].member != b->models[i].member)
+      return false;
+  size_t named[2] = {0};
+  const struct ast_expr *calls[] = {a->call, b->call};
+  for (size_t k = 0; k < 2; k++)
+    for (size_t i = 0; i < calls[k]->n_args; i++)
+      named[k] += calls[k]->args[i].name.text != NULL;
+  return (!named[0] && !named[1]) || dsl_same_expr(a->call, b->call);
+}
+
+static void push_slot(struct compiler *c, const struct compile_slot *slot)
+{
+  size_t at = 0;
+  while (at < c->slots->n && !same_slot(&c->slots->slots[at], slot))
+    at++;
+  if (at == c->slots->n)
+    ARENA_PUSH(c->arena, c->slots->slots, c->slots->n, c->slots->cap, *slot);
+  plan_expr_push(c->arena, c->out, (struct plan_code){PLAN_OP_SLOT, (uint32_t)at, 0});
+}
+
+static void wrong_arguments(struct compiler *c, const struct ast_expr *x,
+                            const struct words_measure *m)
+{
+  diag_error(c->diag, x->span, "`%s` takes %s%s: %s(%s%s)", x->text,
+             m->models == 2 ? "two models" : "a model", m->split ? " and a split" : "", x->text,
+             m->models == 2 ? "ends[0], ends[1]" : "mid", m->split ? ", test" : "");
+}
+
+static bool compile_measurement(struct compiler *c, const struct ast_expr *x, size_t member)
+{
+  const struct words_measure *m = words_measure(x->text);
+  struct compile_slot slot = {.measurement = x->text, .n_models = m->models, .call = x};
+  size_t at = 0;
+  bool ok = true;
+  for (size_t i = 0; i < x->n_args; i++) {
+    if (x->args[i].name.text)
+      ok = check_argument(c, x, &x->args[i]) && ok;
+    else if (at++ < m->models)
+      ok = find_model(c, x->args[i].value, member, &slot.models[at - 1]) && ok;
+    else if (m->split && at == m->models + 1)
+      ok = find_split(c, x->args[i].value, &slot) && ok;
+    if (!ok)
+      return false;
+  }
+  if (at != m->models + m->split) {
+    wrong_arguments(c, x, m);
+    return false;
+  }
+  push_slot(c, &slot);
+  return true;
+}
+
+static bool compile_call(struct compiler *c, const struct ast_expr *x, size_t member,
+                         unsigned depth)
+{
+  if (is_measurement(x))
+    return compile_measurement(c, x, member);
+  const struct words_function *f = words_function(x->text);
+  if (!f) {
+    diag_error(c->diag, x->text_span, "unknown function `%s`", x->text);
+    const char *near = words_near_function(x->text);
+    if (near)
+      diag_hint(c->diag, "did you mean `%s`?", near);
+    return false;
+  }
+  if (f->operands ? x->n_args != f->operands : x->n_args == 0) {
+    diag_error(c->diag, x->span, "`%s` takes %s", x->text, f->operands ? "one value" : "values");
+    return false;
+  }
+  uint32_t pushed = 0;
+  for (size_t i = 0; i < x->n_args; i++) {
+    size_t n = f->operands ? 1 : members(c, x->args[i].value, 0);
+    for (size_t k = 0; k < n; k++, pushed++)
+      if (!compile(c, x->args[i].value, f->operands ? member : k, depth + 1))
+        return false;
+  }
+  plan_expr_push(c->arena, c->out, (struct plan_code){f->op, pushed, 0});
+  return true;
+}
+
+static void unknown_name(struct compiler *c, const struct ast_expr *x)
+{
+  const struct dsl_experiment *e = c->e;
+  struct model_name model;
+  const char *names[MAX_NAMES];
+  size_t n = 0;
+  for (size_t i = 0; i < e->n_measures && n < MAX_NAMES; i++)
+    names[n++] = e->measures[i]->name.text;
+  for (size_t i = 0; i < e->n_vars && n < MAX_NAMES; i++)
+    names[n++] = e->vars[i].name;
+  diag_error(c->diag, x->span, "no measure is called `%s`", x->text);
+  if (model_find(e, x, &model, c->quiet))
+    diag_hint(c->diag, "measure something of it: accuracy(%s, test)", x->text);
+  else
+    formula_suggest(x->text, names, n, c->diag);
+}
+
+static bool compile_name(struct compiler *c, const struct ast_expr *x, size_t member,
+                         unsigned depth)
+{
+  size_t i = model_index(c->e->measures, c->e->n_measures, x->text);
+  if (i != SIZE_MAX) {
+    if (is_open(c->open, x, c->diag))
+      return false;
+    const struct open_name here = {x->text, c->open};
+    c->open = &here;
+    bool ok = compile(c, c->e->measures[i]->value, member, depth + 1);
+    c->open = here.outer;
+    return ok;
+  }
+  const struct words_setting *w = words_setting(x->text);
+  const struct dsl_var *v = dsl_var(c->e, x->text);
+  if (w ? w->type <= WORDS_COUNT && (v || *w->def) : v != NULL) {
+    push_slot(c, &(struct compile_slot){.number = x->text});
+    return true;
+  }
+  if (w) {
+    diag_error(c->diag, x->span, v || *w->def ? "`%s` is a word and no number"
+               : "no value is given to `%s`", x->text);
+    return false;
+  }
+  unknown_name(c, x);
+  return false;
+}
+
+static bool compile_binary(struct compiler *c, const struct ast_expr *x, size_t member,
+                           unsigned depth)
+{
+  static const struct {
+    const char *text;
+    enum plan_op op;
+  } ops[] = {{"+", PLAN_OP_ADD}, {"-", PLAN_OP_SUB}, {"*", PLAN_OP_MUL}, {"/", PLAN_OP_DIV},
+             {"^", PLAN_OP_POW}};
+  for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+    if (strcmp(ops[i].text, x->text))
+      continue;
+    if (!compile(c, x->args[0].value, member, depth + 1) ||
+        !compile(c, x->args[1].value, member, depth + 1))
+      return false;
+    plan_expr_push(c->arena, c->out, (struct plan_code){ops[i].op, 0, 0});
+    return true;
+  }
+  diag_error(c->diag, x->text_span, "`%s` cannot stand in a measure", x->text);
+  return false;
+}
+
+static bool compile(struct compiler *c, const struct ast_expr *x, size_t member, unsigned depth)
+{
+  if (depth > MAX_DEEP || ++c->work > MAX_WORK) {
+    diag_error(c->diag, x->span, "this measure is too long");
+    return false;
+  }
+  switch (x->kind) {
+  case AST_NUMBER:
+    if (x->unit.text) {
+      diag_error(c->diag, x->unit.span, "a number without a unit is expected here");
+      return false;
+    }
+    plan_expr_push(c->arena, c->out, (struct plan_code){PLAN_OP_NUMBER, 0, x->number});
+    return true;
+  case AST_NAME:
+    return compile_name(c, x, member, depth);
+  case AST_CALL:
+    return compile_call(c, x, member, depth);
+  case AST_UNARY:
+    if (!compile(c, x->args[0].value, member, depth + 1))
+      return false;
+    plan_expr_push(c->arena, c->out, (struct plan_code){PLAN_OP_NEG, 0, 0});
+    return true;
+  case AST_BINARY:
+    return compile_binary(c, x, member, depth);
+  case AST_STRING:
+  case AST_TUPLE:
+  case AST_INDEX:
+  case AST_OF:
+    break;
+  }
+  diag_error(c->diag, x->span, "a number, a measurement or a function is expected here");
+  return false;
+}
+
+bool compile_measure(struct arena *a, const struct dsl_experiment *e, const struct ast_expr *x,
+                     struct compile_slots *slots, struct plan_expr *out, struct diag *d)
+{
+  struct compiler c = {a, e, slots, out, d, diag_new(a), NULL, 0};
+  if (!compile(&c, x, SIZE_MAX, 0))
+    return false;
+  if (plan_expr_depth(out) > PLAN_EXPR_MAX_DEPTH) {
+    diag_error(d, x->span, "this measure needs more than %d values at once", PLAN_EXPR_MAX_DEPTH);
+    return false;
+  }
+  return true;
+}
