@@ -79,12 +79,13 @@ static void parse_source(struct ast_program *program, uint32_t file,
   free(p);
 }
 
+/* Takes the text as it is. */
 static uint32_t read_into(struct ast_program *program, const struct parse_memory *text,
                           struct ast_file entry, const struct parse_library *library,
                           struct diag *diag)
 {
   size_t k = program->n_files;
-  entry.file = source_add(program->sources, text->name, text->text, text->length);
+  entry.file = source_add_kept(program->sources, text->name, text->text, text->length);
   entry.reading = true;
   source_set_included(program->sources, entry.file, entry.included_at);
   ARENA_PUSH(program->arena, program->files, program->n_files, program->cap_files, entry);
@@ -100,25 +101,25 @@ static bool too_large(const char *name, uint64_t length, struct span at, struct 
   return length > PARSE_MAX_BYTES;
 }
 
-static void read_text(struct ast_program *program, const struct parse_memory *text,
-                      const struct parse_library *library, struct diag *diag)
+static void read_text(struct ast_program *program, struct parse_memory text, int from,
+                      struct diag *diag)
 {
-  if (!too_large(text->name, text->length, SPAN_NONE, diag))
-    read_into(program, text, (struct ast_file){0}, library, diag);
+  if (too_large(text.name, text.length, SPAN_NONE, diag))
+    return;
+  text.text = arena_strndup(program->arena, text.text, text.length);
+  read_into(program, &text, (struct ast_file){0}, &(struct parse_library){from, NULL, 0}, diag);
 }
 
 void parse_text(struct ast_program *program, const char *name, const char *text, size_t length,
                 struct diag *diag)
 {
-  read_text(program, &(struct parse_memory){name, text, length},
-            &(struct parse_library){PARSE_DISK, NULL, 0}, diag);
+  read_text(program, (struct parse_memory){name, text, length}, PARSE_DISK, diag);
 }
 
 void parse_text_alone(struct ast_program *program, const char *name, const char *text,
                       size_t length, struct diag *diag)
 {
-  read_text(program, &(struct parse_memory){name, text, length},
-            &(struct parse_library){PARSE_NOTHING, NULL, 0}, diag);
+  read_text(program, (struct parse_memory){name, text, length}, PARSE_NOTHING, diag);
 }
 
 /* How it came to that is said with the first message of an included file. */
@@ -185,8 +186,9 @@ static bool get_text(const struct parse_library *library, struct arena *a, const
 {
   text->name = path;
   if (library->from == PARSE_MEMORY) {
-    text->text = library->files[entry->inode - 1].text;
-    text->length = library->files[entry->inode - 1].length;
+    const struct parse_memory *file = &library->files[entry->inode - 1];
+    text->text = arena_strndup(a, file->text, file->length);
+    text->length = file->length;
   } else {
     text->text = file_read(a, path, &text->length, diag);
   }

@@ -39,12 +39,19 @@ static struct ast_expr *add_arg(struct parser *p, struct ast_expr *e, struct ast
   return e;
 }
 
+static void room_for(struct parser *p, struct ast_expr *e, size_t n)
+{
+  e->args = arena_array(p->program->arena, n, sizeof *e->args);
+  e->cap_args = n;
+}
+
 struct ast_expr *parse_operator(struct parser *p, const char *text, struct span text_span,
                                 struct ast_expr *left, struct ast_expr *right, struct span span)
 {
   struct ast_expr *e = expr_new(p, right ? AST_BINARY : AST_UNARY, span);
   e->text = text;
   e->text_span = text_span;
+  room_for(p, e, right ? 2 : 1);
   add_arg(p, e, (struct ast_arg){.value = left});
   if (right)
     add_arg(p, e, (struct ast_arg){.value = right});
@@ -68,6 +75,7 @@ struct ast_expr *parse_index(struct parser *p, struct parse_value name, struct s
   struct ast_expr *e = expr_new(p, AST_INDEX, span);
   e->text = name.text;
   e->text_span = name_span;
+  room_for(p, e, 1);
   return add_arg(p, e, (struct ast_arg){.value = index});
 }
 
@@ -77,6 +85,7 @@ struct ast_expr *parse_of(struct parser *p, struct ast_expr *member, struct ast_
   struct ast_expr *e = expr_new(p, AST_OF, span);
   e->text = "of";
   e->text_span = of;
+  room_for(p, e, 2);
   add_arg(p, e, (struct ast_arg){.value = member});
   return add_arg(p, e, (struct ast_arg){.value = experiment});
 }
@@ -93,9 +102,23 @@ struct ast_expr *parse_negative(struct ast_expr *number, struct span minus)
   return number;
 }
 
+/* A file has many statements; the memory of one that was added serves the next. */
+struct parse_spare {
+  struct parse_spare *next;
+};
+
+static void spare_stmt(struct parser *p, struct ast_stmt *s)
+{
+  struct parse_spare *spare = (void *)s;
+  spare->next = p->spare;
+  p->spare = spare;
+}
+
 struct ast_stmt *parse_stmt(struct parser *p, enum ast_stmt_kind kind, struct span span)
 {
-  struct ast_stmt *s = arena_alloc(p->program->arena, sizeof *s);
+  struct ast_stmt *s = p->spare ? (void *)p->spare : arena_alloc(p->program->arena, sizeof *s);
+  p->spare = p->spare ? p->spare->next : NULL;
+  memset(s, 0, sizeof *s);
   s->kind = kind;
   s->span = span;
   return s;
@@ -194,7 +217,7 @@ const char *parse_doc_of(struct parser *p, struct span span, struct span *doc_sp
 
 static struct ast_block *innermost(const struct parser *p)
 {
-  return p->n_open ? p->open[p->n_open - 1] : NULL;
+  return p->n_open ? p->open[p->n_open - 1].block : NULL;
 }
 
 enum {
@@ -235,9 +258,10 @@ void parse_stmt_add(struct parser *p, struct ast_stmt *s, const struct parse_not
                word);
     diag_hint(p->diag, "%s", blocks[block->kind].holds);
     block->incomplete = true;
-    return;
+  } else {
+    ARENA_PUSH(p->program->arena, p->stmts, p->n_stmts, p->cap_stmts, *s);
   }
-  ARENA_PUSH(p->program->arena, block->stmts, block->n_stmts, block->cap_stmts, *s);
+  spare_stmt(p, s);
 }
 
 struct ast_block *parse_nameless(struct parser *p, enum ast_block_kind kind, struct span span)
@@ -288,16 +312,22 @@ void parse_block_open(struct parser *p, struct ast_block *b)
       diag_hint(p->diag, "%s", blocks[outer->kind].holds);
     }
   }
-  ARENA_PUSH(p->program->arena, p->open, p->n_open, p->cap_open, b);
+  ARENA_PUSH(p->program->arena, p->open, p->n_open, p->cap_open,
+             ((struct parse_open){b, p->n_stmts}));
 }
 
 /* Blocks whose head could not be read, or that stand at a wrong place, were
  * parsed for their mistakes only. */
 void parse_block_close(struct parser *p)
 {
-  struct ast_block *b = p->open[--p->n_open], *outer = innermost(p);
+  const struct parse_open open = p->open[--p->n_open];
+  struct ast_block *b = open.block, *outer = innermost(p);
   bool nameless = b->kind == AST_FIGURE ? !b->number : !b->name.text;
   struct arena *a = p->program->arena;
+  b->n_stmts = b->cap_stmts = p->n_stmts - open.stmts;
+  if (b->n_stmts)
+    b->stmts = arena_copy(a, p->stmts + open.stmts, b->n_stmts * sizeof *b->stmts);
+  p->n_stmts = open.stmts;
   b->extent = span_join(b->span, p->last.span);
   if (nameless || !fits(outer, b->kind))
     parse_block_incomplete(p);

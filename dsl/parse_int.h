@@ -47,9 +47,16 @@ struct parse_notes {
   size_t n, cap;
 };
 
+struct parse_open {
+  struct ast_block *block;
+  size_t stmts; /* where its own begin */
+};
+
+enum { PARSE_DISK, PARSE_MEMORY, PARSE_NOTHING };
+
 /* Where included files come from. */
 struct parse_library {
-  enum { PARSE_DISK, PARSE_MEMORY, PARSE_NOTHING } from;
+  int from; /* PARSE_DISK, ... */
   const struct parse_memory *files; /* PARSE_MEMORY */
   size_t n;
 };
@@ -90,8 +97,11 @@ struct parser {
   unsigned brackets_before, braces_before; /* the same before `last` */
 
   /* tree */
-  struct ast_block **open; /* blocks whose } has not come */
+  struct parse_open *open; /* blocks whose } has not come */
   size_t n_open, cap_open;
+  struct ast_stmt *stmts; /* of the open blocks, those of inner ones behind */
+  size_t n_stmts, cap_stmts;
+  struct parse_spare *spare; /* statements that were copied there */
 };
 
 /* exp_scan.l: the next token of the text, without looking ahead. */

@@ -1,9 +1,26 @@
 #include "base/arena.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* AddressSanitizer sees a block as one piece; told what is in use, it finds
+ * what reads behind an allocation. */
+#if defined __has_feature
+#if __has_feature(address_sanitizer)
+#define ARENA_ASAN
+#endif
+#endif
+#if defined ARENA_ASAN || defined __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+enum { GAP = 16 };
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+enum { GAP = 0 };
+#endif
 
 enum { FIRST_BLOCK = 16 << 10, MAX_BLOCK = 8 << 20, ALIGN = 16 };
 
@@ -55,6 +72,7 @@ void arena_free(struct arena *a)
     return;
   for (struct block *b = a->head, *next; b; b = next) {
     next = b->next;
+    ASAN_UNPOISON_MEMORY_REGION(b->bytes, b->size);
     free(b);
   }
   free(a);
@@ -70,6 +88,7 @@ static struct block *add_block(struct arena *a, size_t need)
   struct block *b = size > SIZE_MAX - sizeof *b ? NULL : calloc(1, sizeof *b + size);
   if (!b)
     out_of_memory(size);
+  ASAN_POISON_MEMORY_REGION(b->bytes, size);
   b->size = size;
   b->next = a->head;
   a->head = b;
@@ -77,16 +96,22 @@ static struct block *add_block(struct arena *a, size_t need)
   return b;
 }
 
+static size_t rounded(size_t size)
+{
+  if (size > SIZE_MAX - ALIGN - GAP)
+    out_of_memory(size);
+  return ((size + ALIGN - 1) & ~(size_t)(ALIGN - 1)) + GAP;
+}
+
 void *arena_alloc(struct arena *a, size_t size)
 {
-  if (size > SIZE_MAX - ALIGN)
-    out_of_memory(size);
-  size = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+  size_t need = rounded(size);
   struct block *b = a->head;
-  if (!b || b->size - b->used < size)
-    b = add_block(a, size);
+  if (!b || b->size - b->used < need)
+    b = add_block(a, need);
   void *p = b->bytes + b->used;
-  b->used += size;
+  b->used += need;
+  ASAN_UNPOISON_MEMORY_REGION(p, size);
   return p;
 }
 
@@ -143,12 +168,30 @@ size_t arena_bytes(const struct arena *a)
   return a->total;
 }
 
+/* What was allocated last grows where it is, if its block has room. */
+static bool grow_here(struct arena *a, const void *old, size_t now, size_t bigger)
+{
+  struct block *b = a->head;
+  size_t used = rounded(now), more = rounded(bigger);
+  if (!b || b->used < used || b->bytes + b->used - used != old || b->size - b->used < more - used)
+    return false;
+  b->used += more - used;
+  ASAN_UNPOISON_MEMORY_REGION(old, bigger);
+  return true;
+}
+
 void *arena_grow(struct arena *a, const void *old, size_t n, size_t *cap, size_t size)
 {
-  size_t bigger = *cap ? *cap * 2 : 8;
-  void *p = arena_array(a, bigger, size);
-  if (n)
-    memcpy(p, old, n * size);
+  enum { FEW = 64 }; /* bytes: most lists are short */
+  size_t bigger = *cap ? *cap * 2 : size < FEW ? FEW / size : 1;
+  if (bigger > SIZE_MAX / 2 / size)
+    out_of_memory(SIZE_MAX);
+  if (!*cap || !grow_here(a, old, *cap * size, bigger * size)) {
+    void *p = arena_array(a, bigger, size);
+    if (n)
+      memcpy(p, old, n * size);
+    old = p;
+  }
   *cap = bigger;
-  return p;
+  return (void *)old;
 }

@@ -26,7 +26,7 @@ char *arena_vprintf(struct arena *, const char *fmt, va_list) __attribute__((for
 size_t arena_bytes(const struct arena *);
 
 /* Append to an array that lives in an arena: ARENA_PUSH(a, v, n, cap, item)
- * with `v` a pointer, `n` its length and `cap` its capacity, all lvalues.  The
+ * with `v` a pointer, `n` its length and `cap` its capacity, all lvalues.  An
  * old copy stays in the arena until it goes, so growth doubles. */
 void *arena_grow(struct arena *, const void *old, size_t n, size_t *cap, size_t size);
 #define ARENA_PUSH(a, v, n, cap, item)                                        \

@@ -31,19 +31,28 @@ struct source_set *source_set_new(struct arena *a)
   return set;
 }
 
+/* Spans are 32 bits wide; no source that a person wrote comes near. */
+static size_t clamp(size_t length)
+{
+  return length > UINT32_MAX - 1 ? UINT32_MAX - 1 : length;
+}
+
 uint32_t source_add(struct source_set *set, const char *name, const char *text, size_t length)
 {
-  /* Spans are 32 bits wide; no source that a person wrote comes near. */
-  if (length > UINT32_MAX - 1)
-    length = UINT32_MAX - 1;
+  length = clamp(length);
+  return source_add_kept(set, name, arena_strndup(set->arena, text, length), length);
+}
+
+uint32_t source_add_kept(struct source_set *set, const char *name, const char *text, size_t length)
+{
   struct source_file file = {0};
   file.name = arena_strdup(set->arena, name);
-  file.text = arena_strndup(set->arena, text, length);
-  file.length = length;
+  file.text = text;
+  file.length = clamp(length);
   ARENA_PUSH(set->arena, file.lines, file.n_lines, file.cap_lines, 0);
-  for (size_t i = 0; i < length; i++)
-    if (text[i] == '\n')
-      ARENA_PUSH(set->arena, file.lines, file.n_lines, file.cap_lines, (uint32_t)(i + 1));
+  const char *end = text + file.length;
+  for (const char *at = text; (at = memchr(at, '\n', (size_t)(end - at))); at++)
+    ARENA_PUSH(set->arena, file.lines, file.n_lines, file.cap_lines, (uint32_t)(at - text) + 1);
   ARENA_PUSH(set->arena, set->files, set->n_files, set->cap_files, file);
   return (uint32_t)set->n_files;
 }

@@ -20,6 +20,8 @@ struct span {
 struct source_set *source_set_new(struct arena *);
 /* Takes a copy of text; returns the file's number, from 1. */
 uint32_t source_add(struct source_set *, const char *name, const char *text, size_t length);
+/* The same without a copy: the text ends with a NUL and lives as long as the set. */
+uint32_t source_add_kept(struct source_set *, const char *name, const char *text, size_t length);
 const char *source_name(const struct source_set *, uint32_t file);
 const char *source_text(const struct source_set *, uint32_t file, size_t *length); /* NUL-terminated */
 uint32_t source_count(const struct source_set *);
