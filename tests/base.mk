@@ -1,6 +1,11 @@
 # tests of base
 noinst_HEADERS += tests/scratch.h
 
+check_PROGRAMS += tests/test_base
+tests_test_base_SOURCES = tests/test_base.c
+tests_test_base_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_base_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_file
 tests_test_file_SOURCES = tests/test_file.c
 tests_test_file_CPPFLAGS = $(CHECK_CPPFLAGS)

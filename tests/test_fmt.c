@@ -189,10 +189,11 @@ static void test_same_plan(void **state)
   static const char *const tiers[] = {"smoke", "small"};
   size_t planned = 0;
   for (size_t i = 0; i < n_files; i++) {
-    bool tier = strstr(files[i], "/tiers/") != NULL;
-    if (!tier)
+    /* At the paper's own scale the figures' plans are large. */
+    bool tier = strstr(files[i], "/tiers/") != NULL, figure = strstr(files[i], "/experiments/fig");
+    if (!tier && !figure)
       assert_same_keys(files[i], NULL, &planned);
-    for (size_t t = 0; strstr(files[i], "/experiments/fig") && t < 2; t++)
+    for (size_t t = 0; figure && t < 2; t++)
       assert_same_keys(files[i], tiers[t], &planned);
   }
   assert_true(planned > 20);

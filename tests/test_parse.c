@@ -208,6 +208,154 @@ static void test_too_many(void **state)
                       "too many mistakes; the rest of this file was not read");
 }
 
+/* `begin`, about n bytes of `part`, `end`. */
+static char *filled(struct fixture *f, const char *begin, const char *part, size_t n,
+                    const char *end)
+{
+  size_t each = strlen(part), at = strlen(begin), count = n / each;
+  char *text = arena_alloc(f->arena, at + count * each + strlen(end) + 1);
+  memcpy(text, begin, at);
+  for (size_t i = 0; i < count; i++, at += each)
+    memcpy(text + at, part, each);
+  memcpy(text + at, end, strlen(end));
+  return text;
+}
+
+static void assert_printed_briefly(const struct fixture *f, const char *part)
+{
+  char *shown = NULL;
+  size_t length;
+  FILE *out = open_memstream(&shown, &length);
+  diag_print(f->diag, f->program->sources, out, false);
+  fclose(out);
+  assert_true(length < 2000);
+  assert_non_null(strstr(shown, part));
+  free(shown);
+}
+
+static void test_large_file(void **state)
+{
+  struct fixture *f = *state;
+  static const char block[] = "## What it is.\n"
+                              "experiment name : base {\n"
+                              "  model = mlp(width = 64);  @paper(\"A.1\")  # why\n"
+                              "  sweep lr over 1e-3, 0.1 * x, 200k;\n"
+                              "  branch ends[2] at every 20 epochs of trunk for 10 epochs at linear;\n"
+                              "  measure gain = accuracy(mid, test) - mean(loss(ends, test));\n"
+                              "}\n";
+  enum { LENGTH = 10 << 20 };
+  char *text = filled(f, "", block, LENGTH, "");
+  parse(f, text);
+  assert_clean(f);
+  size_t n = f->program->n_blocks;
+  assert_int_equal(n, LENGTH / (sizeof block - 1));
+  assert_int_equal(f->program->blocks[n - 1].n_stmts, 4);
+  assert_string_equal(f->program->blocks[n - 1].doc, "What it is.");
+  assert_text(f, f->program->blocks[n - 1].stmts[3].name.span, "gain");
+  text = filled(f, "# ", "x", 17 << 20, "");
+  parse(f, text);
+  assert_int_equal(diag_count(f->diag), 1);
+  assert_string_equal(diag_message(f->diag, 0), "a.exp is larger than 16 MiB");
+}
+
+static void test_megabyte_line(void **state)
+{
+  enum { LENGTH = 1 << 20 };
+  struct fixture *f = *state;
+  parse(f, filled(f, "experiment a { sweep lr over 1", ", 1", LENGTH, "; }"));
+  assert_clean(f);
+  assert_int_equal(f->program->blocks[0].stmts[0].n_values, LENGTH / 3 + 1);
+  parse(f, filled(f, "experiment b { sweep lr over 1", ", 1", LENGTH, " + ; }"));
+  assert_printed_briefly(f, "a.exp:1:1048609: error: expected a value after `+`\n   1 | ...");
+  static const struct {
+    const char *begin, *part, *end, *message;
+  } lines[] = {
+      {"x", "x", "", "expected `experiment`"},
+      {"experiment a { b = \"", "x", "", "this text has no closing quote"},
+      {"experiment a { b = 1", "0", ";}", "this number is too large"},
+      {"experiment a { b = x", "x", "; c d; }", "expected `=` before `d`"},
+      {"experiment a { b = f(x", ", \xC3\xB6", "); }", "unknown character `\xC3\xB6`"},
+      {"\"", "\xF0\x9F\x98\x80", "\xFF\"", "byte 0xFF is not valid UTF-8"},
+  };
+  for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+    diag_clear(f->diag);
+    parse(f, filled(f, lines[i].begin, lines[i].part, LENGTH, lines[i].end));
+    assert_true(diag_errors(f->diag) >= 1);
+    char *shown = NULL;
+    FILE *out = open_memstream(&shown, &(size_t){0});
+    diag_print(f->diag, f->program->sources, out, false);
+    fclose(out);
+    assert_non_null(strstr(shown, lines[i].message));
+    for (const char *line = shown; *line; line += strcspn(line, "\n") + 1)
+      assert_true(strcspn(line, "\n") < 700);
+    free(shown);
+  }
+}
+
+static void test_nested(void **state)
+{
+  enum { DEPTH = 10000 };
+  struct fixture *f = *state;
+  parse(f, filled(f, "experiment a { x = ", "(", DEPTH, "1; }\nexperiment b { }\n"));
+  assert_printed_briefly(f, "a.exp:1:219: error: this is nested too deeply\n   1 | ...");
+  assert_int_equal(diag_errors(f->diag), 1);
+  assert_true(f->program->blocks[0].incomplete);
+}
+
+static void test_odd_bytes(void **state)
+{
+  struct fixture *f = *state;
+  static const char nul[] = "experiment a {\n  x\0 = \"\0\"; # \0\n  y = 1;\n}";
+  parse_text(f->program, "a.exp", nul, sizeof nul - 1, f->diag);
+  assert_int_equal(diag_errors(f->diag), 1);
+  assert_printed_briefly(f, "a.exp:2:4: error: NUL byte in the text");
+  diag_clear(f->diag);
+  parse(f, "experiment a { x = \"\xC3\x28 \xED\xA0\x80 \xFE\"; y\x80 = 1; }");
+  assert_int_equal(diag_errors(f->diag), 1);
+  assert_printed_briefly(f, "a.exp:1:21: error: byte 0xC3 is not valid UTF-8");
+}
+
+/* However a text ends, and whatever its line ends are. */
+static void test_ends(void **state)
+{
+  struct fixture *f = *state;
+  static const char *const texts[] = {
+      "",        "\n",    "\r\n",          "# c", "## p",         "\xEF\xBB\xBF",
+      "# c\r\n", " \t\f", "experiment a { }", "\n\n", "experiment a { x = 1; }\r\n\r\n# c",
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    parse(f, texts[i]);
+    assert_int_equal(diag_errors(f->diag), 0);
+  }
+  assert_int_equal(diag_count(f->diag), 1);
+  assert_string_equal(diag_message(f->diag, 0), "this prose belongs to nothing");
+  diag_clear(f->diag);
+  parse(f, "experiment a {\r\n  x = 1\r\n  y = 2;\r\n}");
+  assert_printed_briefly(f, "a.exp:2:8: error: expected `;` before `y`\n   2 |   x = 1\n");
+}
+
+static void test_memory(void **state)
+{
+  struct fixture *f = *state;
+  static const char top[] = "include \"sub/b.exp\"; include \"c.exp\"; include \"nowhere.exp\";";
+  static const char b[] = "include \"c.exp\"; experiment b { x = 1; }", c[] = "include \"b.exp\";";
+  const struct parse_memory files[] = {{"top.exp", top, sizeof top - 1},
+                                       {"sub/b.exp", b, sizeof b - 1},
+                                       {"sub/c.exp", c, sizeof c - 1},
+                                       {"c.exp", "", 0}};
+  parse_from_memory(f->program, files, 4, 0, f->diag);
+  assert_int_equal(source_count(f->program->sources), 4);
+  assert_int_equal(f->program->n_blocks, 1);
+  assert_text(f, f->program->blocks[0].extent, "experiment b { x = 1; }");
+  assert_int_equal(diag_count(f->diag), 2);
+  assert_string_equal(diag_message(f->diag, 0),
+                      "`sub/b.exp` is included while it is being read");
+  assert_string_equal(diag_message(f->diag, 1),
+                      "cannot include `nowhere.exp`: No such file or directory");
+  parse_from_memory(f->program, files, 4, 3, f->diag);
+  assert_int_equal(source_count(f->program->sources), 4);
+}
+
 /* Damaged files: some bytes changed, dropped or doubled, and bare noise. */
 static void test_damage(void **state)
 {
@@ -257,6 +405,12 @@ int main(void)
       cmocka_unit_test_setup_teardown(test_recovery, begin, end),
       cmocka_unit_test_setup_teardown(test_depth, begin, end),
       cmocka_unit_test_setup_teardown(test_too_many, begin, end),
+      cmocka_unit_test_setup_teardown(test_large_file, begin, end),
+      cmocka_unit_test_setup_teardown(test_megabyte_line, begin, end),
+      cmocka_unit_test_setup_teardown(test_nested, begin, end),
+      cmocka_unit_test_setup_teardown(test_odd_bytes, begin, end),
+      cmocka_unit_test_setup_teardown(test_ends, begin, end),
+      cmocka_unit_test_setup_teardown(test_memory, begin, end),
       cmocka_unit_test_setup_teardown(test_damage, begin, end),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
