@@ -28,15 +28,8 @@ bool check_is_rest(const struct ast_expr *);
 bool check_is_end(const struct ast_expr *);
 /* A length such as `20 epochs`: its number, and whether it counts epochs. */
 bool check_length(const struct ast_expr *, double *number, bool *epochs, struct diag *);
-/* mean(gain): the name's expression and PLAN_AGG_MEAN; gain: itself and
- * PLAN_AGG_NONE.  NULL after a diagnostic. */
-const struct ast_expr *check_aggregate(const struct ast_expr *, enum plan_aggregate *,
-                                       struct diag *);
 /* Is it a column of the experiment's table? */
 bool check_column(const struct dsl_experiment *, const char *name);
-/* The same, and says so where it is none; x is an AST_NAME. */
-bool check_column_name(struct dsl *, const struct dsl_experiment *, const struct ast_expr *x,
-                       struct diag *);
 
 /* check_stmt.c: what a statement says by itself, in an experiment or a tier. */
 void check_stmts(struct arena *, const struct ast_block *, struct diag *);

@@ -1,7 +1,7 @@
 #include "dsl/claim.h"
 
 #include "dsl/check.h"
-#include "dsl/model.h"
+#include "dsl/formula.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,7 +22,7 @@ const struct ast_stmt *claim_expect(const struct ast_block *b)
   return NULL;
 }
 
-static void check_units(struct dsl *dsl, const struct dsl_experiment *e, const struct ast_stmt *s,
+static void check_units(struct dsl *dsl, const struct rows *r, const struct ast_stmt *s,
                         struct diag *d)
 {
   const struct ast_expr *x = s->value;
@@ -30,9 +30,8 @@ static void check_units(struct dsl *dsl, const struct dsl_experiment *e, const s
     diag_error(d, x->span, "`units` is a column, such as seed or epoch");
     return;
   }
-  if (!strcmp(x->text, "seed") || !e || !check_column_name(dsl, e, x, d))
-    return;
-  if (model_index(e->measures, e->n_measures, x->text) == SIZE_MAX)
+  if (!strcmp(x->text, "seed") || !r || !rows_check_column(dsl, r, x, d) ||
+      !rows_is_result(r, x->text))
     return;
   diag_error(d, x->span, "`%s` is a result, and makes no units", x->text);
   diag_hint(d, "units are what was run several times: seed, epoch or step");
@@ -61,8 +60,9 @@ static void check_tiers(const struct ast_stmt *s, struct diag *d)
   }
 }
 
-static void check_statement(struct dsl *dsl, const struct dsl_experiment *e,
-                            const struct ast_block *b, const struct ast_stmt *s, struct diag *d)
+/* `r` NULL: after a mistake the columns are not known. */
+static void check_statement(struct dsl *dsl, const struct rows *r, const struct ast_block *b,
+                            const struct ast_stmt *s, struct diag *d)
 {
   static const char *const names[] = {"units", "tolerance", "tiers"};
   if (s->kind == AST_EXPECT) {
@@ -73,8 +73,8 @@ static void check_statement(struct dsl *dsl, const struct dsl_experiment *e,
       if (b->name.text)
         diag_hint(d, "make two claims of it, such as `%sa` and `%sb`", b->name.text, b->name.text);
     }
-    if (e)
-      claim_compile(dsl, e, s->value, &claim, d);
+    if (r)
+      claim_compile(dsl, r, s->value, &claim, d);
     return;
   }
   size_t which = 0;
@@ -96,7 +96,7 @@ static void check_statement(struct dsl *dsl, const struct dsl_experiment *e,
   for (size_t i = 0; which != 2 && i < s->n_words; i++)
     diag_error(d, s->words[i].value->span, "nothing may stand behind the value");
   if (which == 0)
-    check_units(dsl, e, s, d);
+    check_units(dsl, r, s, d);
   else if (which == 1)
     check_tolerance(dsl->arena, s, d);
   else
@@ -105,21 +105,12 @@ static void check_statement(struct dsl *dsl, const struct dsl_experiment *e,
 
 void check_claim(struct dsl *dsl, const struct ast_block *b, struct diag *d)
 {
-  const struct dsl_experiment *e = b->n_of ? dsl_experiment(dsl, b->of[0].text) : NULL;
-  if (b->n_of && !e && dsl_knows_all(dsl->program)) {
-    size_t n = dsl->n_experiments;
-    const char **words = arena_array(dsl->arena, n + 1, sizeof *words);
-    for (size_t i = 0; i < n; i++)
-      words[i] = dsl->experiments[i].name;
-    diag_error(d, b->of[0].span, "unknown experiment `%s`", b->of[0].text);
-    const char *near = diag_nearest(b->of[0].text, words, n);
-    if (near)
-      diag_hint(d, "did you mean `%s`?", near);
-  }
+  struct rows rows;
+  bool known = rows_check(dsl, b, &rows, d);
   for (size_t i = 0; i < b->n_blocks; i++)
     diag_error(d, b->blocks[i].span, "a claim holds no other block");
   for (size_t i = 0; i < b->n_stmts; i++)
-    check_statement(dsl, e && e->complete ? e : NULL, b, &b->stmts[i], d);
+    check_statement(dsl, known ? &rows : NULL, b, &b->stmts[i], d);
   if (!b->incomplete && !claim_expect(b)) {
     diag_error(d, b->span, "the claim expects nothing");
     diag_hint(d, "add `expect trend(median(gain) by lr) > 0;`");

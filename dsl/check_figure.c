@@ -1,126 +1,204 @@
 #include "dsl/check.h"
+#include "dsl/claim.h"
 
 #include <string.h>
 
-const struct ast_expr *check_aggregate(const struct ast_expr *x, enum plan_aggregate *aggregate,
-                                       struct diag *d)
+/* ---- the words behind a value ---- */
+
+enum { LOG = 1, BAND = 2, BARS = 4, FIT = 8, LABEL = 16 };
+
+static const struct {
+  const char *name;
+  unsigned bit;
+} words[] = {{"log", LOG}, {"band", BAND}, {"bars", BARS}, {"fit", FIT}, {"label", LABEL}};
+enum { N_WORDS = sizeof words / sizeof *words };
+
+/* A panel's setting and its place: what has been found out so far. */
+struct checked {
+  struct dsl *dsl;
+  const struct rows *rows; /* NULL: after a mistake its columns are not known */
+  const struct ast_block *panel;
+  const struct ast_stmt *setting;
+  const struct plan_claim_node *statistic; /* of y or z, where it is one */
+  bool plain;                              /* the value is a column */
+  struct diag *diag;
+};
+
+static bool is_kind(const struct ast_block *p, const char *kind)
 {
-  static const struct {
-    const char *name;
-    enum plan_aggregate aggregate;
-  } all[] = {{"mean", PLAN_AGG_MEAN}, {"median", PLAN_AGG_MEDIAN}, {"min", PLAN_AGG_MIN},
-             {"max", PLAN_AGG_MAX}};
-  *aggregate = PLAN_AGG_NONE;
-  if (x->kind == AST_NAME)
-    return x;
-  for (size_t i = 0; x->kind == AST_CALL && i < sizeof all / sizeof *all; i++)
-    if (!strcmp(all[i].name, x->text) && x->n_args == 1 && x->args[0].value->kind == AST_NAME) {
-      *aggregate = all[i].aggregate;
-      return x->args[0].value;
-    }
-  diag_error(d, x->span, "a column is expected here, such as gain or median(gain)");
-  diag_hint(d, "give a longer expression a name with `measure` or `let` in the experiment");
-  return NULL;
+  return p->panel_kind.text && !strcmp(p->panel_kind.text, kind);
 }
 
-bool check_column(const struct dsl_experiment *e, const char *name)
+static bool is_grid(const struct ast_block *p)
 {
-  for (size_t i = 0; i < e->n_vars; i++)
-    if (!strcmp(e->vars[i].name, name))
-      return e->vars[i].stmt->kind != AST_SETTING;
-  for (size_t i = 0; i < e->n_measures; i++)
-    if (!strcmp(e->measures[i]->name.text, name))
-      return true;
-  return !strcmp(name, "epoch") || !strcmp(name, "step");
+  return is_kind(p, "heatmap") || is_kind(p, "contour");
 }
 
-bool check_column_name(struct dsl *dsl, const struct dsl_experiment *e, const struct ast_expr *x,
-                       struct diag *d)
+/* Which words may stand behind the setting in a panel of this kind. */
+static unsigned allowed_words(const struct checked *c)
 {
-  if (check_column(e, x->text))
-    return true;
-  const struct dsl_var *v = dsl_var(e, x->text);
-  if (v) {
-    diag_error(d, x->span, "`%s` has only one value in experiment `%s`", x->text, e->name);
-    diag_hint(d, "`sweep %s over ...;` makes it a column, even with one value", x->text);
-    diag_note(d, v->stmt->span, "set here");
-    return false;
-  }
+  const char *name = c->setting->name.text;
+  if (!strcmp(name, "opacity"))
+    return 0;
+  if (!strcmp(name, "series"))
+    return LABEL;
+  if (strcmp(name, "y") || is_grid(c->panel) || is_kind(c->panel, "box"))
+    return LOG | LABEL;
+  return LOG | LABEL | BARS | FIT | (is_kind(c->panel, "scatter") ? 0 : BAND);
+}
+
+static void wrong_word(const struct checked *c, const struct ast_expr *w, unsigned allowed)
+{
+  const char *names[N_WORDS];
   size_t n = 0;
-  const char **words = arena_array(dsl->arena, e->n_vars + e->n_measures + 2, sizeof *words);
-  for (size_t i = 0; i < e->n_vars; i++)
-    words[n++] = e->vars[i].name;
-  for (size_t i = 0; i < e->n_measures; i++)
-    words[n++] = e->measures[i]->name.text;
-  words[n++] = "epoch";
-  words[n++] = "step";
-  diag_error(d, x->span, "experiment `%s` has no column `%s`", e->name, x->text);
-  const char *near = diag_nearest(x->text, words, n);
+  char *list = arena_strdup(c->dsl->arena, "");
+  bool known = false;
+  for (size_t i = 0; i < N_WORDS; i++) {
+    known = known || (w->kind == AST_NAME && !strcmp(w->text, words[i].name));
+    if (allowed & words[i].bit)
+      names[n++] = words[i].name;
+  }
+  for (size_t i = 0; i < n; i++)
+    list = arena_printf(c->dsl->arena, "%s%s`%s`", list,
+                        !i ? "" : i + 1 == n ? " or " : ", ", names[i]);
+  if (known)
+    diag_error(c->diag, w->span, "`%s` cannot stand behind the %s of a panel of this kind", w->text,
+               c->setting->name.text);
+  else if (n)
+    diag_error(c->diag, w->span, "%s is expected here", list);
+  else
+    diag_error(c->diag, w->span, "nothing may stand behind the value");
+  const char *near = w->text && !known ? diag_nearest(w->text, names, n) : NULL;
   if (near)
-    diag_hint(d, "did you mean `%s`?", near);
-  return false;
+    diag_hint(c->diag, "did you mean `%s`?", near);
 }
 
-static void check_words(const struct ast_stmt *s, struct diag *d)
+/* A band spans the values of one column, over rows that make one point. */
+static void check_spread(const struct checked *c, const struct ast_expr *w,
+                         const struct ast_expr *next)
 {
+  if (!next || next->kind != AST_NAME || !words_spread(next->text)) {
+    diag_error(c->diag, next ? next->span : w->span, "`%s` is one of: %s", w->text,
+               words_spreads(c->dsl->arena));
+    return;
+  }
+  if (c->plain) {
+    diag_error(c->diag, w->span, "each row is a point of its own: there is nothing to span");
+    diag_hint(c->diag, "make one point of the rows of one x: `y = median(%s) %s %s`",
+              c->setting->value->text, w->text, next->text);
+  } else if (c->statistic && !plan_claim_reduced(c->statistic)) {
+    diag_error(c->diag, w->span, "`%s` spans the values of one column, and this statistic is not of "
+               "just one", w->text);
+    diag_hint(c->diag, "`median(gain)` is; `let` and `measure` name a longer expression in the "
+              "experiment");
+  }
+}
+
+static void check_fit(const struct checked *c, const struct ast_expr *w)
+{
+  const struct ast_stmt *x = claim_setting(c->panel, "x");
+  if (!c->rows || !x || x->value->kind != AST_NAME || !rows_is_words(c->rows, x->value->text))
+    return;
+  diag_error(c->diag, w->span, "a line cannot be fitted against words");
+  diag_note(c->diag, x->value->span, "`%s` holds words", x->value->text);
+}
+
+static void check_words(const struct checked *c)
+{
+  const struct ast_stmt *s = c->setting;
+  unsigned allowed = allowed_words(c), seen = 0;
   for (size_t i = 0; i < s->n_words; i++) {
     const struct ast_expr *w = s->words[i].value;
     const struct ast_expr *next = i + 1 < s->n_words ? s->words[i + 1].value : NULL;
-    if (w->kind == AST_NAME && !strcmp(w->text, "log"))
-      continue;
-    if (w->kind == AST_NAME && !strcmp(w->text, "label")) {
-      if (!next || next->kind != AST_STRING)
-        diag_error(d, w->span, "a text in quotes is expected behind `label`");
-      i++;
-    } else if (w->kind == AST_NAME && !strcmp(w->text, "band")) {
-      if (!next || next->kind != AST_NAME ||
-          (strcmp(next->text, "quartiles") && strcmp(next->text, "range")))
-        diag_error(d, next ? next->span : w->span, "`band` is quartiles or range");
-      i++;
-    } else {
-      static const char *const known[] = {"log", "band", "label"};
-      const char *near = w->text ? diag_nearest(w->text, known, 3) : NULL;
-      diag_error(d, w->span, "`log`, `band` or `label` is expected here");
-      if (near)
-        diag_hint(d, "did you mean `%s`?", near);
-    }
+    size_t k = 0;
+    while (k < N_WORDS && (w->kind != AST_NAME || strcmp(w->text, words[k].name)))
+      k++;
+    unsigned bit = k < N_WORDS ? words[k].bit : 0;
+    if (!(bit & allowed))
+      wrong_word(c, w, allowed);
+    else if (bit & seen || (bit & (BAND | BARS) && seen & (BAND | BARS)))
+      diag_error(c->diag, w->span, bit & seen ? "`%s` stands here twice"
+                                              : "a line has a band or bars, not both", w->text);
+    else if (bit & (BAND | BARS))
+      check_spread(c, w, next);
+    else if (bit == FIT)
+      check_fit(c, w);
+    else if (bit == LABEL && (!next || next->kind != AST_STRING))
+      diag_error(c->diag, w->span, "a text in quotes is expected behind `label`");
+    i += (bit & (BAND | BARS | LABEL)) != 0;
+    seen |= bit;
   }
 }
 
-static void check_panel_setting(struct dsl *dsl, const struct dsl_experiment *e,
+/* ---- the values ---- */
+
+/* Heatmaps and contours are drawn over what was swept. */
+static void check_place(const struct checked *c, const struct ast_expr *x)
+{
+  if (rows_is_result(c->rows, x->text)) {
+    diag_error(c->diag, x->span, "`%s` is a result: the places of a %s are what was swept", x->text,
+               c->panel->panel_kind.text);
+    diag_hint(c->diag, "a scatter shows one result against another");
+  } else if (is_kind(c->panel, "contour") && rows_is_words(c->rows, x->text))
+    diag_error(c->diag, x->span, "`%s` holds words, and a contour needs numbers", x->text);
+}
+
+static void check_value(struct checked *c)
+{
+  const struct ast_expr *x = c->setting->value;
+  const char *name = c->setting->name.text;
+  bool number = !strcmp(name, is_grid(c->panel) ? "z" : "y");
+  c->plain = x->kind == AST_NAME;
+  if (!c->plain && !number) {
+    diag_error(c->diag, x->span, "`%s` is a column, such as lr", name);
+    diag_hint(c->diag, "give a longer expression a name with `let` or `measure` in the experiment");
+  } else if (!c->rows)
+    return;
+  else if (!c->plain)
+    c->statistic = claim_compile_number(c->dsl, c->rows, x, c->diag);
+  else if (!rows_check_column(c->dsl, c->rows, x, c->diag))
+    return;
+  else if (number && rows_is_words(c->rows, x->text))
+    diag_error(c->diag, x->span, "`%s` holds words, and %s needs numbers", x->text, name);
+  else if (is_grid(c->panel) && (!strcmp(name, "x") || !strcmp(name, "y")))
+    check_place(c, x);
+}
+
+static void check_panel_setting(struct dsl *dsl, const struct rows *rows, const struct ast_block *p,
                                 const struct ast_stmt *s, struct diag *d)
 {
-  static const char *const names[] = {"x", "y", "series", "opacity"};
-  size_t which = 0;
-  while (which < 4 && (s->kind != AST_SETTING || strcmp(s->name.text, names[which])))
+  static const char *const usual[] = {"x", "y", "series", "opacity"}, *const grid[] = {"x", "y", "z"};
+  const char *const *names = is_grid(p) ? grid : usual;
+  size_t n = is_grid(p) ? 3 : 4, which = 0;
+  while (which < n && (s->kind != AST_SETTING || strcmp(s->name.text, names[which])))
     which++;
-  if (which == 4) {
-    diag_error(d, s->kind == AST_SETTING ? s->name.span : s->span, "a panel has x, y, series and opacity");
-    const char *near = s->name.text ? diag_nearest(s->name.text, names, 4) : NULL;
+  if (which == n) {
+    if (is_grid(p))
+      diag_error(d, s->kind == AST_SETTING ? s->name.span : s->span, "a %s has x, y and z",
+                 p->panel_kind.text);
+    else
+      diag_error(d, s->kind == AST_SETTING ? s->name.span : s->span,
+                 "a panel has x, y, series and opacity");
+    const char *near = s->name.text ? diag_nearest(s->name.text, names, n) : NULL;
     if (near)
       diag_hint(d, "did you mean `%s`?", near);
     return;
   }
-  enum plan_aggregate aggregate;
-  const struct ast_expr *column = check_aggregate(s->value, &aggregate, d);
-  if (column && aggregate != PLAN_AGG_NONE && which != 1)
-    diag_error(d, s->value->span, "only y is reduced over the rows of one x");
-  if (column && e)
-    check_column_name(dsl, e, column, d);
-  check_words(s, d);
-}
-
-static bool has_setting(const struct ast_block *b, const char *name)
-{
-  for (size_t i = 0; i < b->n_stmts; i++)
-    if (b->stmts[i].kind == AST_SETTING && !strcmp(b->stmts[i].name.text, name))
-      return true;
-  return false;
+  const struct ast_stmt *first = claim_setting(p, names[which]);
+  if (first != s) {
+    diag_error(d, s->name.span, "`%s` is given twice", names[which]);
+    diag_note(d, first->span, "first here");
+  }
+  struct checked c = {.dsl = dsl, .rows = rows, .panel = p, .setting = s, .diag = d};
+  check_value(&c);
+  check_words(&c);
 }
 
 static void check_panel(struct dsl *dsl, const struct ast_block *p, struct diag *d)
 {
+  static const char *const needed[] = {"x", "y", "z"};
   const struct words_thing *kind = words_thing(WORDS_PANEL, p->panel_kind.text);
+  struct rows rows;
   if (!kind || !kind->available) {
     diag_error(d, p->panel_kind.span,
                kind ? "panels of kind `%s` are not available yet" : "unknown kind of panel `%s`",
@@ -131,22 +209,12 @@ static void check_panel(struct dsl *dsl, const struct ast_block *p, struct diag 
     else
       diag_hint(d, "there are: %s", words_things(dsl->arena, WORDS_PANEL));
   }
-  const struct dsl_experiment *e = p->n_of ? dsl_experiment(dsl, p->of[0].text) : NULL;
-  if (!e && dsl_knows_all(dsl->program)) {
-    diag_error(d, p->of[0].span, "unknown experiment `%s`", p->of[0].text);
-    size_t n = dsl->n_experiments;
-    const char **words = arena_array(dsl->arena, n + 1, sizeof *words);
-    for (size_t i = 0; i < n; i++)
-      words[i] = dsl->experiments[i].name;
-    const char *near = diag_nearest(p->of[0].text, words, n);
-    if (near)
-      diag_hint(d, "did you mean `%s`?", near);
-  }
+  bool known = rows_check(dsl, p, &rows, d);
   for (size_t i = 0; i < p->n_stmts; i++)
-    check_panel_setting(dsl, e && e->complete ? e : NULL, &p->stmts[i], d);
-  for (int i = 0; i < 2; i++)
-    if (!p->incomplete && !has_setting(p, i ? "y" : "x"))
-      diag_error(d, p->name.span, "panel `%s` does not say its `%s`", p->name.text, i ? "y" : "x");
+    check_panel_setting(dsl, known ? &rows : NULL, p, &p->stmts[i], d);
+  for (size_t i = 0; i < (is_grid(p) ? 3 : 2); i++)
+    if (!p->incomplete && !claim_setting(p, needed[i]))
+      diag_error(d, p->name.span, "panel `%s` does not say its `%s`", p->name.text, needed[i]);
 }
 
 void check_figure(struct dsl *dsl, const struct ast_block *f, struct diag *d)

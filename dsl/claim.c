@@ -12,7 +12,7 @@ struct typed {
 
 struct compiler {
   struct dsl *dsl;
-  const struct dsl_experiment *e;
+  const struct rows *rows;
   struct diag *diag;
 };
 
@@ -94,19 +94,13 @@ static const struct plan_claim_node *compile_as(struct compiler *c, const struct
 
 /* ---- columns ---- */
 
-static bool is_words(const struct dsl_experiment *e, const char *column)
-{
-  const struct words_setting *w = dsl_var(e, column) ? words_setting(column) : NULL;
-  return w && w->type > WORDS_COUNT;
-}
-
 static const struct plan_claim_node *column(struct compiler *c, const struct ast_expr *x)
 {
   if (x->kind != AST_NAME) {
     diag_error(c->diag, x->span, "the name of a column is expected here");
     return NULL;
   }
-  if (!check_column_name(c->dsl, c->e, x, c->diag))
+  if (!rows_check_column(c->dsl, c->rows, x, c->diag))
     return NULL;
   struct plan_claim_node *n = new_node(c, PLAN_CLAIM_COLUMN);
   n->text = x->text;
@@ -114,27 +108,11 @@ static const struct plan_claim_node *column(struct compiler *c, const struct ast
 }
 
 /* The word that a column of words is compared with. */
-static const struct plan_claim_node *word(struct compiler *c, const char *setting,
+static const struct plan_claim_node *word(struct compiler *c, const char *of,
                                           const struct ast_expr *x)
 {
-  if (x->kind != AST_NAME && x->kind != AST_STRING) {
-    diag_error(c->diag, x->span, "`%s` is compared with a word", setting);
+  if (!rows_check_word(c->dsl, c->rows, of, x, c->diag))
     return NULL;
-  }
-  enum words_type type = words_setting(setting)->type;
-  bool choice = type == WORDS_CHOICE;
-  if (x->kind == AST_NAME && !(choice ? words_choice(setting, x->text)
-                                      : words_thing(type, x->text) != NULL)) {
-    diag_error(c->diag, x->span, "`%s` is never `%s`", setting, x->text);
-    const char *near = choice ? words_near_choice(setting, x->text)
-                              : words_near_thing(type, x->text);
-    if (near)
-      diag_hint(c->diag, "did you mean `%s`?", near);
-    else
-      diag_hint(c->diag, "it is one of: %s", choice ? words_choices(c->dsl->arena, setting)
-                                                    : words_things(c->dsl->arena, type));
-    return NULL;
-  }
   struct plan_claim_node *n = new_node(c, PLAN_CLAIM_TEXT);
   n->text = x->text;
   return n;
@@ -158,7 +136,7 @@ static struct typed compile_by(struct compiler *c, const struct ast_expr *x)
   n->n_args = 2;
   n->args[0] = left.node;
   n->args[1] = key;
-  return (struct typed){is_words(c->e, key->text) ? 'u' : 'w', n};
+  return (struct typed){rows_is_words(c->rows, key->text) ? 'u' : 'w', n};
 }
 
 static struct typed compare_words(struct compiler *c, const struct ast_expr *x,
@@ -191,7 +169,7 @@ static struct typed compile_operator(struct compiler *c, const struct ast_expr *
   unsigned operands = x->kind == AST_UNARY ? 1 : 2;
   const struct plan_claim_operator *o = plan_claim_operator(x->text, operands);
   if (!o) {
-    diag_error(c->diag, x->text_span, "`%s` cannot stand in a claim", x->text);
+    diag_error(c->diag, x->text_span, "`%s` cannot stand in a statistic", x->text);
     return (struct typed){0};
   }
   if (o->op == PLAN_CLAIM_BY)
@@ -202,6 +180,9 @@ static struct typed compile_operator(struct compiler *c, const struct ast_expr *
   for (unsigned i = 0; i < operands; i++) {
     const struct ast_expr *operand = x->args[i].value;
     struct typed t = compile(c, operand);
+    /* Behind a name that is no column may stand a word, which is no column either. */
+    if (!t.node && i == 0 && operand->kind == AST_NAME && gives_condition(o->op))
+      return (struct typed){0};
     if (t.node && t.sort == 't' && operands == 2 && i == 0)
       return compare_words(c, x, o, t);
     if (t.node && !fits(t.sort, operand_of(o->op))) {
@@ -305,7 +286,7 @@ static struct typed compile(struct compiler *c, const struct ast_expr *x)
     return (struct typed){'n', n};
   case AST_NAME:
     name = column(c, x);
-    return (struct typed){is_words(c->e, x->text) ? 't' : 'c', name};
+    return (struct typed){rows_is_words(c->rows, x->text) ? 't' : 'c', name};
   case AST_CALL:
     return compile_call(c, x);
   case AST_UNARY:
@@ -331,10 +312,17 @@ static bool is_comparison(const struct ast_expr *x, bool *greater)
   return x->text[0] == '>' || x->text[0] == '<';
 }
 
-bool claim_compile(struct dsl *dsl, const struct dsl_experiment *e, const struct ast_expr *x,
+const struct plan_claim_node *claim_compile_number(struct dsl *dsl, const struct rows *r,
+                                                   const struct ast_expr *x, struct diag *d)
+{
+  struct compiler c = {dsl, r, d};
+  return compile_as(&c, x, 'n', NULL);
+}
+
+bool claim_compile(struct dsl *dsl, const struct rows *r, const struct ast_expr *x,
                    struct plan_claim *out, struct diag *d)
 {
-  struct compiler c = {dsl, e, d};
+  struct compiler c = {dsl, r, d};
   if (!is_comparison(x, &out->greater)) {
     compile(&c, x);
     diag_error(d, x->span, "what is claimed of this?");

@@ -39,6 +39,7 @@ int exp_lex(EXP_STYPE *, struct span *, struct parser *);
 #define YYMAXDEPTH 4000
 
 static const struct parse_value parse_trunk = {.text = "trunk"};
+static const struct parse_value parse_experiment = {.text = "experiment"};
 static void yyerror(struct span *, struct parser *, const char *);
 }
 
@@ -308,6 +309,7 @@ expr:
 member:
     NAME               { $$ = parse_leaf(p, AST_NAME, $1, @$); }
   | TRUNK              { $$ = parse_leaf(p, AST_NAME, parse_trunk, @$); }
+  | EXPERIMENT         { $$ = parse_leaf(p, AST_NAME, parse_experiment, @$); }
   | NAME '[' expr ']'  { $$ = parse_index(p, $1, @1, $3, @$); }
   ;
 

@@ -59,7 +59,7 @@ static void put_comment(struct writer *w, const struct fmt_comment *c)
 static bool ends_operand(int kind)
 {
   return kind == TOK_NAME || kind == TOK_NUMBER || kind == TOK_STRING || kind == ')' ||
-         kind == ']' || kind == TOK_TRUNK;
+         kind == ']' || kind == TOK_TRUNK || kind == TOK_EXPERIMENT;
 }
 
 /* The sign of a number, and not a difference.  Behind a setting's value words

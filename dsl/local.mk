@@ -12,6 +12,7 @@ libdsl_a_SOURCES = \
   dsl/lower.c dsl/lower.h dsl/lower_int.h dsl/lower_figure.c \
   dsl/lower_run.c dsl/lower_models.c dsl/lower_point.c \
   dsl/resolve.c dsl/resolve.h \
+  dsl/rows.c dsl/rows.h \
   dsl/values.c dsl/values.h \
   dsl/words.c dsl/words.h dsl/words.def \
   dsl/ast.c dsl/ast.h \

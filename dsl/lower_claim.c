@@ -22,22 +22,22 @@ static bool is_judged(const struct dsl *dsl, const struct ast_stmt *tiers)
 
 void lower_claim(struct lowering *l, const struct ast_block *b)
 {
-  const struct dsl_experiment *e = dsl_experiment(l->dsl, b->of[0].text);
+  struct rows rows = rows_find(l->dsl, b);
   const struct ast_stmt *units = claim_setting(b, "units");
   const struct ast_stmt *tolerance = claim_setting(b, "tolerance");
-  struct formula_point none = {e, NULL};
+  struct formula_point none = {rows.of[0], NULL};
   struct plan_claim c = {
       .name = b->name.text,
       .text = b->title.text ? b->title.text : "",
-      .experiment = e->name,
+      .experiment = rows_name(l->arena, &rows),
       .span = b->span,
-      .omitted = e->unavailable,
-      .table = e->unavailable ? UINT32_MAX : lower_table_of(l, e->name),
+      .omitted = rows_omitted(l->arena, &rows),
       .judged = is_judged(l->dsl, claim_setting(b, "tiers")),
       .unit = units ? units->value->text : "seed",
   };
-  c.one_unit = !check_column(e, c.unit);
-  if (!claim_compile(l->dsl, e, claim_expect(b)->value, &c, l->diag) ||
+  c.table = c.omitted ? UINT32_MAX : lower_rows(l, &rows, b->span);
+  c.one_unit = !rows_has_column(&rows, c.unit);
+  if (!claim_compile(l->dsl, &rows, claim_expect(b)->value, &c, l->diag) ||
       (tolerance && !formula_number(&none, tolerance->value, &c.tolerance, l->diag)))
     return;
   ARENA_PUSH(l->arena, l->result->claims, l->result->n_claims, l->result->cap_claims, c);

@@ -5,6 +5,7 @@
 #include "dsl/check.h"
 #include "dsl/compile.h"
 #include "dsl/lower.h"
+#include "dsl/rows.h"
 
 /* An experiment's table while its rows are collected. */
 struct lower_table {
@@ -132,4 +133,6 @@ const char *lower_thing_text(struct lowering *, const struct formula_point *,
 const struct ast_expr *lower_value(const struct lowering *, const struct formula_point *,
                                    const char *setting);
 
+/* The table step of one experiment, the union step of several; all are available. */
+uint32_t lower_rows(struct lowering *, const struct rows *, struct span asked_at);
 #endif

@@ -229,6 +229,15 @@ char *words_things(struct arena *a, enum words_type sort)
 }
 
 const char *words_sort_name(enum words_type type)
+char *words_spreads(struct arena *a)
+{
+  const char *words[MAX_WORDS];
+  size_t n = 0;
+  for (; n < sizeof spreads / sizeof *spreads; n++)
+    words[n] = spreads[n].name;
+  return join(a, words, n);
+}
+
 {
   return sorts[type].name;
 }

@@ -49,6 +49,16 @@ blend(a, b, t) = (int(red(a) + t * (red(b) - red(a)) + 0.5) << 16) \
 at_ramp(u) = blend(RAMP[int(u)], RAMP[int(u) < 8 ? int(u) + 1 : 8], u - int(u))
 ramp(i, n) = n < 2 ? RAMP[1] : at_ramp(1 + 7.0 * (i - 1) / (n - 1))
 
+# Maps: one ramp of even steps in lightness (viridis), and two from the grey of
+# zero (Moreland 2009), blue below, red above.
+sequential = "set palette defined (0 '#440154', 1 '#472d7b', 2 '#3b528b', 3 '#2c728e', " \
+  ."4 '#21918c', 5 '#28ae80', 6 '#5ec962', 7 '#addc30', 8 '#fde725')"
+diverging = "set palette defined (0 '#3b4cc0', 1 '#6282ea', 2 '#8db0fe', 3 '#b8d0f9', " \
+  ."4 '#dddddd', 5 '#f5c4ad', 6 '#f49a7b', 7 '#de604d', 8 '#b40426')"
+# What can be read on the colour at share u of them.
+on_sequential(u) = u < 0.6 ? 0xffffff : INK
+on_diverging(u) = abs(2 * u - 1) > 0.7 ? 0xffffff : INK
+
 # Transparent: t from 0 (opaque) to 1.
 clear(c, t) = (int(255 * t) << 24) + int(c)
 # The earlier, the paler; v between lo and hi.
@@ -61,6 +71,7 @@ mark(i) = MARKS[(int(i) - 1) % |MARKS| + 1]
 set style line 1 lw 1.3 ps 0.42              # curves and their points
 set style line 2 pt 2 ps 0.5 lw 1.2 lc rgb INK  # failed to converge
 set style line 3 pt 7 ps 0.4                 # points of a scatter
+set linetype 100 lc rgb INK lw 0.6           # the frame of a colour bar
 set style fill transparent solid 0.3 border
 set style boxplot range 1.5 nooutliers
 set boxwidth 0.55
@@ -69,10 +80,14 @@ set boxwidth 0.55
 
 # Every panel starts from this: eval new_panel
 new_panel = "unset label; unset arrow; unset logscale; unset object;" \
-  ." set style boxplot nooutliers;" \
+  ." set style boxplot nooutliers; set style fill transparent solid 0.3 border;" \
   ." set border 3 lc rgb INK lw 0.6; set tics out nomirror scale 0.6,0.35 font small tc rgb INK;" \
   ." set xtics norotate autojustify offset 0,".(kind eq 'svg' ? '0.5' : '0.3').";" \
-  ." unset mxtics; unset mytics; set format; unset xlabel; unset ylabel;" \
+  ." set ytics offset 0,0;" \
+  ." unset mxtics; unset mytics; set format; unset xlabel; unset ylabel; unset colorbox;" \
+  ." unset mcbtics; set cbtics offset -0.6,0;" \
   ." set xzeroaxis lt 1 lw 0.6 dt 2 lc rgb GREY;" \
   ." set grid ytics lt 1 lw 0.4 lc rgb FAINT; set grid back"
 unset key
+# A contour's labels stand further off than those of other panels: eval map_tics
+map_tics = "set xtics offset 0,".(kind eq 'svg' ? '1.55' : '1.2')."; set ytics offset 0.6,0"

@@ -98,10 +98,16 @@ bool session_choose(struct session *s, bool tables)
 {
   uint32_t *targets = arena_array(s->arena, s->lowered.n + 1, sizeof *targets);
   size_t n = 0;
-  for (size_t i = 0; i < s->lowered.n; i++)
-    if (tables ? s->lowered.targets[i].experiment != NULL
-               : !s->lowered.targets[i].experiment && session_asks_for(s, s->lowered.targets[i].number))
-      targets[n++] = s->lowered.targets[i].step;
+  for (size_t i = 0; i < s->lowered.n; i++) {
+    const struct lower_target *t = &s->lowered.targets[i];
+    if (!t->experiment && t->unavailable && session_asks_for(s, t->number))
+      diag_warning(s->diag, plan_step(s->plan, t->step)->origin.span,
+                   "figure %u cannot be drawn yet: %s", t->number, t->unavailable);
+    if (t->unavailable)
+      continue;
+    if (tables ? t->experiment != NULL : !t->experiment && session_asks_for(s, t->number))
+      targets[n++] = t->step;
+  }
   s->wanted = arena_array(s->arena, plan_count(s->plan) + 1, sizeof *s->wanted);
   plan_closure(s->plan, targets, n, s->wanted);
   for (size_t f = 0; !tables && f < s->options.n_figures; f++) {
@@ -140,6 +146,7 @@ static void bind_kinds(struct session *s)
   for (int k = 0; k < PLAN_TABLE; k++)
     s->kinds[k] = (struct run_kind){s->bind, NULL, bind_execute, bind_seconds};
   s->kinds[PLAN_TABLE] = (struct run_kind){NULL, NULL, figure_execute_table, figure_seconds};
+  s->kinds[PLAN_UNION] = (struct run_kind){NULL, NULL, figure_execute_union, figure_seconds};
   s->kinds[PLAN_FIGURE] =
       (struct run_kind){&s->figures, figure_is_current, figure_execute, figure_seconds};
 }

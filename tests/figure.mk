@@ -16,6 +16,11 @@ tests_test_claims_SOURCES = tests/test_claims.c
 tests_test_claims_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_claims_LDADD = libdsl.a libfigure.a librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_panels
+tests_test_panels_SOURCES = tests/test_panels.c
+tests_test_panels_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_panels_LDADD = libdsl.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
+
 # draws figures of made-up tables into a folder, to look at
 EXTRA_PROGRAMS += tests/draw_samples
 tests_draw_samples_SOURCES = tests/draw_samples.c tests/figure_fixture.c tests/figure_fixture.h

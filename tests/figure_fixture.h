@@ -4,6 +4,15 @@
 
 #include "figure/figure_int.h"
 
+/* mean(column): REDUCED(MEAN, "column"). */
+#define REDUCED(how, of)                                                                           \
+  &(const struct plan_claim_node)                                                                  \
+  {                                                                                                \
+    .op = PLAN_CLAIM_##how, .n_args = 1, .args = {                                                 \
+      &(const struct plan_claim_node){.op = PLAN_CLAIM_COLUMN, .text = of}                         \
+    }                                                                                              \
+  }
+
 /* tables[k] is what panel->table = k draws.  false: see diag. */
 bool figure_fixture_page(struct arena *, const struct plan_figure *, const char *const *tables,
                          struct figure_page *, struct diag *);

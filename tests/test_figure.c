@@ -14,13 +14,15 @@
 
 #include "scratch.h"
 
-#define NO_AGG(column)                                                                             \
+#define NO_AGG(of)                                                                                 \
   {                                                                                                \
-    column, column, PLAN_AGG_NONE, PLAN_SPREAD_NONE, false                                           \
+    .column = of, .label = of                                                                      \
   }
-#define LINES(how, band)                                                                           \
+#define LINES(how, width)                                                                          \
   {                                                                                                \
-    "a", "", PLAN_PANEL_LINES, 0, NULL, NO_AGG("x"), {"y", "y", how, band, false}, "s", "s", NULL  \
+    .name = "a", .title = "", .kind = PLAN_PANEL_LINES, .x = NO_AGG("x"),                          \
+    .y = {.column = "y", .label = "y", .statistic = how, .band = width}, .series = "s",            \
+    .series_label = "s"                                                                            \
   }
 
 static struct figure_panel points_of(struct scratch *s, const struct plan_panel *p,
@@ -112,7 +114,7 @@ static const char spread[] = "x,y,s,failed\n"
                              "2,1,b,0\n2,4,b,0\n2,2,b,0\n2,10,b,0\n2,nan,b,1\n"
                              "1,5,b,0\n1,inf,a,1\n3,7,a,1\n";
 
-static void check_aggregate(struct scratch *s, enum plan_aggregate how, double want)
+static void check_aggregate(struct scratch *s, const struct plan_claim_node *how, double want)
 {
   struct plan_panel p = LINES(how, PLAN_SPREAD_NONE);
   struct figure_panel panel = points_of(s, &p, spread);
@@ -131,15 +133,15 @@ static void check_aggregate(struct scratch *s, enum plan_aggregate how, double w
 
 static void test_aggregates(void **state)
 {
-  check_aggregate(*state, PLAN_AGG_MEAN, 4.25);
-  check_aggregate(*state, PLAN_AGG_MEDIAN, 3);
-  check_aggregate(*state, PLAN_AGG_MIN, 1);
-  check_aggregate(*state, PLAN_AGG_MAX, 10);
+  check_aggregate(*state, REDUCED(MEAN, "y"), 4.25);
+  check_aggregate(*state, REDUCED(MEDIAN, "y"), 3);
+  check_aggregate(*state, REDUCED(MIN, "y"), 1);
+  check_aggregate(*state, REDUCED(MAX, "y"), 10);
 }
 
 static void test_bands(void **state)
 {
-  struct plan_panel p = LINES(PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES);
+  struct plan_panel p = LINES(REDUCED(MEDIAN, "y"), PLAN_SPREAD_QUARTILES);
   struct figure_panel panel = points_of(*state, &p, spread);
   assert_true(panel.points[1].lo == 1.75 && panel.points[1].hi == 5.5);
   p.y.band = PLAN_SPREAD_RANGE;
@@ -149,9 +151,235 @@ static void test_bands(void **state)
   assert_true(panel.points[0].lo == 5 && panel.points[0].hi == 5);
 }
 
+/* The values at x = 2 of series b are 1, 4, 2, 10: mean 4.25, deviation 4.0311. */
+static void test_spreads(void **state)
+{
+  static const struct {
+    enum plan_spread how;
+    double lo, hi;
+  } cases[] = {
+      {PLAN_SPREAD_QUARTILES, 1.75, 5.5},
+      {PLAN_SPREAD_DECILES, 1.3, 8.2},
+      {PLAN_SPREAD_RANGE, 1, 10},
+      {PLAN_SPREAD_SD, 4.25 - 4.0311288741, 4.25 + 4.0311288741},
+      {PLAN_SPREAD_SE, 4.25 - 2.0155644371, 4.25 + 2.0155644371},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct plan_panel p = LINES(REDUCED(MEAN, "y"), cases[i].how);
+    struct figure_panel panel = points_of(*state, &p, spread);
+    assert_float_equal(panel.points[1].lo, cases[i].lo, 1e-9);
+    assert_float_equal(panel.points[1].hi, cases[i].hi, 1e-9);
+    /* one value has no deviation */
+    bool one = cases[i].how < PLAN_SPREAD_SD;
+    assert_true(one ? panel.points[0].lo == 5 : isnan(panel.points[0].lo));
+  }
+}
+
+static const struct plan_claim_node column_y = {.op = PLAN_CLAIM_COLUMN, .text = "y"};
+static const struct plan_claim_node column_m = {.op = PLAN_CLAIM_COLUMN, .text = "m"};
+static const struct plan_claim_node tenth = {.op = PLAN_CLAIM_NUMBER, .number = 0.9};
+static const struct plan_claim_node curve = {
+    .op = PLAN_CLAIM_BY, .n_args = 2, .args = {REDUCED(MEAN, "y"), &column_m}};
+
+/* Means by m at x = 1: 2 at m = 0, 5 at m = 1; at x = 2: 8 at 0, 4 at 1 (one row failed). */
+static const char paths[] = "x,m,y,failed\n1,0,1,0\n1,0,3,0\n1,1,5,0\n"
+                            "2,0,8,0\n2,1,4,0\n2,1,nan,1\n";
+
+static void test_statistics(void **state)
+{
+  const struct plan_claim_node largest = {.op = PLAN_CLAIM_MAX, .n_args = 1, .args = {&curve}};
+  const struct plan_claim_node where = {.op = PLAN_CLAIM_ARGMAX, .n_args = 1, .args = {&curve}};
+  const struct plan_claim_node high = {
+      .op = PLAN_CLAIM_QUANTILE, .n_args = 2, .args = {&column_y, &tenth}};
+  const struct plan_claim_node together = {
+      .op = PLAN_CLAIM_PEARSON, .n_args = 2, .args = {&column_m, &column_y}};
+  const struct {
+    const struct plan_claim_node *statistic;
+    double at_1, at_2;
+  } cases[] = {{&largest, 5, 8},
+               {&where, 1, 0},
+               {&high, 4.6, 7.6},
+               /* m 0 0 1, y 1 3 5: covariance 4/3 over sqrt(2/3 * 8); m 0 1, y 8 4 */
+               {&together, 0.8660254038, -1}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct plan_panel p = LINES(cases[i].statistic, PLAN_SPREAD_NONE);
+    p.y.column = plan_claim_reduced(cases[i].statistic);
+    assert_true((p.y.column != NULL) == (i == 2));
+    p.series = NULL;
+    struct figure_panel panel = points_of(*state, &p, paths);
+    assert_int_equal(panel.n_points, 2);
+    assert_float_equal(panel.points[0].y, cases[i].at_1, 1e-9);
+    assert_float_equal(panel.points[1].y, cases[i].at_2, 1e-9);
+    assert_int_equal(panel.points[0].n, 3);
+    assert_int_equal(panel.points[1].n, 2);
+    assert_int_equal(panel.points[1].failed, 1);
+  }
+}
+
+static void test_statistic_of_missing_column(void **state)
+{
+  struct scratch *s = *state;
+  const struct plan_claim_node largest = {.op = PLAN_CLAIM_MAX, .n_args = 1, .args = {&curve}};
+  struct plan_panel p = LINES(&largest, PLAN_SPREAD_NONE);
+  struct figure_csv csv;
+  struct figure_panel panel;
+  p.y.column = NULL;
+  assert_true(figure_csv_parse(s->arena, "t", "x,y,s\n", 6, &csv, s->diag));
+  assert_false(figure_points(s->arena, "fig07", &p, &csv, &panel, s->diag));
+  scratch_expect(s, "fig07, panel a: the table has no column \"m\"", NULL);
+}
+
+/* ---- grids ---- */
+
+#define GRID(how, statistic_)                                                                      \
+  {                                                                                                \
+    .name = "a", .title = "", .kind = PLAN_PANEL_##how, .x = NO_AGG("x"), .y = NO_AGG("y"), .z = { \
+      .column = "z",                                                                               \
+      .label = "z",                                                                                \
+      .statistic = statistic_                                                                      \
+    }                                                                                              \
+  }
+
+/* 3 by 2 places: (1, 20) has two rows, (2, 10) failed, (10, 20) has none. */
+static const char places[] = "x,y,z,failed\n10,10,5,0\n1,20,2,0\n1,20,4,0\n2,10,nan,1\n"
+                             "1,10,-1,0\n2,20,7,1\n";
+
+static void test_heatmap(void **state)
+{
+  struct scratch *s = *state;
+  struct plan_panel p = GRID(HEATMAP, REDUCED(MEAN, "z"));
+  struct figure_panel panel = points_of(s, &p, places);
+  assert_int_equal(panel.n_points, 6);
+  assert_int_equal(panel.categories.n, 3);
+  assert_string_equal(panel.categories.text[1], "2");
+  assert_string_equal(panel.categories.text[2], "10");
+  assert_int_equal(panel.rows.n, 2);
+  assert_int_equal(panel.n_missing, 1);
+  assert_int_equal(panel.n_failed, 2);
+  assert_true(panel.x_categories && panel.diverging);
+  assert_true(panel.z.lo == -5 && panel.z.hi == 5); /* not the 7 whose only run failed */
+  assert_true(panel.x.lo == 0.5 && panel.x.hi == 3.5 && panel.y.hi == 2.5);
+  assert_string_equal(figure_points_csv(s->arena, &panel, 1),
+                      "panel,series,x,y,z,y_lo,y_hi,n,failed,opacity\n"
+                      "a,,1,10,-1,,,1,0,\n"
+                      "a,,1,20,3,,,2,0,\n"
+                      "a,,2,10,,,,0,1,\n"
+                      "a,,2,20,7,,,1,1,\n"
+                      "a,,10,10,5,,,1,0,\n"
+                      "a,,10,20,,,,0,0,\n");
+}
+
+static void test_heatmap_of_words(void **state)
+{
+  struct plan_panel p = GRID(HEATMAP, NULL);
+  struct figure_panel panel =
+      points_of(*state, &p, "x,y,z,failed\nwarm,b,1,0\ncold,a,2,0\nwarm,a,3,0\n");
+  assert_string_equal(panel.categories.text[0], "warm");
+  assert_string_equal(panel.rows.text[0], "b");
+  assert_true(panel.points[1].z == 3 && panel.points[3].z == 2);
+  assert_true(!panel.diverging && panel.z.lo == 1 && panel.z.hi == 3);
+}
+
+static void test_contour(void **state)
+{
+  struct plan_panel p = GRID(CONTOUR, REDUCED(MAX, "z"));
+  struct figure_panel panel = points_of(*state, &p, places);
+  assert_true(!panel.x_categories && figure_is_coloured(&panel));
+  assert_true(panel.x.lo == 1 && panel.x.hi == 10 && panel.y.lo == 10 && panel.y.hi == 20);
+  assert_true(panel.points[1].z == 4 && panel.points[1].x == 1 && panel.points[1].y == 20);
+  assert_true(panel.points[5].x == 10 && panel.points[5].y == 20 && isnan(panel.points[5].z));
+  panel = points_of(*state, &p, "x,y,z,failed\n1,1,1,0\n2,1,2,0\n");
+  assert_false(figure_is_coloured(&panel));
+}
+
+static void test_place_of_several_rows(void **state)
+{
+  struct scratch *s = *state;
+  struct plan_panel p = GRID(HEATMAP, NULL);
+  struct figure_csv csv;
+  struct figure_panel panel;
+  assert_true(figure_csv_parse(s->arena, "t", places, strlen(places), &csv, s->diag));
+  assert_false(figure_points(s->arena, "fig07", &p, &csv, &panel, s->diag));
+  scratch_expect(s, "fig07, panel a: several rows at x = 1, y = 20, and one colour", "z = mean(z)");
+}
+
+static void test_levels(void **state)
+{
+  (void)state;
+  double at[12];
+  assert_int_equal(figure_levels(&(struct figure_range){true, 0.05, 4.6}, false, at, 12), 9);
+  assert_float_equal(at[0], 0.5, 1e-12);
+  assert_float_equal(at[8], 4.5, 1e-12);
+  assert_int_equal(figure_levels(&(struct figure_range){true, 0.06, 0.9}, true, at, 12), 3);
+  assert_float_equal(at[0], 0.1, 1e-12);
+}
+
+/* ---- fitted lines ---- */
+
+/* Points (0, 1), (1, 3), (2, 2), (3, 5): slope 1.1, intercept 1.1, r = 5.5 / sqrt(5 * 8.75). */
+static void test_fit(void **state)
+{
+  struct plan_panel p = LINES(NULL, PLAN_SPREAD_NONE);
+  p.kind = PLAN_PANEL_SCATTER;
+  p.y.fit = true;
+  struct figure_panel panel =
+      points_of(*state, &p,
+                "x,y,s,failed\n0,1,a,0\n1,3,a,0\n2,2,a,0\n3,5,a,0\n1,90,a,1\n"
+                "1,1,b,0\n1,2,b,0\n7,1,c,0\n8,3,c,0\n");
+  assert_int_equal(panel.n_fits, 2); /* b does not vary in x */
+  const struct figure_fit *f = &panel.fits[0];
+  assert_int_equal(f->series, 0);
+  assert_int_equal(f->n, 4); /* not the point that failed */
+  assert_float_equal(f->slope, 1.1, 1e-12);
+  assert_float_equal(f->intercept, 1.1, 1e-12);
+  assert_float_equal(f->r, 0.8315218406, 1e-9);
+  assert_true(f->x[0] == 0 && f->x[1] == 3);
+  assert_float_equal(f->y[1], 4.4, 1e-12);
+  assert_int_equal(panel.fits[1].series, 2);
+  assert_float_equal(panel.fits[1].slope, 2, 1e-12);
+  assert_true(isnan(panel.fits[1].r)); /* two points always lie on a line */
+}
+
+/* y = 3 log10(x) - 1 on a logarithmic axis; y = 10 x^-2 on two. */
+static void test_fit_on_log_axes(void **state)
+{
+  struct plan_panel p = LINES(NULL, PLAN_SPREAD_NONE);
+  p.series = NULL;
+  p.y.fit = true;
+  p.x.log = true;
+  struct figure_panel panel =
+      points_of(*state, &p, "x,y,failed\n1,-1,0\n10,2,0\n1000,8,0\n0,5,0\n");
+  assert_int_equal(panel.n_fits, 1);
+  assert_int_equal(panel.fits[0].n, 3); /* 0 is not on the axis */
+  assert_float_equal(panel.fits[0].slope, 3, 1e-12);
+  assert_float_equal(panel.fits[0].intercept, -1, 1e-12);
+  assert_float_equal(panel.fits[0].r, 1, 1e-12);
+  assert_float_equal(panel.fits[0].x[1], 1000, 1e-6);
+  p.y.log = true;
+  panel = points_of(*state, &p, "x,y,failed\n1,10,0\n10,0.1,0\n100,0.001,0\n");
+  assert_float_equal(panel.fits[0].slope, -2, 1e-12);
+  assert_float_equal(panel.fits[0].intercept, 1, 1e-12);
+  assert_float_equal(panel.fits[0].r, -1, 1e-12);
+}
+
+/* The line ends where the axis does. */
+static void test_fit_is_cut(void **state)
+{
+  struct plan_panel p = LINES(NULL, PLAN_SPREAD_NONE);
+  p.series = NULL;
+  p.y.fit = true;
+  struct figure_panel panel =
+      points_of(*state, &p, "x,y,failed\n0,0,0\n1,0,0\n2,0,0\n3,0,0\n4,10,0\n");
+  const struct figure_fit *f = &panel.fits[0];
+  assert_float_equal(f->intercept, -2, 1e-12); /* below the axis, which begins near 0 */
+  assert_true(panel.y.lo > -2);
+  assert_float_equal(f->y[0], panel.y.lo, 1e-12);
+  assert_float_equal(f->intercept + f->slope * f->x[0], f->y[0], 1e-9);
+}
+
 static void test_every_row(void **state)
 {
-  struct plan_panel p = LINES(PLAN_AGG_NONE, PLAN_SPREAD_NONE);
+  struct plan_panel p = LINES(NULL, PLAN_SPREAD_NONE);
   p.series = NULL;
   struct figure_panel panel = points_of(*state, &p, spread);
   assert_int_equal(panel.n_points, 8);
@@ -165,7 +393,7 @@ static void test_every_row(void **state)
 
 static void test_orders(void **state)
 {
-  struct plan_panel p = LINES(PLAN_AGG_MEAN, PLAN_SPREAD_NONE);
+  struct plan_panel p = LINES(REDUCED(MEAN, "y"), PLAN_SPREAD_NONE);
   struct figure_panel panel =
       points_of(*state, &p, "x,y,s,failed\n1,1,100,0\n1,1,9,0\n1,1,1e-3,0\n");
   assert_true(panel.series.numeric);
@@ -182,7 +410,7 @@ static void test_orders(void **state)
 static void test_missing_column(void **state)
 {
   struct scratch *s = *state;
-  struct plan_panel p = LINES(PLAN_AGG_MEAN, PLAN_SPREAD_NONE);
+  struct plan_panel p = LINES(REDUCED(MEAN, "y"), PLAN_SPREAD_NONE);
   struct figure_csv csv;
   struct figure_panel panel;
   assert_true(figure_csv_parse(s->arena, "t", "x,yy,s\n", 7, &csv, s->diag));
@@ -193,27 +421,27 @@ static void test_missing_column(void **state)
 static void test_points_csv(void **state)
 {
   struct scratch *s = *state;
-  struct plan_panel p = LINES(PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES);
+  struct plan_panel p = LINES(REDUCED(MEDIAN, "y"), PLAN_SPREAD_QUARTILES);
   struct figure_panel panel = points_of(s, &p, spread);
   assert_string_equal(figure_points_csv(s->arena, &panel, 1),
-                      "panel,series,x,y,y_lo,y_hi,n,failed,opacity\n"
-                      "a,b,1,5,5,5,1,0,\n"
-                      "a,b,2,3,1.75,5.5,4,1,\n"
-                      "a,a,1,,,,0,1,\n"
-                      "a,a,3,7,7,7,1,1,\n");
-  p = (struct plan_panel){"p,q", "", PLAN_PANEL_SCATTER, 0, NULL, NO_AGG("x"), NO_AGG("y"), "s",
-                          NULL,  "e"};
+                      "panel,series,x,y,z,y_lo,y_hi,n,failed,opacity\n"
+                      "a,b,1,5,,5,5,1,0,\n"
+                      "a,b,2,3,,1.75,5.5,4,1,\n"
+                      "a,a,1,,,,,0,1,\n"
+                      "a,a,3,7,,7,7,1,1,\n");
+  p = (struct plan_panel){
+      "p,q", "", PLAN_PANEL_SCATTER, 0, NULL, NO_AGG("x"), NO_AGG("y"), {0}, "s", NULL, "e"};
   panel = points_of(s, &p, "x,y,s,e,failed\n0.1,-2e-7,\"m,\"\"n\"\"\",20,0\n");
   assert_string_equal(figure_points_csv(s->arena, &panel, 1),
-                      "panel,series,x,y,y_lo,y_hi,n,failed,opacity\n"
-                      "p;q,m;'n',0.1,-2e-07,,,1,0,20\n");
+                      "panel,series,x,y,z,y_lo,y_hi,n,failed,opacity\n"
+                      "p;q,m;'n',0.1,-2e-07,,,,1,0,20\n");
 }
 
 /* ---- axes ---- */
 
 static void test_ranges(void **state)
 {
-  struct plan_panel p = LINES(PLAN_AGG_NONE, PLAN_SPREAD_NONE);
+  struct plan_panel p = LINES(NULL, PLAN_SPREAD_NONE);
   /* a failed run's 1e9 does not flatten the rest; a gain near zero shows zero */
   struct figure_panel panel = points_of(*state, &p, "x,y,s,failed\n1,1,a,0\n2,3,a,0\n3,1e9,a,1\n");
   assert_true(panel.y.lo < 0 && panel.y.lo > -1 && panel.y.hi > 3 && panel.y.hi < 4);
@@ -265,18 +493,28 @@ static const char noise[] = "lr,batch,epoch,gain,failed\n"
 
 #define GAIN                                                                                       \
   {                                                                                                \
-    "gain", "gain (points)", PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES, false                           \
+    .column = "gain", .label = "gain (points)", .statistic = REDUCED(MEDIAN, "gain"),              \
+    .band = PLAN_SPREAD_QUARTILES                                                                  \
   }
 #define LR                                                                                         \
   {                                                                                                \
-    "lr", "learning rate", PLAN_AGG_NONE, PLAN_SPREAD_NONE, true                                     \
+    .column = "lr", .label = "learning rate", .log = true                                          \
   }
 static const struct plan_panel small_panels[] = {
-    {"a", "by batch size", PLAN_PANEL_LINES, 0, NULL, LR, GAIN, "batch", "batch size", NULL},
-    {"b", "all models", PLAN_PANEL_BOX, 0, NULL, LR, NO_AGG("gain"), NULL, NULL, NULL},
-    {"c", "", PLAN_PANEL_SCATTER, 0, NULL, NO_AGG("epoch"), NO_AGG("gain"), "lr", "learning rate",
+    {"a", "by batch size", PLAN_PANEL_LINES, 0, NULL, LR, GAIN, {0}, "batch", "batch size", NULL},
+    {"b", "all models", PLAN_PANEL_BOX, 0, NULL, LR, NO_AGG("gain"), {0}, NULL, NULL, NULL},
+    {"c",
+     "",
+     PLAN_PANEL_SCATTER,
+     0,
+     NULL,
+     NO_AGG("epoch"),
+     NO_AGG("gain"),
+     {0},
+     "lr",
+     "learning rate",
      "epoch"},
-    {"d", "ViT", PLAN_PANEL_LINES, 0, "not at this tier", LR, GAIN, NULL, NULL, NULL},
+    {"d", "ViT", PLAN_PANEL_LINES, 0, "not at this tier", LR, GAIN, {0}, NULL, NULL, NULL},
 };
 static const struct plan_figure small_figure = {7, "A \\ small_figure", "smoke tier", 2,
                                                 4, small_panels};
@@ -413,21 +651,38 @@ static void test_gnuplot_draws_odd_input(void **state)
     skip();
   copy_style(s);
   for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
-    struct plan_panel panels[12];
+    struct plan_panel panels[16];
+    const struct plan_claim_node *mean = REDUCED(MEAN, "y");
     const char *tables[] = {arena_printf(s->arena, "x,y,s,failed\n%s", rows[k])};
     for (size_t i = 0; i < 12; i++)
+      panels[i] = (struct plan_panel){arena_printf(s->arena, "%c'{\\", (int)('a' + i)),
+                                      "50% of a_b \\",
+                                      kinds[i % 3],
+                                      0,
+                                      NULL,
+                                      {.column = "x", .label = "x\\", .log = i >= 6},
+                                      {.column = "y",
+                                       .label = "y_'",
+                                       .statistic = i % 3 ? NULL : mean,
+                                       .band = i % 3 ? PLAN_SPREAD_NONE : PLAN_SPREAD_RANGE,
+                                       .log = i >= 6},
+                                      {0},
+                                      i % 2 ? "s" : NULL,
+                                      NULL,
+                                      NULL};
+    for (size_t i = 12; i < 16; i++)
       panels[i] = (struct plan_panel){
-          arena_printf(s->arena, "%c'{\\", (int)('a' + i)),
-          "50% of a_b \\",
-          kinds[i % 3],
-          0,
-          NULL,
-          {"x", "x\\", PLAN_AGG_NONE, PLAN_SPREAD_NONE, i >= 6},
-          {"y", "y_'", i % 3 ? PLAN_AGG_NONE : PLAN_AGG_MEAN, PLAN_SPREAD_RANGE, i >= 6},
-          i % 2 ? "s" : NULL,
-          NULL,
-          NULL};
-    const struct plan_figure figure = {9, "it's \"odd\" \\", "# 'sub'\\", 0, 12, panels};
+          .name = arena_printf(s->arena, "%c'{\\", (int)('a' + i)),
+          .title = "map",
+          .kind = i % 2 ? PLAN_PANEL_HEATMAP : PLAN_PANEL_CONTOUR,
+          .x = {.column = "x", .label = "x", .log = i >= 14},
+          .y = {.column = i % 2 ? "s" : "y", .label = "y", .log = i >= 14},
+          .z = {.column = "y", .label = "z{'", .statistic = mean, .log = i >= 14}};
+    for (size_t i = 0; i < 2; i++) {
+      panels[i].y.bars = true;
+      panels[i].y.fit = true;
+    }
+    const struct plan_figure figure = {9, "it's \"odd\" \\", "# 'sub'\\", 0, 16, panels};
     draw(s, &figure, tables);
   }
 }
@@ -453,6 +708,17 @@ int main(void)
       SCRATCH_TEST(test_csv_faults),
       SCRATCH_TEST(test_aggregates),
       SCRATCH_TEST(test_bands),
+      SCRATCH_TEST(test_spreads),
+      SCRATCH_TEST(test_statistics),
+      SCRATCH_TEST(test_statistic_of_missing_column),
+      SCRATCH_TEST(test_heatmap),
+      SCRATCH_TEST(test_heatmap_of_words),
+      SCRATCH_TEST(test_contour),
+      SCRATCH_TEST(test_place_of_several_rows),
+      SCRATCH_TEST(test_levels),
+      SCRATCH_TEST(test_fit),
+      SCRATCH_TEST(test_fit_on_log_axes),
+      SCRATCH_TEST(test_fit_is_cut),
       SCRATCH_TEST(test_every_row),
       SCRATCH_TEST(test_orders),
       SCRATCH_TEST(test_missing_column),

@@ -3,6 +3,7 @@
 
 #include "figure/figure.h"
 
+#include "figure_fixture.h"
 #include "run_fixture.h"
 
 #include "base/file.h"
@@ -99,6 +100,79 @@ static void test_table_without_its_inputs(void **state)
   assert_int_equal(fixture_entries(f, "tmp"), 0);
 }
 
+/* ---- union steps ---- */
+
+/* A table step with its result: two numbers a row. */
+static uint32_t stored_table(struct fixture *f, const char *experiment, const char *csv)
+{
+  struct plan_table *table = arena_alloc(f->arena, sizeof *table);
+  *table = (struct plan_table){.experiment = experiment};
+  struct plan_step step = {.kind = PLAN_TABLE, .table = table};
+  step.origin.experiment = experiment;
+  uint32_t k = plan_add_step(f->plan, &step);
+  struct store_draft *draft = store_begin(f->store, f->arena, f->diag);
+  assert_non_null(draft);
+  assert_true(file_write_synced(store_draft_path(draft, "table.csv"), csv, strlen(csv), f->diag));
+  struct store_result r = {0};
+  struct store_file file = {.name = "table.csv"};
+  ARENA_PUSH(f->arena, r.files, r.n_files, r.cap_files, file);
+  assert_true(store_commit(draft, f->plan, plan_step(f->plan, k), &r, f->diag));
+  return k;
+}
+
+static uint32_t add_union(struct fixture *f, const uint32_t *tables, uint32_t n)
+{
+  struct plan_step step = {.kind = PLAN_UNION, .n_inputs = n, .inputs = tables};
+  step.origin.experiment = "wsd, cosine";
+  return plan_add_step(f->plan, &step);
+}
+
+static void test_union(void **state)
+{
+  struct fixture *f = *state;
+  const uint32_t tables[] = {
+      stored_table(f, "wsd",
+                   "lr,epoch,\"the, gain\",failed\n0.1,20,\"a \"\"b\"\"\",0\n0.2,20,nan,1\n"),
+      stored_table(f, "cosine", "\"the, gain\",momentum,lr,failed\n7,0.9,0.4,0\n")};
+  uint32_t k = add_union(f, tables, 2);
+  if (!figure_execute_union(NULL, f->store, f->plan, plan_step(f->plan, k), f->diag))
+    fail_msg("%s", diag_message(f->diag, 0));
+  size_t length;
+  assert_string_equal(fixture_read(f, fixture_path(f, k, "table.csv"), &length),
+                      "experiment,lr,\"the, gain\",failed\n"
+                      "wsd,0.1,\"a \"\"b\"\"\",0\n"
+                      "wsd,0.2,nan,1\n"
+                      "cosine,0.4,7,0\n");
+  struct store_result r = {0};
+  assert_true(store_read(f->store, plan_step(f->plan, k)->key, f->arena, &r, f->diag));
+  assert_true(store_get(&r, "rows") == 3);
+  /* a figure reads it as it reads a table */
+  struct figure_csv csv;
+  assert_true(figure_read_table(f->arena, f->store, f->plan, plan_step(f->plan, k), &csv, f->diag));
+  assert_int_equal(csv.n_rows, 3);
+  assert_int_equal(figure_csv_column(&csv, "experiment"), 0);
+  /* the other order is another union */
+  const uint32_t turned[] = {tables[1], tables[0]};
+  assert_true(add_union(f, turned, 2) != k);
+  assert_int_equal(add_union(f, tables, 2), k);
+}
+
+static void test_union_without_its_tables(void **state)
+{
+  struct fixture *f = *state;
+  const uint32_t tables[] = {stored_table(f, "wsd", "lr,failed\n1,0\n"),
+                             stored_table(f, "cosine", "lr,failed\n1,0\n")};
+  uint32_t k = add_union(f, tables, 2);
+  struct figure_csv csv;
+  assert_false(
+      figure_read_table(f->arena, f->store, f->plan, plan_step(f->plan, k), &csv, f->diag));
+  assert_true(fixture_said(f->diag, "the table of experiments wsd, cosine is not in the store"));
+  diag_clear(f->diag);
+  assert_int_equal(unlink(fixture_path(f, tables[1], "table.csv")), 0);
+  assert_false(figure_execute_union(NULL, f->store, f->plan, plan_step(f->plan, k), f->diag));
+  assert_true(fixture_said(f->diag, "the table of experiment cosine is not in the store"));
+}
+
 /* ---- figure steps ---- */
 
 struct setting {
@@ -106,20 +180,25 @@ struct setting {
   const struct plan_step *step;
 };
 
+static const struct plan_panel panels[] = {
+    {"a",
+     "",
+     PLAN_PANEL_LINES,
+     0,
+     NULL,
+     {.column = "lr", .label = "lr", .log = true},
+     {.column = "gain",
+      .label = "gain",
+      .statistic = REDUCED(MEDIAN, "gain"),
+      .band = PLAN_SPREAD_QUARTILES},
+     {0},
+     NULL,
+     NULL,
+     NULL},
+    {"b", "later", PLAN_PANEL_LINES, 0, "not yet", {0}, {0}, {0}, NULL, NULL, NULL}};
+
 static struct setting figure_setting(struct fixture *f, const char *gnuplot)
 {
-  static const struct plan_panel panels[] = {
-      {"a",
-       "",
-       PLAN_PANEL_LINES,
-       0,
-       NULL,
-       {"lr", "lr", PLAN_AGG_NONE, PLAN_SPREAD_NONE, true},
-       {"gain", "gain", PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES, false},
-       NULL,
-       NULL,
-       NULL},
-      {"b", "later", PLAN_PANEL_LINES, 0, "not yet", {0}, {0}, NULL, NULL, NULL}};
   static const struct plan_figure figure = {3, "Steps", "smoke", 0, 2, panels};
   uint32_t table = whole_table(f);
   uint32_t step = plan_add_step(
@@ -171,9 +250,9 @@ static void test_figure_files(void **state)
   assert_true(current(f, &s));
   size_t length;
   assert_string_equal(fixture_read(f, in_folder(f, &s, "fig03.csv"), &length),
-                      "panel,series,x,y,y_lo,y_hi,n,failed,opacity\n"
-                      "a,,0.1,0.375,0.375,0.375,1,0,\n"
-                      "a,,20,,,,0,1,\n");
+                      "panel,series,x,y,z,y_lo,y_hi,n,failed,opacity\n"
+                      "a,,0.1,0.375,,0.375,0.375,1,0,\n"
+                      "a,,20,,,,,0,1,\n");
   assert_string_equal(fixture_read(f, in_folder(f, &s, "fig03.pdf"), &length), "pdf\n");
   /* the look is copied beside the script; no draft is left */
   assert_true(file_exists(in_folder(f, &s, "style.gp")));
@@ -271,9 +350,16 @@ static void test_figure_without_its_table(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      TEST(test_table),           TEST(test_table_without_its_inputs),  TEST(test_figure_files),
-      TEST(test_manifest),        TEST(test_what_makes_a_figure_stale), TEST(test_failing_gnuplot),
-      TEST(test_missing_gnuplot), TEST(test_figure_without_its_table),
+      TEST(test_table),
+      TEST(test_table_without_its_inputs),
+      TEST(test_figure_files),
+      TEST(test_manifest),
+      TEST(test_what_makes_a_figure_stale),
+      TEST(test_failing_gnuplot),
+      TEST(test_missing_gnuplot),
+      TEST(test_figure_without_its_table),
+      TEST(test_union),
+      TEST(test_union_without_its_tables),
   };
   return cmocka_run_group_tests_name("figure steps", tests, NULL, NULL);
 }

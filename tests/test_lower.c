@@ -122,24 +122,25 @@ static void print_table(const struct planned *p, const struct plan_table *t, FIL
   }
 }
 
-static void print_axis(const char *name, const struct plan_axis *x, FILE *out)
+static void print_axis(const char *name, const struct plan_axis *x, struct arena *a, FILE *out)
 {
-  static const char *const reduced[] = {"", " mean", " median", " min", " max"};
-  static const char *const bands[] = {"", " quartiles", " range"};
-  if (x->column)
-    fprintf(out, " %s=%s%s%s%s \"%s\"", name, x->column, x->log ? " log" : "",
-            reduced[x->aggregate], bands[x->band], x->label);
+  static const char *const spreads[] = {"", " quartiles", " deciles", " range", " sd", " se"};
+  if (x->column || x->statistic)
+    fprintf(out, " %s=%s%s%s%s%s \"%s\"", name,
+            x->statistic ? plan_claim_text(a, x->statistic) : x->column, x->log ? " log" : "",
+            spreads[x->band], x->bars ? " bars" : "", x->fit ? " fit" : "", x->label);
 }
 
-static void print_figure(const struct plan_figure *f, FILE *out)
+static void print_figure(const struct plan_figure *f, struct arena *a, FILE *out)
 {
-  static const char *const kinds[] = {"lines", "scatter", "box"};
+  static const char *const kinds[] = {"lines", "scatter", "box", "heatmap", "contour"};
   fprintf(out, "    \"%s\" (%s) columns=%u\n", f->title, f->subtitle, f->columns);
   for (size_t i = 0; i < f->n_panels; i++) {
     const struct plan_panel *p = &f->panels[i];
     fprintf(out, "    %s %s \"%s\" of %u", p->name, kinds[p->kind], p->title, (unsigned)p->table);
-    print_axis("x", &p->x, out);
-    print_axis("y", &p->y, out);
+    print_axis("x", &p->x, a, out);
+    print_axis("y", &p->y, a, out);
+    print_axis("z", &p->z, a, out);
     if (p->series)
       fprintf(out, " series=%s \"%s\"", p->series, p->series_label);
     if (p->opacity)
@@ -161,7 +162,7 @@ static void print_plan(const struct planned *p, FILE *out)
     if (s->table)
       print_table(p, s->table, out);
     if (s->figure)
-      print_figure(s->figure, out);
+      print_figure(s->figure, p->arena, out);
   }
 }
 

@@ -333,6 +333,10 @@ static uint32_t add_figure(struct fixture *f, uint32_t table, const struct plan_
   return plan_add_step(f->plan, &s);
 }
 
+  static const struct plan_claim_node gain = {.op = PLAN_CLAIM_COLUMN, .text = "gain"};
+  static const struct plan_claim_node median = {
+      .op = PLAN_CLAIM_MEDIAN, .n_args = 1, .args = {&gain}};
+  static const struct plan_claim_node mean = {.op = PLAN_CLAIM_MEAN, .n_args = 1, .args = {&gain}};
 static void test_figure_keys(void **state)
 {
   struct fixture *f = *state;
@@ -340,16 +344,19 @@ static void test_figure_keys(void **state)
   uint32_t table = add_table(f, example_table(f->arena));
   struct plan_panel panel = {.name = "a",
                              .title = "t",
-                             .x = {"lr", "rate", 0, 0, true},
-                             .y = {"gain", "gain", PLAN_AGG_MEDIAN, PLAN_SPREAD_QUARTILES, false},
+                             .x = {.column = "lr", .label = "rate", .log = true},
+                             .y = {.column = "gain",
+                                   .label = "gain",
+                                   .statistic = &median,
+                                   .band = PLAN_SPREAD_QUARTILES},
                              .series = "batch",
                              .series_label = "batch size"};
   struct plan_figure figure = {1, "title", "tier small", 2, 1, &panel};
   uint32_t first = add_figure(f, table, &figure);
   assert_int_equal(add_figure(f, table, &figure), first);
-  assert_string_equal(hex_of(f, first), "454b3a23e44b02621307fac0a49da3e6");
+  assert_string_equal(hex_of(f, first), "70de1fa55ec961a4fa62195c1346d315");
   assert_string_equal(plan_figure_id(f->arena, &figure), "fig01");
-  for (int change = 0; change < 14; change++) {
+  for (int change = 0; change < 19; change++) {
     struct plan_panel p = panel;
     struct plan_figure g = figure;
     g.panels = &p;
@@ -379,7 +386,7 @@ static void test_figure_keys(void **state)
       p.x.log = false;
       break;
     case 8:
-      p.y.aggregate = PLAN_AGG_MEAN;
+      p.y.statistic = &mean;
       break;
     case 9:
       p.y.band = PLAN_SPREAD_RANGE;
@@ -388,6 +395,21 @@ static void test_figure_keys(void **state)
       p.series = NULL;
       break;
     case 11:
+    case 13:
+      p.y.statistic = NULL;
+      break;
+    case 14:
+      p.y.bars = true;
+      break;
+    case 15:
+      p.y.fit = true;
+      break;
+    case 16:
+      p.z.column = "gain";
+      break;
+    case 17:
+      p.z.statistic = &mean;
+      break;
       p.series_label = "b";
       break;
     case 12:

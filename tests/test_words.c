@@ -156,6 +156,8 @@ static void test_fixed_names(void **state)
       {WORDS_PANEL, "lines", true},
       {WORDS_PANEL, "scatter", true},
       {WORDS_PANEL, "box", true},
+      {WORDS_PANEL, "heatmap", true},
+      {WORDS_PANEL, "contour", true},
   };
   size_t counted = 0;
   for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 double figure_inside(const struct figure_range *r, bool log, double t)
 {
@@ -125,10 +126,51 @@ static void range_y(struct figure_panel *p)
   pad(&p->y, log, holes ? 0.14 : 0.07, 0.07);
 }
 
+/* ---- grids ---- */
+
+/* A place a category, or from the first value to the last: cells and maps reach
+ * to the frame. */
+static void range_places(struct figure_range *r, const struct figure_values *v, bool categories,
+                         bool log)
+{
+  if (categories) {
+    *r = (struct figure_range){v->n > 0, 0.5, (double)(v->n ? v->n : 1) + 0.5};
+    return;
+  }
+  for (size_t i = 0; i < v->n; i++)
+    take(r, v->num[i], log);
+  pad(r, log, 0, 0);
+}
+
+static void range_colours(struct figure_panel *p)
+{
+  bool log = p->plan->z.log;
+  for (int spoilt = 0; spoilt < 2 && !p->z.any; spoilt++)
+    for (size_t i = 0; i < p->n_points; i++)
+      if (spoilt || !p->points[i].spoilt)
+        take(&p->z, p->points[i].z, log);
+  pad(&p->z, log, 0, 0);
+  p->diverging = !log && p->z.any && p->z.lo < 0 && p->z.hi > 0;
+  if (p->diverging) {
+    p->z.hi = fmax(-p->z.lo, p->z.hi);
+    p->z.lo = -p->z.hi;
+  }
+}
+
 void figure_ranges(struct figure_panel *p)
 {
-  range_x(p);
-  range_y(p);
+  if (!figure_is_grid(p->plan)) {
+    range_x(p);
+    range_y(p);
+    return;
+  }
+  range_places(&p->x, &p->categories, p->x_categories, p->plan->x.log);
+  range_places(&p->y, &p->rows, p->x_categories, p->plan->y.log);
+  range_colours(p);
+  for (size_t i = 0; !p->x_categories && i < p->categories.n; i++)
+    take_at(p, p->categories.num[i]);
+  if (p->n_x_at > FIGURE_MAX_AT)
+    p->n_x_at = 0;
 }
 
 /* ---- ticks ---- */
@@ -318,19 +360,56 @@ struct figure_ticks figure_axis_ticks(struct arena *a, const struct figure_range
              : linear_ticks(a, r, length, horizontal);
 }
 
+/* 0.00015848931924611136 is written 0.000158 where the others still differ. */
+static const char **short_texts(struct arena *a, const struct figure_values *v)
+{
+  const char **texts = arena_array(a, v->n + 1, sizeof *texts);
+  for (int digits = 3; v->numeric && digits <= 6; digits++) {
+    bool distinct = true;
+    for (size_t i = 0; i < v->n; i++) {
+      char text[NUM_TEXT];
+      double rounded = strtod(arena_printf(a, "%.*g", digits, v->num[i]), NULL);
+      texts[i] = strlen(v->text[i]) <= 6 ? v->text[i] : arena_strdup(a, num_text(rounded, text));
+      distinct = distinct && (!i || strcmp(texts[i - 1], texts[i]) != 0);
+    }
+    if (distinct)
+      return texts;
+  }
+  return v->text;
+}
+
 struct figure_ticks figure_category_ticks(struct arena *a, const struct figure_values *v,
-                                          double length)
+                                          double length, bool horizontal)
 {
   struct figure_text t = {.arena = a};
   struct figure_ticks ticks = {0};
   double room = length / (double)(v->n ? v->n : 1);
+  const char **texts = short_texts(a, v);
+  for (size_t i = 0; i < v->n; i++)
+    ticks.width = fmax(ticks.width, figure_width(texts[i], FIGURE_FONT_SMALL));
+  ticks.turn = horizontal && ticks.width + 4 > room;
+  /* Many values: every second label, or every third, ... */
+  size_t every = 1;
+  double line = ticks.turn ? 1.5 * FIGURE_FONT_SMALL : 1.1 * FIGURE_FONT_SMALL;
+  while ((ticks.turn || !horizontal) && room * (double)every < line && every < v->n)
+    every++;
   figure_add(&t, "(");
-  for (size_t i = 0; i < v->n; i++) {
-    figure_add(&t, "%s%s %zu", i ? ", " : "", tick_label(a, figure_pretty(a, v->text[i])), i + 1);
-    ticks.width = fmax(ticks.width, figure_width(v->text[i], FIGURE_FONT_SMALL));
-  }
+  for (size_t i = 0; i < v->n; i += every)
+    figure_add(&t, "%s%s %zu", i ? ", " : "", tick_label(a, figure_pretty(a, texts[i])), i + 1);
   figure_add(&t, ")");
   ticks.tics = t.s;
-  ticks.turn = ticks.width + 4 > room;
   return ticks;
+}
+
+size_t figure_levels(const struct figure_range *r, bool log, double *at, size_t cap)
+{
+  static const int digits[] = {1, 2, 5};
+  if (log)
+    return digit_ticks(r, at, cap, false);
+  int power = (int)floor(log10((r->hi - r->lo) / (double)cap)) - 1;
+  for (int k = 0;; k++) {
+    size_t n = multiples(r, digits[k % 3], power + k / 3, at, cap);
+    if (n <= cap)
+      return n;
+  }
 }

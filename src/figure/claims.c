@@ -188,7 +188,7 @@ bool claims_judge(struct store *store, const struct plan *plan, const struct pla
   }
   struct arena *a = arena_new();
   struct figure_csv csv;
-  bool ok = figure_read_table(a, store, plan_step(plan, c->table), &csv, d);
+  bool ok = figure_read_table(a, store, plan, plan_step(plan, c->table), &csv, d);
   if (ok)
     claims_evaluate(c, &csv, r);
   arena_free(a);

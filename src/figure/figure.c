@@ -47,14 +47,19 @@ static bool put_style(struct arena *a, const struct figure_context *c, struct di
 
 /* ---- from tables to a page ---- */
 
-bool figure_read_table(struct arena *a, struct store *store, const struct plan_step *table,
-                       struct figure_csv *csv, struct diag *d)
+bool figure_read_table(struct arena *a, struct store *store, const struct plan *plan,
+                       const struct plan_step *table, struct figure_csv *csv, struct diag *d)
 {
   const char *path = store_file(store, table->key, "table.csv", a, d);
   size_t length;
   if (!path) {
-    diag_error(d, SPAN_NONE, "the table of experiment %s is not in the store",
-               table->table ? table->table->experiment : "?");
+    char *names = NULL;
+    for (uint32_t i = 0; !table->table && i < table->n_inputs; i++) {
+      const char *name = plan_step(plan, table->inputs[i])->table->experiment;
+      names = names ? arena_printf(a, "%s, %s", names, name) : arena_strdup(a, name);
+    }
+    diag_error(d, SPAN_NONE, "the table of experiment%s %s is not in the store",
+               table->table ? "" : "s", table->table ? table->table->experiment : names);
     diag_hint(d, "run the plan again: it computes what is missing");
     return false;
   }
@@ -77,7 +82,7 @@ static bool fill_page(struct arena *a, struct store *store, const struct plan *p
       continue;
     struct figure_csv *csv = &tables[p->table];
     const struct plan_step *table = plan_step(plan, step->inputs[p->table]);
-    if (csv->n_columns == 0 && !figure_read_table(a, store, table, csv, d))
+    if (csv->n_columns == 0 && !figure_read_table(a, store, plan, table, csv, d))
       return false;
     ok = figure_points(a, page->id, p, csv, &page->panels[k], d) && ok;
   }
@@ -132,16 +137,21 @@ static json_t *panel_json(const struct plan *plan, const struct plan_step *step,
   const struct plan_step *table = plan_step(plan, step->inputs[p->table]);
   hash_hex(table->key, hex);
   json_object_set_new(j, "table", json_string(hex));
-  if (table->table)
+  if (table->table) {
     json_object_set_new(j, "experiment", json_string(table->table->experiment));
+    return j;
+  }
+  json_t *experiments = json_array(); /* of a union */
+  for (uint32_t i = 0; i < table->n_inputs; i++)
+    json_array_append_new(
+        experiments, json_string(plan_step(plan, table->inputs[i])->table->experiment));
+  json_object_set_new(j, "experiments", experiments);
   return j;
 }
 
-/* Each table once, with the steps that its cells read. */
-static json_t *tables_json(const struct plan *plan, const struct plan_step *step)
+static void add_tables(json_t *tables, const struct plan *plan, const struct plan_step *step)
 {
   char hex[HASH_HEX];
-  json_t *tables = json_object();
   for (uint32_t i = 0; i < step->n_inputs; i++) {
     const struct plan_step *table = plan_step(plan, step->inputs[i]);
     json_t *keys = json_array();
@@ -151,7 +161,16 @@ static json_t *tables_json(const struct plan *plan, const struct plan_step *step
     }
     hash_hex(table->key, hex);
     json_object_set_new(tables, hex, keys);
+    if (table->kind == PLAN_UNION)
+      add_tables(tables, plan, table);
   }
+}
+
+/* Each table once, with the steps that its cells read; of a union its tables. */
+static json_t *tables_json(const struct plan *plan, const struct plan_step *step)
+{
+  json_t *tables = json_object();
+  add_tables(tables, plan, step);
   return tables;
 }
 

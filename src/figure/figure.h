@@ -10,7 +10,7 @@
 
 /* Raised when what a table's object holds, or how a figure is drawn, changes. */
 #define FIGURE_TABLE_VERSION "1"
-#define FIGURE_DRAW_VERSION "1"
+#define FIGURE_DRAW_VERSION "2"
 
 struct figure_context {
   const char *folder;  /* where figNN.csv, .gp, .pdf, .svg and .json go */
@@ -21,6 +21,12 @@ struct figure_context {
 /* A table step: evaluates every row from its inputs' results; the object holds
  * table.csv (all columns, then `failed`: 1 where an input diverged). */
 bool figure_execute_table(void *context, struct store *, const struct plan *,
+                          const struct plan_step *, struct diag *);
+
+/* A union step, from its tables' results: the object holds table.csv with the
+ * rows of all, behind a column `experiment` the columns that all have in the
+ * order of the first, then `failed`. */
+bool figure_execute_union(void *context, struct store *, const struct plan *,
                           const struct plan_step *, struct diag *);
 
 /* A figure step: writes figNN.csv, figNN.gp, runs gnuplot for .pdf and .svg,

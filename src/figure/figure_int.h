@@ -31,9 +31,13 @@ struct figure_csv {
 /* false: a diagnostic names the path and the line.  The text is not changed. */
 bool figure_csv_parse(struct arena *, const char *path, const char *text, size_t length,
                       struct figure_csv *, struct diag *);
-/* The rows of a table step, from the store. */
-bool figure_read_table(struct arena *, struct store *, const struct plan_step *,
-                       struct figure_csv *, struct diag *);
+/* The rows of a table or union step, from the store. */
+bool figure_read_table(struct arena *, struct store *, const struct plan *,
+                       const struct plan_step *, struct figure_csv *, struct diag *);
+/* Puts table.csv into the store as the step's result. */
+bool figure_commit_table(struct arena *, struct store *, const struct plan *,
+                         const struct plan_step *, const struct figure_text *, size_t rows,
+                         struct diag *);
 /* SIZE_MAX: no such column. */
 size_t figure_csv_column(const struct figure_csv *, const char *name);
 
@@ -52,10 +56,13 @@ struct figure_values {
 struct figure_point {
   uint32_t series;    /* index into the panel's series; 0 when there are none */
   uint32_t category;  /* index into the panel's categories, where x has them */
+  uint32_t row;       /* of a grid: index into the panel's rows */
   double x;           /* NaN where x is text */
   const char *x_text; /* as in the table */
+  const char *y_text; /* of a grid: the same of y; else NULL */
   double y, lo, hi;   /* NaN: not finite or none */
-  uint32_t n, failed; /* rows with a finite y, rows that failed, behind the point */
+  double z;           /* of a grid; NaN: not finite, or no row is there */
+  uint32_t n, failed; /* rows with finite numbers, rows that failed, behind the point */
   double opacity;     /* value of the column; NaN: none */
   bool spoilt;        /* every row behind it failed */
 };
@@ -67,16 +74,31 @@ struct figure_range {
   double lo, hi;
 };
 
+/* A least-squares line through the points of a series, in log10 of what has a
+ * logarithmic axis: it is straight on the page. */
+struct figure_fit {
+  uint32_t series;
+  size_t n; /* points: those that are drawn, and did not all fail */
+  double slope, intercept;
+  double r;              /* Pearson's; NaN for fewer than three points */
+  double x[2], y[2];     /* ends of the line, within the axes */
+};
+
 struct figure_panel {
   const struct plan_panel *plan;
   struct figure_values series;     /* n = 0 when the panel has none */
-  struct figure_values categories; /* of x: box panels, and x that is text */
-  bool x_categories;
-  struct figure_point *points; /* ordered by series, x, row */
+  struct figure_values categories; /* of x: grids, box panels, and x that is text */
+  struct figure_values rows;       /* of y: grids */
+  bool x_categories;               /* not in contours, where x and y are numbers */
+  struct figure_point *points;     /* ordered by series, x, y of a grid, row */
   size_t n_points, n_failed;   /* failed: points with a failed row */
   size_t n_hidden;             /* points that a log axis cannot show */
   size_t most_per_category;
-  struct figure_range x, y;
+  size_t n_missing;            /* of a grid: places without a row */
+  struct figure_range x, y, z; /* z: the colours */
+  bool diverging;              /* z has both signs: its range has 0 in the middle */
+  struct figure_fit *fits;     /* ascending by series */
+  size_t n_fits;
   double x_at[FIGURE_MAX_AT]; /* the distinct x, where there are few */
   size_t n_x_at;              /* 0: more than that */
   double fade_lo, fade_hi;    /* range of opacity */
@@ -85,9 +107,20 @@ struct figure_panel {
 /* Fills a panel from its table; false: a column is missing. */
 bool figure_points(struct arena *, const char *place, const struct plan_panel *,
                    const struct figure_csv *, struct figure_panel *, struct diag *);
+/* Is it a panel of coloured places, heatmap or contour? */
+bool figure_is_grid(const struct plan_panel *);
+/* Has it colours to show?  A contour takes two values either way. */
+bool figure_is_coloured(const struct figure_panel *);
+/* What the points' numbers are: z of a grid, else y. */
+const struct plan_axis *figure_value_axis(const struct plan_panel *);
 /* figNN.csv.  Text fields are changed where gnuplot cannot read them
  * back: see figure_field. */
 char *figure_points_csv(struct arena *, const struct figure_panel *, size_t n);
+
+/* ---- fit.c ---- */
+
+/* The lines of a panel with `fit`; its ranges are known. */
+void figure_fits(struct arena *, struct figure_panel *);
 
 /* ---- axis.c: ranges and ticks ---- */
 
@@ -109,7 +142,9 @@ struct figure_ticks figure_axis_ticks(struct arena *, const struct figure_range 
                                       double length, bool horizontal, const double *at,
                                       size_t n_at);
 struct figure_ticks figure_category_ticks(struct arena *, const struct figure_values *,
-                                          double length);
+                                          double length, bool horizontal);
+/* Round numbers within the range, ascending; how many (at most `cap`). */
+size_t figure_levels(const struct figure_range *, bool log, double *at, size_t cap);
 
 /* ---- text.c: strings in gnuplot, and how wide they are ---- */
 
@@ -173,6 +208,9 @@ struct figure_place { /* of a panel */
   double y_label_x, x_label_y; /* middle of the line */
   bool y_label;
   struct figure_ticks x_ticks, y_ticks;
+  struct figure_box bar; /* of colours; w = 0: none */
+  struct figure_ticks z_ticks;
+  double z_label_x;
   size_t series_variable, x_variable; /* SIZE_MAX: none */
   struct figure_legend legend;        /* n = 0 where the common one serves */
 };

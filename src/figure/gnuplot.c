@@ -1,4 +1,4 @@
-#include "figure/figure_int.h"
+#include "figure/gnuplot_int.h"
 
 #include "base/num.h"
 
@@ -13,26 +13,18 @@
 #define SHOWN 40
 #define FEW 10
 
-struct script {
-  struct figure_text t;
-  struct arena *arena;
-  const struct figure_page *page;
-  const char **variables; /* names of gnuplot variables, one for each page variable */
-};
-
 static char *number(struct arena *a, double v)
 {
   char text[NUM_TEXT];
   return arena_strdup(a, num_text(v, text));
 }
 
-static char *short_number(struct arena *a, double v)
+char *figure_short_number(struct arena *a, double v)
 {
   return arena_printf(a, "%.6g", v);
 }
 
-/* Screen coordinates of a place in inches from the top left. */
-static char *screen(const struct script *s, double x, double y)
+char *figure_screen(const struct figure_gp *s, double x, double y)
 {
   return arena_printf(s->arena, "screen %.4f, screen %.4f", x / s->page->width,
                       1 - y / s->page->height);
@@ -53,7 +45,7 @@ static char *wrapped_label(struct arena *a, const char *text, double size, doubl
   return join_labels(a, lines, figure_wrap(a, text, size, width, lines, 2));
 }
 
-static void text_array(struct script *s, const char *name, const char *const *text, size_t n)
+void figure_text_array(struct figure_gp *s, const char *name, const char *const *text, size_t n)
 {
   figure_add(&s->t, "array %s[%zu] = [", name, n);
   for (size_t i = 0; i < n; i++)
@@ -64,7 +56,7 @@ static void text_array(struct script *s, const char *name, const char *const *te
 
 /* ---- the page ---- */
 
-static void head(struct script *s)
+static void head(struct figure_gp *s)
 {
   const struct figure_page *page = s->page;
   const char *id = page->id;
@@ -94,7 +86,7 @@ static void head(struct script *s)
 }
 
 /* A variable's values and colours: the same value has the same colour everywhere. */
-static void variables(struct script *s)
+static void variables(struct figure_gp *s)
 {
   const struct figure_page *page = s->page;
   s->variables = arena_array(s->arena, page->n_variables + 1, sizeof *s->variables);
@@ -108,7 +100,7 @@ static void variables(struct script *s)
     s->variables[k] = name;
     figure_add(&s->t, "\n# Values of %s, in the order of their colours.\n",
                figure_comment(s->arena, v->column));
-    text_array(s, arena_printf(s->arena, "values_%s", name), v->text, v->n);
+    figure_text_array(s, arena_printf(s->arena, "values_%s", name), v->text, v->n);
     figure_add(&s->t, "rank_%s(s) = sum [k=1:|values_%s|] (values_%s[k] eq s ? k : 0)\n", name,
                name, name);
     if (v->numeric)
@@ -118,7 +110,7 @@ static void variables(struct script *s)
   }
 }
 
-static void legend_entry(struct script *s, const struct figure_entry *e)
+static void legend_entry(struct figure_gp *s, const struct figure_entry *e)
 {
   static const double text_at[] = {0, 0.225, 0.075, 0.09};
   double middle = e->sample == FIGURE_LINE ? 0.09 : e->sample == FIGURE_NO_SAMPLE ? 0 : 0.03;
@@ -126,22 +118,22 @@ static void legend_entry(struct script *s, const struct figure_entry *e)
   if (e->variable != SIZE_MAX)
     colour = arena_printf(s->arena, "colour_%s(%zu)", s->variables[e->variable], e->value + 1);
   if (e->sample == FIGURE_LINE)
-    figure_add(&s->t, "set arrow from %s to %s nohead ls 1 lc rgb %s\n", screen(s, e->x, e->y),
-               screen(s, e->x + 2 * middle, e->y), colour);
+    figure_add(&s->t, "set arrow from %s to %s nohead ls 1 lc rgb %s\n", figure_screen(s, e->x, e->y),
+               figure_screen(s, e->x + 2 * middle, e->y), colour);
   if (e->sample == FIGURE_LINE)
     figure_add(&s->t, "set label '' at %s point ls 1 pt mark(%zu) lc rgb %s\n",
-               screen(s, e->x + middle, e->y), e->value + 1, colour);
+               figure_screen(s, e->x + middle, e->y), e->value + 1, colour);
   else if (e->sample == FIGURE_DOT)
     figure_add(&s->t, "set label '' at %s point ls 3 ps 0.55 lc rgb %s\n",
-               screen(s, e->x + middle, e->y), colour);
+               figure_screen(s, e->x + middle, e->y), colour);
   else if (e->sample == FIGURE_CROSS)
-    figure_add(&s->t, "set label '' at %s point ls 2\n", screen(s, e->x + middle, e->y));
+    figure_add(&s->t, "set label '' at %s point ls 2\n", figure_screen(s, e->x + middle, e->y));
   figure_add(&s->t, "set label %s at %s left font small tc rgb %s\n",
-             figure_quote(s->arena, e->text), screen(s, e->x + text_at[e->sample], e->y),
+             figure_quote(s->arena, e->text), figure_screen(s, e->x + text_at[e->sample], e->y),
              e->grey ? "GREY" : "INK");
 }
 
-static void legend(struct script *s, const struct figure_legend *l)
+static void legend(struct figure_gp *s, const struct figure_legend *l)
 {
   if (l->n > 0)
     figure_add(&s->t, "# legend\n");
@@ -149,7 +141,7 @@ static void legend(struct script *s, const struct figure_legend *l)
     legend_entry(s, &l->entries[i]);
 }
 
-static void furniture(struct script *s)
+static void furniture(struct figure_gp *s)
 {
   const struct figure_page *page = s->page;
   double y = 0.06 + 0.165 / 2;
@@ -157,51 +149,49 @@ static void furniture(struct script *s)
                     "eval new_panel\n");
   for (size_t i = 0; i < page->n_title; i++, y += 0.165)
     figure_add(&s->t, "set label '{/:Bold '.%s.'}' at %s left font large tc rgb INK\n",
-               figure_label(s->arena, page->title[i]), screen(s, 0.06, y));
+               figure_label(s->arena, page->title[i]), figure_screen(s, 0.06, y));
   y += (0.125 - 0.165) / 2;
   for (size_t i = 0; i < page->n_subtitle; i++, y += 0.125)
     figure_add(&s->t, "set label %s at %s left font small tc rgb GREY\n",
-               figure_label(s->arena, page->subtitle[i]), screen(s, 0.06, y));
+               figure_label(s->arena, page->subtitle[i]), figure_screen(s, 0.06, y));
   legend(s, &page->legend);
 }
 
 /* ---- a panel ---- */
 
-struct drawn { /* what the clauses of a panel's plot command need */
-  const struct figure_panel *p;
-  const struct figure_place *at;
-  const char *name;     /* 'a' */
-  const char *x;        /* the x of a row, an expression */
-  const char *y_edges;  /* ", lo, hi" for edge() */
-  const char *variable; /* of the series; NULL: none */
-  const char *of;       /* "of('a', values_batch[i])": is the row of series i? */
-  const char *loop;     /* "for [i=1:|values_batch|] " */
-  const char *colour;   /* of series i */
-  unsigned clauses;
-};
-
-static void clause(struct script *s, struct drawn *d)
+void figure_clause(struct figure_gp *s, struct figure_drawn *d)
 {
   figure_add(&s->t, "%s", d->clauses++ ? ", \\\n  " : "plot \\\n  ");
 }
 
-static void lines_clauses(struct script *s, struct drawn *d)
+/* The band or the error bars, under the curves. */
+static void spread_clause(struct figure_gp *s, struct figure_drawn *d)
+{
+  const struct plan_axis *y = &d->p->plan->y;
+  if (y->band == PLAN_SPREAD_NONE || (!y->bars && d->p->plan->kind != PLAN_PANEL_LINES))
+    return;
+  figure_clause(s, d);
+  /* On a log axis a band that reaches zero ends at the axis. */
+  const char *form = y->log ? "(edge(num('%s')%s))" : y->bars ? "(num('%s'))" : "(column('%s'))";
+  figure_add(&s->t, "%sdata using (%s ? %s : NaN):%s", d->loop, d->of, d->x,
+             y->bars ? "(num('y')):" : "");
+  figure_add(&s->t, form, "y_lo", d->y_edges);
+  figure_add(&s->t, ":");
+  figure_add(&s->t, form, "y_hi", d->y_edges);
+  if (y->bars)
+    figure_add(&s->t, " \\\n    with yerrorbars lw 0.9 pt 7 ps 0.1 lc rgb %s", d->colour);
+  else
+    figure_add(&s->t, " \\\n    with filledcurves fc rgb %s fs transparent solid 0.17 noborder",
+               d->colour);
+}
+
+static void lines_clauses(struct figure_gp *s, struct figure_drawn *d)
 {
   const struct figure_panel *p = d->p;
   size_t n_series = p->series.n ? p->series.n : 1;
   const char *mark = d->variable ? "mark(i)" : "mark(1)";
-  if (p->plan->y.band != PLAN_SPREAD_NONE) {
-    clause(s, d);
-    /* On a log axis a band that reaches zero ends at the axis. */
-    const char *form = p->plan->y.log ? "(edge(column('%s')%s))" : "(column('%s'))";
-    figure_add(&s->t, "%sdata using (%s ? %s : NaN):", d->loop, d->of, d->x);
-    figure_add(&s->t, form, "y_lo", d->y_edges);
-    figure_add(&s->t, ":");
-    figure_add(&s->t, form, "y_hi", d->y_edges);
-    figure_add(&s->t, " \\\n    with filledcurves fc rgb %s fs transparent solid 0.17 noborder",
-               d->colour);
-  }
-  clause(s, d);
+  spread_clause(s, d);
+  figure_clause(s, d);
   figure_add(&s->t, "%sdata using (%s ? %s : NaN):(column('y')) \\\n    ", d->loop, d->of, d->x);
   if (p->n_x_at == 0 && p->n_points > MARKED * n_series)
     figure_add(&s->t, "with lines ls 1 lc rgb %s", d->colour);
@@ -209,11 +199,12 @@ static void lines_clauses(struct script *s, struct drawn *d)
     figure_add(&s->t, "with linespoints ls 1 pt %s lc rgb %s", mark, d->colour);
 }
 
-static void scatter_clauses(struct script *s, struct drawn *d)
+static void scatter_clauses(struct figure_gp *s, struct figure_drawn *d)
 {
   struct arena *a = s->arena;
   bool fade = d->p->plan->opacity && d->p->fade_lo < d->p->fade_hi;
-  clause(s, d);
+  spread_clause(s, d);
+  figure_clause(s, d);
   figure_add(&s->t, "%sdata using (%s ? %s : NaN):(column('y'))", d->loop, d->of, d->x);
   if (fade)
     figure_add(&s->t,
@@ -224,7 +215,7 @@ static void scatter_clauses(struct script *s, struct drawn *d)
 }
 
 /* The boxes that have a value on the axis: gnuplot refuses to draw one without. */
-static void box_arrays(struct script *s, const struct figure_panel *p, const char *id)
+static void box_arrays(struct figure_gp *s, const struct figure_panel *p, const char *id)
 {
   size_t n_series = p->series.n ? p->series.n : 1, n = 0;
   bool *filled = arena_array(s->arena, p->categories.n * n_series + 1, sizeof *filled);
@@ -241,12 +232,12 @@ static void box_arrays(struct script *s, const struct figure_panel *p, const cha
     x[n] = p->categories.text[i / n_series];
     of[n++] = p->series.n ? p->series.text[i % n_series] : "";
   }
-  text_array(s, arena_printf(s->arena, "boxes_%s", id), x, n);
+  figure_text_array(s, arena_printf(s->arena, "boxes_%s", id), x, n);
   if (p->series.n)
-    text_array(s, arena_printf(s->arena, "boxes_%s_of", id), of, n);
+    figure_text_array(s, arena_printf(s->arena, "boxes_%s_of", id), of, n);
 }
 
-static void box_clauses(struct script *s, struct drawn *d)
+static void box_clauses(struct figure_gp *s, struct figure_drawn *d)
 {
   struct arena *a = s->arena;
   const struct figure_panel *p = d->p;
@@ -267,39 +258,39 @@ static void box_clauses(struct script *s, struct drawn *d)
   bool few = p->most_per_category <= SHOWN;
   const char *value =
       arena_printf(a, "(%s && strcol('x') eq boxes_%s[i] ? num('y') : NaN)", of, id);
-  clause(s, d);
+  figure_clause(s, d);
   figure_add(&s->t,
              "for [i=1:|boxes_%s|] data using (%s):%s:(%s) \\\n    with boxplot lw 1.2 lc rgb %s",
              id, where, value, wide, colour);
   if (!few)
     return;
-  clause(s, d);
+  figure_clause(s, d);
   figure_add(&s->t,
              "for [i=1:|boxes_%s|] data using (%s + 0.6 * %s * jitter($0)):%s \\\n"
              "    with points ls 3 ps %s lc rgb clear(%s, 0.45)",
              id, where, wide, value, p->most_per_category <= FEW ? "0.42" : "0.28", colour);
 }
 
-static void crosses(struct script *s, struct drawn *d)
+static void crosses(struct figure_gp *s, struct figure_drawn *d)
 {
   const struct figure_panel *p = d->p;
   struct arena *a = s->arena;
   const char *x = d->x;
   if (!p->x_categories)
     x = arena_printf(a, "edge(num('x'), %s, %s)",
-                     short_number(a, figure_inside(&p->x, p->plan->x.log, 0.02)),
-                     short_number(a, figure_inside(&p->x, p->plan->x.log, 0.98)));
-  clause(s, d);
+                     figure_short_number(a, figure_inside(&p->x, p->plan->x.log, 0.02)),
+                     figure_short_number(a, figure_inside(&p->x, p->plan->x.log, 0.98)));
+  figure_clause(s, d);
   figure_add(&s->t,
              "data using (failed(%s) ? %s : NaN):(edge(num('y')%s)) \\\n    with points ls 2",
              d->name, x, d->y_edges);
 }
 
-static void plot(struct script *s, const struct figure_panel *p, const struct figure_place *at)
+static void plot(struct figure_gp *s, const struct figure_panel *p, const struct figure_place *at)
 {
   struct arena *a = s->arena;
   const char *id = figure_name(a, p->plan->name);
-  struct drawn d = {.p = p,
+  struct figure_drawn d = {.p = p,
                     .at = at,
                     .name = figure_quote(a, figure_field(a, p->plan->name)),
                     .x = "column('x')",
@@ -308,8 +299,8 @@ static void plot(struct script *s, const struct figure_panel *p, const struct fi
   if (p->x_categories)
     d.x = arena_printf(a, "place_%s(strcol('x'))", id);
   d.y_edges =
-      arena_printf(a, ", %s, %s", short_number(a, figure_inside(&p->y, p->plan->y.log, 0.04)),
-                   short_number(a, figure_inside(&p->y, p->plan->y.log, 0.97)));
+      arena_printf(a, ", %s, %s", figure_short_number(a, figure_inside(&p->y, p->plan->y.log, 0.04)),
+                   figure_short_number(a, figure_inside(&p->y, p->plan->y.log, 0.97)));
   d.of = arena_printf(a, "panel(%s)", d.name);
   if (at->series_variable != SIZE_MAX) {
     d.variable = s->variables[at->series_variable];
@@ -317,18 +308,21 @@ static void plot(struct script *s, const struct figure_panel *p, const struct fi
     d.loop = arena_printf(a, "for [i=1:|values_%s|] ", d.variable);
     d.colour = arena_printf(a, "colour_%s(i)", d.variable);
   }
-  if (p->y.any && p->plan->kind == PLAN_PANEL_LINES)
+  if (p->plan->kind == PLAN_PANEL_HEATMAP) {
+    if (p->z.any || p->n_failed > 0)
+      figure_heatmap_clauses(s, &d);
+  } else if (p->y.any && p->plan->kind == PLAN_PANEL_LINES)
     lines_clauses(s, &d);
   else if (p->y.any && p->plan->kind == PLAN_PANEL_SCATTER)
     scatter_clauses(s, &d);
   else if (p->y.any)
     box_clauses(s, &d);
-  if (p->n_failed > 0)
+  if (p->n_failed > 0 && p->plan->kind != PLAN_PANEL_HEATMAP)
     crosses(s, &d);
   figure_add(&s->t, d.clauses ? "\n" : "plot NaN\n");
 }
 
-static void ticks(struct script *s, const char *axis, const struct figure_ticks *t)
+void figure_ticks_command(struct figure_gp *s, const char *axis, const struct figure_ticks *t)
 {
   if (strcmp(t->tics, "()") == 0) {
     figure_add(&s->t, "unset %stics\n", axis);
@@ -342,23 +336,71 @@ static void ticks(struct script *s, const char *axis, const struct figure_ticks 
     figure_add(&s->t, "set m%stics %u\n", axis, t->minor);
 }
 
-static void remark(struct script *s, const struct figure_panel *p)
+static void remark(struct figure_gp *s, const struct figure_panel *p,
+                   const struct figure_place *at)
 {
+  const char *lines[FIGURE_MAX_LINES];
   size_t spoilt = 0;
+  bool grid = figure_is_grid(p->plan), shows = grid ? p->z.any : p->y.any;
   for (size_t i = 0; i < p->n_points; i++)
     spoilt += p->points[i].spoilt;
-  if (!p->y.any) {
-    const char *text = p->n_points == 0        ? "no results"
-                       : spoilt == p->n_points ? "no run converged"
-                                               : "no finite value";
-    figure_add(&s->t,
-               "unset xzeroaxis\n"
-               "set label '%s' at graph 0.5, graph 0.5 center font small tc rgb GREY\n",
-               text);
+  if (shows && (!grid || figure_is_coloured(p)))
+    return;
+  const char *text = p->n_points == 0                       ? "no results"
+                     : spoilt == p->n_points - p->n_missing ? "no run converged"
+                     : !shows                               ? "no finite value"
+                                                            : "a single line of values is no map";
+  size_t n = figure_wrap(s->arena, text, FIGURE_FONT_SMALL, at->plot.w * 72 * 0.85, lines,
+                         FIGURE_MAX_LINES);
+  figure_add(&s->t,
+             "unset xzeroaxis\n"
+             "set label %s at graph 0.5, graph 0.5 center font small tc rgb GREY\n",
+             join_labels(s->arena, lines, n));
+}
+
+/* ---- fitted lines ---- */
+
+static size_t points_in(const struct figure_panel *p, bool right, bool top)
+{
+  double x = figure_inside(&p->x, p->plan->x.log, 0.5);
+  double y = figure_inside(&p->y, p->plan->y.log, 0.5);
+  size_t n = 0;
+  for (size_t i = 0; i < p->n_points; i++)
+    n += (p->points[i].x > x) == right && (p->points[i].y > y) == top;
+  return n;
+}
+
+/* The correlations stand in the emptiest corner. */
+static void fits(struct figure_gp *s, const struct figure_panel *p, const struct figure_place *at)
+{
+  struct arena *a = s->arena;
+  bool right = false, top = true;
+  for (int k = 0; k < 4; k++)
+    if (points_in(p, k & 1, !(k & 2)) < points_in(p, right, top)) {
+      right = k & 1;
+      top = !(k & 2);
+    }
+  double step = 1.25 * FIGURE_FONT_SMALL / (at->plot.h * 72);
+  double y = top ? 0.95 : 0.05 + step * (double)(p->n_fits - 1);
+  for (size_t i = 0; i < p->n_fits; i++, y -= step) {
+    const struct figure_fit *f = &p->fits[i];
+    const char *colour = "INK", *r = "–";
+    if (at->series_variable != SIZE_MAX) {
+      const char *v = s->variables[at->series_variable];
+      colour = arena_printf(a, "colour_%s(rank_%s(%s))", v, v,
+                            figure_quote(a, figure_field(a, p->series.text[f->series])));
+    }
+    figure_add(&s->t, "set arrow from %s, %s to %s, %s nohead lw 1.3 dt 2 lc rgb %s front\n",
+               figure_short_number(a, f->x[0]), figure_short_number(a, f->y[0]),
+               figure_short_number(a, f->x[1]), figure_short_number(a, f->y[1]), colour);
+    if (isfinite(f->r))
+      r = arena_printf(a, "%s%.2f", f->r < -0.005 ? "−" : "", fabs(f->r));
+    figure_add(&s->t, "set label 'r = %s' at graph %s, graph %.3f %s font small tc rgb %s front\n",
+               r, right ? "0.97" : "0.03", y, right ? "right" : "left", colour);
   }
 }
 
-static void frame(struct script *s, const struct figure_panel *p, const struct figure_place *at)
+static void frame(struct figure_gp *s, const struct figure_panel *p, const struct figure_place *at)
 {
   const struct figure_page *page = s->page;
   double bottom = at->plot.y + at->plot.h;
@@ -374,11 +416,11 @@ static void frame(struct script *s, const struct figure_panel *p, const struct f
     double lines = (double)(at->n_title > 0 ? at->n_title : 1) - (double)i;
     figure_add(&s->t, "set label %s%s at %s left font base tc rgb INK\n", i == 0 ? letter : "",
                i < at->n_title ? figure_label(s->arena, at->title[i]) : "''",
-               screen(s, at->plot.x, at->plot.y - 0.145 * (lines - 0.5) - 0.03));
+               figure_screen(s, at->plot.x, at->plot.y - 0.145 * (lines - 0.5) - 0.03));
   }
 }
 
-static void omitted(struct script *s, const struct figure_panel *p, const struct figure_place *at)
+static void omitted(struct figure_gp *s, const struct figure_panel *p, const struct figure_place *at)
 {
   const char *lines[FIGURE_MAX_LINES];
   size_t n = figure_wrap(s->arena, p->plan->omitted, FIGURE_FONT_SMALL, at->plot.w * 72 * 0.85,
@@ -390,7 +432,46 @@ static void omitted(struct script *s, const struct figure_panel *p, const struct
              join_labels(s->arena, lines, n), 0.5 + 0.04 * (double)(n - 1));
 }
 
-static void panel(struct script *s, const struct figure_panel *p, const struct figure_place *at,
+void figure_upright_label(struct figure_gp *s, const char *text, double x,
+                          const struct figure_box *beside)
+{
+  figure_add(&s->t, "set label %s at %s center rotate font base tc rgb INK\n",
+             wrapped_label(s->arena, text, FIGURE_FONT, beside->h * 72),
+             figure_screen(s, x, beside->y + beside->h / 2));
+}
+
+static void axes(struct figure_gp *s, const struct figure_panel *p, const struct figure_place *at)
+{
+  struct arena *a = s->arena;
+  bool heatmap = p->plan->kind == PLAN_PANEL_HEATMAP;
+  const char *id = figure_name(a, p->plan->name);
+  if (p->x_categories && p->categories.n > 0) { /* gnuplot has no empty arrays */
+    figure_text_array(s, arena_printf(a, "categories_%s", id), p->categories.text, p->categories.n);
+    figure_add(&s->t, "place_%s(s) = sum [k=1:|categories_%s|] (categories_%s[k] eq s ? k : 0)\n",
+               id, id, id);
+  }
+  if (heatmap && p->rows.n > 0) {
+    figure_text_array(s, arena_printf(a, "rows_%s", id), p->rows.text, p->rows.n);
+    figure_add(&s->t, "row_%s(s) = sum [k=1:|rows_%s|] (rows_%s[k] eq s ? k : 0)\n", id, id, id);
+  }
+  figure_add(&s->t, "set xrange [%s:%s]; set yrange [%s:%s]\n", figure_short_number(a, p->x.lo),
+             figure_short_number(a, p->x.hi), figure_short_number(a, p->y.lo),
+             figure_short_number(a, p->y.hi));
+  if (p->plan->x.log && !p->x_categories)
+    figure_add(&s->t, "set logscale x\n");
+  if (p->plan->y.log && !heatmap)
+    figure_add(&s->t, "set logscale y\n");
+  figure_ticks_command(s, "x", &at->x_ticks);
+  figure_ticks_command(s, "y", &at->y_ticks);
+  if (p->plan->x.label && *p->plan->x.label)
+    figure_add(&s->t, "set label %s at %s center font base tc rgb INK\n",
+               figure_label(a, p->plan->x.label),
+               figure_screen(s, at->plot.x + at->plot.w / 2, at->x_label_y));
+  if (at->y_label)
+    figure_upright_label(s, p->plan->y.label, at->y_label_x - 0.065, &at->plot);
+}
+
+static void panel(struct figure_gp *s, const struct figure_panel *p, const struct figure_place *at,
                   bool first)
 {
   struct arena *a = s->arena;
@@ -403,42 +484,28 @@ static void panel(struct script *s, const struct figure_panel *p, const struct f
     omitted(s, p, at);
     return;
   }
-  if (p->x_categories && p->categories.n > 0) { /* gnuplot has no empty arrays */
-    const char *id = figure_name(a, p->plan->name);
-    text_array(s, arena_printf(a, "categories_%s", id), p->categories.text, p->categories.n);
-    figure_add(&s->t, "place_%s(s) = sum [k=1:|categories_%s|] (categories_%s[k] eq s ? k : 0)\n",
-               id, id, id);
-  }
-  figure_add(&s->t, "set xrange [%s:%s]; set yrange [%s:%s]\n", short_number(a, p->x.lo),
-             short_number(a, p->x.hi), short_number(a, p->y.lo), short_number(a, p->y.hi));
-  if (p->plan->x.log && !p->x_categories)
-    figure_add(&s->t, "set logscale x\n");
-  if (p->plan->y.log)
-    figure_add(&s->t, "set logscale y\n");
-  ticks(s, "x", &at->x_ticks);
-  ticks(s, "y", &at->y_ticks);
-  if (p->plan->x.label && *p->plan->x.label)
-    figure_add(&s->t, "set label %s at %s center font base tc rgb INK\n",
-               figure_label(a, p->plan->x.label),
-               screen(s, at->plot.x + at->plot.w / 2, at->x_label_y));
-  if (at->y_label)
-    figure_add(&s->t, "set label %s at %s center rotate font base tc rgb INK\n",
-               wrapped_label(a, p->plan->y.label, FIGURE_FONT, at->plot.h * 72),
-               screen(s, at->y_label_x - 0.065, at->plot.y + at->plot.h / 2));
+  axes(s, p, at);
   if (p->plan->kind == PLAN_PANEL_BOX && p->y.any)
     box_arrays(s, p, figure_name(a, p->plan->name));
   if (p->plan->kind == PLAN_PANEL_BOX && p->most_per_category > SHOWN)
     figure_add(&s->t, "set style boxplot outliers pointtype 7\n");
+  if (figure_is_grid(p->plan))
+    figure_colours(s, p, at);
+  fits(s, p, at);
   legend(s, &at->legend);
-  remark(s, p);
-  plot(s, p, at);
+  remark(s, p, at);
+  if (p->plan->kind == PLAN_PANEL_CONTOUR)
+    figure_contour_plot(s, p, at);
+  else
+    plot(s, p, at);
 }
 
 char *figure_script(struct arena *a, const struct figure_page *page)
 {
-  struct script s = {.t = {.arena = a}, .arena = a, .page = page};
+  struct figure_gp s = {.t = {.arena = a}, .arena = a, .page = page};
   head(&s);
   variables(&s);
+  figure_scans(&s);
   figure_add(&s.t, "\nset multiplot\n");
   furniture(&s);
   for (size_t k = 0; k < page->n_panels; k++)

@@ -15,6 +15,11 @@
 #define COLUMN_GAP 0.15
 #define ROW_GAP 0.1
 #define LETTER_WIDTH 0.19
+#define LEAST_WIDTH 0.3 /* of a plot, whatever stands beside it */
+/* A colour bar beside a panel. */
+#define BAR_GAP 0.07
+#define BAR_WIDTH 0.09
+#define BAR_TIC_GAP 0.09
 
 /* ---- variables: one colour a value throughout a figure ---- */
 
@@ -75,7 +80,7 @@ static void find_variables(struct arena *a, struct figure_page *page)
 struct grid {
   size_t columns, rows;
   double plot_width, plot_height;
-  double left[64]; /* margin of each column */
+  double left[64], right[64]; /* margins of each column */
 };
 
 static struct grid choose_grid(const struct figure_page *page)
@@ -83,6 +88,11 @@ static struct grid choose_grid(const struct figure_page *page)
   static const double heights[] = {2.0, 1.8, 1.5, 1.3};
   struct grid g = {.columns = page->plan->columns};
   size_t n = page->n_panels;
+  bool bars = false; /* take room beside the panels */
+  for (size_t k = 0; k < n; k++)
+    bars = bars || figure_is_grid(page->plan->panels + k);
+  if (g.columns == 0 && bars)
+    g.columns = n <= 3 ? n : n == 4 ? 2 : 3;
   if (g.columns == 0)
     g.columns = n <= 4 ? n : n <= 6 || n == 9 ? 3 : 4;
   if (g.columns > n)
@@ -112,10 +122,44 @@ static void choose_y_labels(struct figure_page *page, const struct grid *g)
   }
 }
 
-static double y_label_width(const struct figure_panel *p, const struct grid *g)
+/* Of a label that stands upright beside the plot. */
+static double label_width(const char *label, const struct grid *g)
 {
-  bool two = figure_width(p->plan->y.label, FIGURE_FONT) / 72 > g->plot_height;
+  bool two = figure_width(label, FIGURE_FONT) / 72 > g->plot_height;
   return LABEL_HEIGHT * (two ? 2 : 1);
+}
+
+static struct figure_ticks y_ticks(struct arena *a, const struct figure_panel *p, double length)
+{
+  if (p->plan->kind == PLAN_PANEL_HEATMAP)
+    return figure_category_ticks(a, &p->rows, length, false);
+  return figure_axis_ticks(a, &p->y, p->plan->y.log, length, false, NULL, 0);
+}
+
+/* Room for the colour bars of a column. */
+static double right_margin(struct arena *a, struct figure_page *page, const struct grid *g, size_t c)
+{
+  double margin = 0;
+  for (size_t k = c; k < page->n_panels; k += g->columns) {
+    const struct figure_panel *p = &page->panels[k];
+    struct figure_place *at = &page->places[k];
+    if (!figure_is_coloured(p))
+      continue;
+    const char *label = p->plan->z.label;
+    at->z_ticks = figure_axis_ticks(a, &p->z, p->plan->z.log, g->plot_height * 72, false, NULL, 0);
+    margin = fmax(margin, BAR_GAP + BAR_WIDTH + BAR_TIC_GAP + at->z_ticks.width / 72 +
+                              (label && *label ? label_width(label, g) + 0.03 : 0));
+  }
+  return margin;
+}
+
+static void place_bar(const struct figure_panel *p, struct figure_place *at)
+{
+  if (!figure_is_coloured(p))
+    return;
+  at->bar = (struct figure_box){at->plot.x + at->plot.w + BAR_GAP, at->plot.y, BAR_WIDTH,
+                                at->plot.h};
+  at->z_label_x = at->bar.x + BAR_WIDTH + BAR_TIC_GAP + at->z_ticks.width / 72;
 }
 
 static void place_columns(struct arena *a, struct figure_page *page, struct grid *g)
@@ -128,17 +172,18 @@ static void place_columns(struct arena *a, struct figure_page *page, struct grid
       struct figure_place *at = &page->places[k];
       if (p->plan->omitted)
         continue;
-      at->y_ticks =
-          figure_axis_ticks(a, &p->y, p->plan->y.log, g->plot_height * 72, false, NULL, 0);
+      at->y_ticks = y_ticks(a, p, g->plot_height * 72);
       double margin = at->y_ticks.width / 72 + TIC_GAP;
       if (at->y_label)
-        margin += y_label_width(p, g);
+        margin += label_width(p->plan->y.label, g);
       g->left[c] = fmax(g->left[c], margin);
     }
-    sum += g->left[c];
+    g->right[c] = right_margin(a, page, g, c);
+    sum += g->left[c] + g->right[c];
   }
   g->plot_width = (page->width - 2 * EDGE - sum - COLUMN_GAP * (double)(g->columns - 1) - 0.1) /
                   (double)g->columns;
+  g->plot_width = fmax(g->plot_width, LEAST_WIDTH);
   double x = EDGE;
   for (size_t c = 0; c < g->columns; c++) {
     x += g->left[c];
@@ -149,7 +194,7 @@ static void place_columns(struct arena *a, struct figure_page *page, struct grid
       at->plot.h = g->plot_height;
       at->y_label_x = x - at->y_ticks.width / 72 - TIC_GAP;
     }
-    x += g->plot_width + COLUMN_GAP;
+    x += g->plot_width + g->right[c] + COLUMN_GAP;
   }
   for (size_t k = 0; k < page->n_panels; k++) { /* labels of a column stand in one line */
     struct figure_place *at = &page->places[k];
@@ -166,7 +211,7 @@ static void place_x_ticks(struct arena *a, const struct figure_panel *p, struct 
   if (p->plan->omitted)
     return;
   at->x_ticks = p->x_categories
-                    ? figure_category_ticks(a, &p->categories, length)
+                    ? figure_category_ticks(a, &p->categories, length, true)
                     : figure_axis_ticks(a, &p->x, p->plan->x.log, length, true, p->x_at, p->n_x_at);
 }
 
@@ -189,7 +234,7 @@ static double title_room(const struct figure_page *page, const struct grid *g, s
   size_t column = k % g->columns;
   if (column + 1 == g->columns)
     return page->width - EDGE / 2 - page->places[k].plot.x;
-  return g->plot_width + COLUMN_GAP + g->left[column + 1] - 0.05;
+  return g->plot_width + g->right[column] + COLUMN_GAP + g->left[column + 1] - 0.05;
 }
 
 static double place_row(struct arena *a, struct figure_page *page, const struct grid *g, size_t row,
@@ -219,6 +264,7 @@ static double place_row(struct arena *a, struct figure_page *page, const struct 
   for (size_t k = first; k < end; k++) {
     struct figure_place *at = &page->places[k];
     at->plot.y = y;
+    place_bar(&page->panels[k], at);
     at->x_label_y = y + at->plot.h + under_ticks(at) + LABEL_HEIGHT / 2;
     for (size_t i = 0; i < at->legend.n; i++)
       at->legend.entries[i].y += y + at->plot.h + under(&page->panels[k], at) + 0.03;

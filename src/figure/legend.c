@@ -56,39 +56,90 @@ static void add_series(struct arena *a, const struct figure_page *page, size_t v
   }
 }
 
-static const char *aggregate_word(enum plan_aggregate how)
+static const char *statistic_text(struct arena *a, const struct plan_claim_node *n)
 {
-  static const char *const words[] = {"", "mean", "median", "minimum", "maximum"};
+  static const struct {
+    enum plan_claim_op op;
+    const char *word;
+  } words[] = {{PLAN_CLAIM_MEAN, "mean"},
+               {PLAN_CLAIM_MEDIAN, "median"},
+               {PLAN_CLAIM_MIN, "minimum"},
+               {PLAN_CLAIM_MAX, "maximum"}};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+    if (n->op == words[i].op)
+      return words[i].word;
+  if (n->op == PLAN_CLAIM_QUANTILE && n->args[1]->op == PLAN_CLAIM_NUMBER)
+    return arena_printf(a, "%g quantile", n->args[1]->number);
+  return "the statistic";
+}
+
+static const char *spread_text(enum plan_spread how)
+{
+  static const char *const words[] = {"",      "quartiles",           "deciles",
+                                      "range", "±1 standard deviation", "±1 standard error"};
   return words[how];
+}
+
+/* The same remark is made once. */
+static void add_once(struct arena *a, struct figure_legend *l, const char *text)
+{
+  const char *enhanced = figure_enhance(a, text);
+  for (size_t i = 0; i < l->n; i++)
+    if (!strcmp(l->entries[i].text, enhanced))
+      return;
+  add_note(a, l, FIGURE_NO_SAMPLE, text);
+}
+
+/* What the marks of one panel mean. */
+static void add_panel_notes(struct arena *a, const struct figure_panel *p, struct figure_legend *l)
+{
+  const struct plan_axis *y = &p->plan->y;
+  bool grid = figure_is_grid(p->plan), line = p->plan->kind == PLAN_PANEL_LINES;
+  if (!grid && y->statistic && y->band != PLAN_SPREAD_NONE)
+    add_once(a, l, arena_printf(a, "%s: %s, %s: %s", line ? "line" : "point",
+                                statistic_text(a, y->statistic), y->bars ? "bars" : "band",
+                                spread_text(y->band)));
+  if (p->plan->kind == PLAN_PANEL_BOX)
+    add_once(a, l, "box: median and quartiles");
+  if (p->n_fits > 0)
+    add_once(a, l, "dashed: least squares, r: Pearson's");
+  if (p->plan->kind == PLAN_PANEL_SCATTER && p->fade_lo < p->fade_hi)
+    add_once(a, l, arena_printf(a, "paler: smaller %s", p->plan->opacity));
+  if (grid && p->z.any && p->n_missing > 0)
+    add_once(a, l, "blank: not run");
+}
+
+/* Logarithmic axes are fitted as they look. */
+static void add_fit_notes(struct arena *a, const struct figure_page *page, struct figure_legend *l)
+{
+  static const char *const how[] = {"", "against log10 x", "of log10 y", "of log10 y against log10 x"};
+  for (unsigned k = 1; k < 4; k++) {
+    char *names = NULL;
+    for (size_t i = 0; i < page->n_panels; i++) {
+      const struct plan_panel *p = page->panels[i].plan;
+      if (page->panels[i].n_fits && (p->x.log ? 1u : 0u) + (p->y.log ? 2u : 0u) == k)
+        names = names ? arena_printf(a, "%s, %s", names, p->name) : arena_strdup(a, p->name);
+    }
+    if (names && page->n_panels > 1)
+      add_note(a, l, FIGURE_NO_SAMPLE, arena_printf(a, "%s: fitted %s", names, how[k]));
+    else if (names)
+      add_note(a, l, FIGURE_NO_SAMPLE, arena_printf(a, "fitted %s", how[k]));
+  }
 }
 
 /* What marks mean, once for the whole figure. */
 static void add_notes(struct arena *a, struct figure_page *page)
 {
   struct figure_legend *l = &page->legend;
-  const struct plan_panel *lines = NULL, *fade = NULL;
-  bool box = false, failed = false;
-  for (size_t k = 0; k < page->n_panels; k++) {
-    const struct figure_panel *p = &page->panels[k];
-    failed = failed || p->n_failed > 0;
-    if (p->n_points == 0)
-      continue;
-    if (!lines && p->plan->kind == PLAN_PANEL_LINES && p->plan->y.band != PLAN_SPREAD_NONE)
-      lines = p->plan;
-    if (!fade && p->fade_lo < p->fade_hi && p->plan->kind == PLAN_PANEL_SCATTER)
-      fade = p->plan;
-    box = box || p->plan->kind == PLAN_PANEL_BOX;
-  }
+  bool failed = false;
+  for (size_t k = 0; k < page->n_panels; k++)
+    failed = failed || page->panels[k].n_failed > 0;
   if (failed)
     add_note(a, l, FIGURE_CROSS, "failed to converge");
-  if (lines)
-    add_note(a, l, FIGURE_NO_SAMPLE,
-             arena_printf(a, "line: %s, band: %s", aggregate_word(lines->y.aggregate),
-                          lines->y.band == PLAN_SPREAD_QUARTILES ? "quartiles" : "range"));
-  if (box)
-    add_note(a, l, FIGURE_NO_SAMPLE, "box: median and quartiles");
-  if (fade)
-    add_note(a, l, FIGURE_NO_SAMPLE, arena_printf(a, "paler: smaller %s", fade->opacity));
+  for (size_t k = 0; k < page->n_panels; k++)
+    if (page->panels[k].n_points > 0)
+      add_panel_notes(a, &page->panels[k], l);
+  add_fit_notes(a, page, l);
   for (size_t k = 0; k < page->n_panels; k++) {
     if (page->panels[k].n_hidden > 0)
       add_note(a, l, FIGURE_NO_SAMPLE,

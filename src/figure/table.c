@@ -53,8 +53,9 @@ static void add_row(struct figure_text *t, const struct plan_table *table, size_
   figure_add(t, "%d\n", failed);
 }
 
-static bool commit_table(struct arena *a, struct store *store, const struct plan *plan,
-                         const struct plan_step *step, const struct figure_text *t, struct diag *d)
+bool figure_commit_table(struct arena *a, struct store *store, const struct plan *plan,
+                         const struct plan_step *step, const struct figure_text *t, size_t rows,
+                         struct diag *d)
 {
   struct store_draft *draft = store_begin(store, a, d);
   if (!draft)
@@ -64,7 +65,7 @@ static bool commit_table(struct arena *a, struct store *store, const struct plan
     return false;
   }
   struct store_result result = {0};
-  store_set(a, &result, "rows", (double)step->table->n_rows);
+  store_set(a, &result, "rows", (double)rows);
   struct store_file file = {.name = "table.csv"};
   ARENA_PUSH(a, result.files, result.n_files, result.cap_files, file);
   return store_commit(draft, plan, step, &result, d);
@@ -88,7 +89,7 @@ bool figure_execute_table(void *context, struct store *store, const struct plan 
     figure_add(&t, "failed\n");
     for (size_t r = 0; r < table->n_rows; r++)
       add_row(&t, table, r, results, slots);
-    ok = commit_table(a, store, plan, step, &t, d);
+    ok = figure_commit_table(a, store, plan, step, &t, table->n_rows, d);
   }
   arena_free(a);
   return ok;

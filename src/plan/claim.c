@@ -40,6 +40,31 @@ const struct plan_claim_operator *plan_claim_operator(const char *text, unsigned
   return NULL;
 }
 
+const char *plan_claim_reduced(const struct plan_claim_node *n)
+{
+  bool reduces = n->op == PLAN_CLAIM_MEAN || n->op == PLAN_CLAIM_MEDIAN || n->op == PLAN_CLAIM_MIN ||
+                 n->op == PLAN_CLAIM_MAX || n->op == PLAN_CLAIM_QUANTILE;
+  return reduces && n->args[0]->op == PLAN_CLAIM_COLUMN ? n->args[0]->text : NULL;
+}
+
+static size_t add_columns(const struct plan_claim_node *n, const char **columns, size_t have,
+                          size_t cap)
+{
+  size_t k = 0;
+  while (n->op == PLAN_CLAIM_COLUMN && k < have && strcmp(columns[k], n->text))
+    k++;
+  if (n->op == PLAN_CLAIM_COLUMN && k == have && have < cap)
+    columns[have++] = n->text;
+  for (unsigned i = 0; i < n->n_args; i++)
+    have = add_columns(n->args[i], columns, have, cap);
+  return have;
+}
+
+size_t plan_claim_columns(const struct plan_claim_node *n, const char **columns, size_t cap)
+{
+  return add_columns(n, columns, 0, cap);
+}
+
 static const char *name_of(enum plan_claim_op op)
 {
   for (size_t i = 0; i < N_FUNCTIONS; i++)

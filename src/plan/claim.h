@@ -48,9 +48,9 @@ struct plan_claim_node {
 struct plan_claim {
   const char *name;       /* "C3a" */
   const char *text;       /* what is claimed, in words */
-  const char *experiment;
+  const char *experiment; /* or several: "wsd, cosine" */
   struct span span;       /* of the claim's head */
-  uint32_t table;         /* step; unused where `omitted` */
+  uint32_t table;         /* or union: a step; unused where `omitted` */
   const char *omitted;    /* why the experiment is not there, or NULL */
   bool judged;            /* false: it is not meant for this tier */
   const char *unit;       /* column whose values are resampled */
@@ -65,6 +65,12 @@ struct plan_claim {
 const struct plan_claim_function *plan_claim_function_at(size_t k);
 const struct plan_claim_function *plan_claim_function(const char *name); /* or NULL */
 const struct plan_claim_operator *plan_claim_operator(const char *text, unsigned operands);
+
+/* The column of mean(gain), median(gain), quantile(gain, 0.9), ...; NULL where the
+ * statistic is anything but one number of one column's values. */
+const char *plan_claim_reduced(const struct plan_claim_node *);
+/* The distinct columns that an expression names; at most `cap`, and how many. */
+size_t plan_claim_columns(const struct plan_claim_node *, const char **columns, size_t cap);
 
 /* "trend(by(median(gain), lr))": canonical. */
 char *plan_claim_text(struct arena *, const struct plan_claim_node *);

@@ -21,10 +21,12 @@ static void put_label(const struct plan_step *s, uint32_t i, FILE *out)
                                             PLAN_A_split};
   char number[NUM_TEXT];
   fprintf(out, "#%u %s", (unsigned)i, plan_kind_name(s->kind));
-  if (s->kind == PLAN_TABLE || s->kind == PLAN_FIGURE)
+  if (s->kind >= PLAN_TABLE)
     fputc(' ', out);
   if (s->kind == PLAN_TABLE)
     put_quoted(s->table->experiment, out);
+  if (s->kind == PLAN_UNION)
+    put_quoted(s->origin.experiment, out);
   if (s->kind == PLAN_FIGURE)
     fprintf(out, "%u", s->figure->number);
   for (size_t k = 0; k < sizeof shown / sizeof *shown; k++) {
@@ -52,7 +54,7 @@ static void put_node(const struct explain *e, uint32_t i, struct arena *a, FILE 
   fprintf(out, ", %s]\"", source_line_name(e->sources, s->origin.span, a));
   if (e->states[i] != EXPLAIN_TODO)
     fputs(", fillcolor=gray90, fontcolor=gray40", out);
-  if (s->kind == PLAN_FIGURE || s->kind == PLAN_TABLE)
+  if (s->kind >= PLAN_TABLE)
     fputs(", shape=box", out);
   if (s->asked > 1)
     fputs(", penwidth=2", out);

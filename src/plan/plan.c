@@ -73,18 +73,20 @@ static void hash_table(struct hasher *h, struct arena *a, const struct plan_tabl
   }
 }
 
-static void hash_axis(struct hasher *h, const struct plan_axis *x)
+static void hash_axis(struct hasher *h, struct arena *a, const struct plan_axis *x)
 {
   hash_optional(h, x->column);
   hash_optional(h, x->label);
-  hash_u64(h, x->aggregate);
+  hash_optional(h, x->statistic ? plan_claim_text(a, x->statistic) : NULL);
   hash_u64(h, x->band);
   hash_u64(h, x->log);
 }
 
-static void hash_figure(struct hasher *h, const struct plan_figure *f)
+static void hash_figure(struct hasher *h, struct arena *a, const struct plan_figure *f)
 {
+  hash_u64(h, x->bars);
   hash_u64(h, f->number);
+  hash_u64(h, x->fit);
   hash_str(h, f->title);
   hash_str(h, f->subtitle);
   hash_u64(h, f->columns);
@@ -96,8 +98,9 @@ static void hash_figure(struct hasher *h, const struct plan_figure *f)
     hash_u64(h, p->kind);
     hash_u64(h, p->omitted ? 0 : p->table);
     hash_optional(h, p->omitted);
-    hash_axis(h, &p->x);
-    hash_axis(h, &p->y);
+    hash_axis(h, a, &p->x);
+    hash_axis(h, a, &p->y);
+    hash_axis(h, a, &p->z);
     hash_optional(h, p->series);
     hash_optional(h, p->series_label);
     hash_optional(h, p->opacity);
@@ -119,13 +122,14 @@ static struct hash key_of(struct plan *p, const struct plan_step *s)
   hash_u64(h, s->n_inputs);
   for (uint32_t i = 0; i < s->n_inputs; i++)
     hash_bytes(h, p->steps[s->inputs[i]].key.b, HASH_BYTES);
-  if (s->table) {
+  if (s->table || s->figure) {
     struct arena *scratch = arena_new();
-    hash_table(h, scratch, s->table);
+    if (s->table)
+      hash_table(h, scratch, s->table);
+    if (s->figure)
+      hash_figure(h, scratch, s->figure);
     arena_free(scratch);
   }
-  if (s->figure)
-    hash_figure(h, s->figure);
   return hash_end(h);
 }
 
@@ -283,3 +287,18 @@ struct plan_sharing plan_sharing(const struct plan *p, const bool *wanted)
   }
   return sharing;
 }
+void plan_asked(const struct plan *p, const bool *wanted, uint32_t *asked)
+{
+  struct arena *scratch = arena_new();
+  bool *needs = arena_array(scratch, p->n + 1, sizeof *needs);
+  memset(asked, 0, p->n * sizeof *asked);
+  for (uint32_t t = 0; t < p->n; t++) {
+    if (p->steps[t].kind != PLAN_TABLE || (wanted && !wanted[t]))
+      continue;
+    plan_closure(p, &t, 1, needs);
+    for (uint32_t i = 0; i <= t; i++)
+      asked[i] += needs[i];
+  }
+  arena_free(scratch);
+}
+

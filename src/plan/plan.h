@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/hash.h"
 #include "base/source.h"
+#include "plan/claim.h"
 #include "plan/expr.h"
 
 #include <stdbool.h>
@@ -71,19 +72,25 @@ struct plan_table {
   const struct plan_slot *slots; /* [n_rows][n_slots] */
 };
 
-enum plan_panel_kind { PLAN_PANEL_LINES, PLAN_PANEL_SCATTER, PLAN_PANEL_BOX };
-enum plan_aggregate { PLAN_AGG_NONE, PLAN_AGG_MEAN, PLAN_AGG_MEDIAN, PLAN_AGG_MIN, PLAN_AGG_MAX };
+enum plan_panel_kind {
+  PLAN_PANEL_LINES, PLAN_PANEL_SCATTER, PLAN_PANEL_BOX, PLAN_PANEL_HEATMAP, PLAN_PANEL_CONTOUR
+};
 enum plan_spread {
   PLAN_SPREAD_NONE, PLAN_SPREAD_QUARTILES, PLAN_SPREAD_DECILES, PLAN_SPREAD_RANGE, PLAN_SPREAD_SD,
   PLAN_SPREAD_SE
 };
 
 struct plan_axis {
-  const char *column; /* of the panel's table; NULL: none */
-  const char *label;  /* what the axis says, unit included */
-  enum plan_aggregate aggregate; /* over the rows of one x and series */
-  enum plan_spread band;
+  /* Of the panel's table.  With a statistic: the one column whose values it
+   * reduces, NULL where there is not just one (plan_claim_reduced). */
+  const char *column;
+  const char *label; /* what the axis says, unit included */
+  /* A number over the rows of one place; NULL: each row is a point. */
+  const struct plan_claim_node *statistic;
+  enum plan_spread band; /* of the column's values at one place */
+  bool bars;             /* the spread as error bars, not as a band */
   bool log;
+  bool fit; /* a least-squares line through the points, with Pearson's r */
 };
 
 struct plan_panel {
@@ -93,6 +100,7 @@ struct plan_panel {
   uint32_t table;      /* index into the figure step's inputs */
   const char *omitted; /* not NULL: nothing is drawn but this reason, and table is unused */
   struct plan_axis x, y;
+  struct plan_axis z;                /* the colour of heatmaps and contours */
   const char *series, *series_label; /* column that makes the series, or NULL */
   const char *opacity;               /* column that fades early points, or NULL */
 };
