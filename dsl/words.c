@@ -220,15 +220,6 @@ char *words_choices(struct arena *a, const char *owner)
   return join(a, words, choice_words(owner, words));
 }
 
-char *words_things(struct arena *a, enum words_type sort)
-{
-  const char *words[MAX_WORDS];
-  char *now = join(a, words, thing_words_if(sort, true, words));
-  size_t n = thing_words_if(sort, false, words);
-  return n ? arena_printf(a, "%s; not yet: %s", now, join(a, words, n)) : now;
-}
-
-const char *words_sort_name(enum words_type type)
 char *words_spreads(struct arena *a)
 {
   const char *words[MAX_WORDS];
@@ -238,6 +229,15 @@ char *words_spreads(struct arena *a)
   return join(a, words, n);
 }
 
+char *words_things(struct arena *a, enum words_type sort)
+{
+  const char *words[MAX_WORDS];
+  char *now = join(a, words, thing_words_if(sort, true, words));
+  size_t n = thing_words_if(sort, false, words);
+  return n ? arena_printf(a, "%s; not yet: %s", now, join(a, words, n)) : now;
+}
+
+const char *words_sort_name(enum words_type type)
 {
   return sorts[type].name;
 }

@@ -333,15 +333,15 @@ static uint32_t add_figure(struct fixture *f, uint32_t table, const struct plan_
   return plan_add_step(f->plan, &s);
 }
 
-  static const struct plan_claim_node gain = {.op = PLAN_CLAIM_COLUMN, .text = "gain"};
-  static const struct plan_claim_node median = {
-      .op = PLAN_CLAIM_MEDIAN, .n_args = 1, .args = {&gain}};
-  static const struct plan_claim_node mean = {.op = PLAN_CLAIM_MEAN, .n_args = 1, .args = {&gain}};
 static void test_figure_keys(void **state)
 {
   struct fixture *f = *state;
   add_chain(f->plan);
   uint32_t table = add_table(f, example_table(f->arena));
+  static const struct plan_claim_node gain = {.op = PLAN_CLAIM_COLUMN, .text = "gain"};
+  static const struct plan_claim_node median = {
+      .op = PLAN_CLAIM_MEDIAN, .n_args = 1, .args = {&gain}};
+  static const struct plan_claim_node mean = {.op = PLAN_CLAIM_MEAN, .n_args = 1, .args = {&gain}};
   struct plan_panel panel = {.name = "a",
                              .title = "t",
                              .x = {.column = "lr", .label = "rate", .log = true},
@@ -395,6 +395,11 @@ static void test_figure_keys(void **state)
       p.series = NULL;
       break;
     case 11:
+      p.series_label = "b";
+      break;
+    case 12:
+      p.opacity = "epoch";
+      break;
     case 13:
       p.y.statistic = NULL;
       break;
@@ -409,11 +414,6 @@ static void test_figure_keys(void **state)
       break;
     case 17:
       p.z.statistic = &mean;
-      break;
-      p.series_label = "b";
-      break;
-    case 12:
-      p.opacity = "epoch";
       break;
     default:
       p.omitted = "not yet";

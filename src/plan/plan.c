@@ -79,14 +79,14 @@ static void hash_axis(struct hasher *h, struct arena *a, const struct plan_axis 
   hash_optional(h, x->label);
   hash_optional(h, x->statistic ? plan_claim_text(a, x->statistic) : NULL);
   hash_u64(h, x->band);
+  hash_u64(h, x->bars);
   hash_u64(h, x->log);
+  hash_u64(h, x->fit);
 }
 
 static void hash_figure(struct hasher *h, struct arena *a, const struct plan_figure *f)
 {
-  hash_u64(h, x->bars);
   hash_u64(h, f->number);
-  hash_u64(h, x->fit);
   hash_str(h, f->title);
   hash_str(h, f->subtitle);
   hash_u64(h, f->columns);
@@ -287,18 +287,3 @@ struct plan_sharing plan_sharing(const struct plan *p, const bool *wanted)
   }
   return sharing;
 }
-void plan_asked(const struct plan *p, const bool *wanted, uint32_t *asked)
-{
-  struct arena *scratch = arena_new();
-  bool *needs = arena_array(scratch, p->n + 1, sizeof *needs);
-  memset(asked, 0, p->n * sizeof *asked);
-  for (uint32_t t = 0; t < p->n; t++) {
-    if (p->steps[t].kind != PLAN_TABLE || (wanted && !wanted[t]))
-      continue;
-    plan_closure(p, &t, 1, needs);
-    for (uint32_t i = 0; i <= t; i++)
-      asked[i] += needs[i];
-  }
-  arena_free(scratch);
-}
-
