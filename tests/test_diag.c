@@ -402,13 +402,13 @@ static void golden_folder(const char *folder, bool whole, int at_least)
 static void test_golden_syntax(void **state)
 {
   (void)state;
-  golden_folder(SRCDIR "/tests/diag", false, 60);
+  golden_folder(SRCDIR "/tests/diag", false, 100);
 }
 
 static void test_golden_meaning(void **state)
 {
   (void)state;
-  golden_folder(SRCDIR "/tests/diag/check", true, 100);
+  golden_folder(SRCDIR "/tests/diag/check", true, 280);
 }
 
 int main(void)
