@@ -320,9 +320,12 @@ static void collect(struct context *c, struct words_doc_list groups[GROUPS])
   static const char *const blocks[] = {"claim", "experiment", "figure", "include", "panel",
                                        "tier", NULL};
   static const char *const operators[] = {"and", "by", "not", "or", NULL};
-  static const char *const panel[] = {"x", "y", "series", "opacity", "columns"};
+  static const char *const panel[] = {"x", "y", "z", "series", "opacity", "columns"};
   static const char *const claim[] = {"units", "tolerance", "tiers"};
-  static const char *const sequences[] = {"linspace", "logspace"};
+  static const char *const sequences[] = {"linspace", "logspace", "pairs", "file"};
+  /* Words with a meaning in one place, which are in no table. */
+  static const char *const places[] = {"batchnorm", "snapshots", "checkpoint"};
+  static const char *const values[] = {"scratch", "end", "rest"};
   struct arena *a = c->arena;
   for (size_t i = 0; i < c->grammar->keywords.n; i++) {
     const char *word = c->grammar->keywords.words[i];
@@ -338,6 +341,8 @@ static void collect(struct context *c, struct words_doc_list groups[GROUPS])
     add(a, &groups[NAMES], panel[i]);
   for (size_t i = 0; i < COUNT(claim); i++)
     add(a, &groups[NAMES], claim[i]);
+  for (size_t i = 0; i < COUNT(places); i++)
+    add(a, &groups[NAMES], places[i]);
   for (size_t i = 0; i < COUNT(axes); i++)
     add(a, &groups[NAMES], axes[i].word);
   for (size_t i = 0; i < COUNT(spreads); i++)
@@ -352,6 +357,8 @@ static void collect(struct context *c, struct words_doc_list groups[GROUPS])
     add(a, &groups[things[i].sort == WORDS_MEASUREMENT ? FUNCTIONS : VALUES], things[i].name);
   for (size_t i = 0; i < COUNT(choices); i++)
     add(a, &groups[VALUES], choices[i]);
+  for (size_t i = 0; i < COUNT(values); i++)
+    add(a, &groups[VALUES], values[i]);
 }
 
 /* The group's words that no group before it has. */

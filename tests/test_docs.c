@@ -1,9 +1,10 @@
 /* The examples of the manual and the tutorial: they are right, in canonical
  * layout, and what is wrong in them is reported as they say.
  *
- * What follows ```exp says what the example is: nothing: a whole file;
- * `experiment`, `panel`: what stands in one; `wrong`: a file with mistakes, whose
- * messages are in the ```text below. */
+ * What follows ```exp says what the example is: nothing: a whole file; `goes on`:
+ * blocks that stand behind the file before, and behind what went on there;
+ * `experiment`, `panel`: what stands in one; `wrong`: a file with mistakes or
+ * warnings, whose messages are in the ```text below. */
 #include "config.h"
 
 #include "base/file.h"
@@ -24,15 +25,16 @@ static const char *const versions[PLAN_KIND_COUNT] = {"1", "1", "1", "1", "1", "
 /* An example that is not a whole file stands in one of these. */
 static const struct {
   const char *kind, *before, *behind;
+  const char *head; /* the line above the example, and how far it is indented */
+  unsigned indent;
 } frames[] = {
-    {"", "", ""},
     {"experiment",
      "include \"common/vision.exp\";\nexperiment base : vision { data = cifar10; model = mlp; "
-     "lr = 0.1; }\nexperiment example : base {\n", "\n}\n"},
+     "lr = 0.1; }\nexperiment example : base {\n", "\n}\n", "experiment example", 2},
     {"panel",
      "include \"common/vision.exp\";\nexperiment example : vision { data = cifar10; model = mlp; "
      "sweep lr over 0.1, 0.2; sweep batch over 32, 64; }\n"
-     "figure 1 \"\" { panel a lines of example {\n", "\n} }\n"},
+     "figure 1 \"\" { panel a lines of example {\n", "\n} }\n", "panel a", 4},
 };
 
 static char *messages(struct arena *a, const struct ast_program *program, const struct diag *diag)
@@ -115,12 +117,26 @@ static char *block(struct arena *a, const char *text, const char *fence, char **
   return arena_strndup(a, at, (size_t)(end - at));
 }
 
-static void check_example(struct arena *a, const char *kind, const char *text, const char *behind)
+static void check_right(struct arena *a, const char *example, const char *file)
 {
-  const char *name = SRCDIR "/experiments/example.exp";
+  char *said = check(a, SRCDIR "/experiments/example.exp", file);
+  if (*said)
+    fail_msg("an example is wrong:\n%s\n%s", example, said);
+}
+
+/* `before`: the last whole file, and what went on there. */
+static void check_example(struct arena *a, const char *kind, const char *text, const char *behind,
+                          const char **before)
+{
   if (!strcmp(kind, "wrong")) {
     char *unused, *said = check(a, "example.exp", text);
     assert_string_equal(said, block(a, behind, "```text", &unused, &behind));
+    return;
+  }
+  if (!strcmp(kind, "") || !strcmp(kind, "goes on")) {
+    *before = *kind ? arena_printf(a, "%s\n%s", *before, text) : text;
+    check_right(a, text, *before);
+    check_layout(a, text);
     return;
   }
   size_t f = 0;
@@ -131,13 +147,8 @@ static void check_example(struct arena *a, const char *kind, const char *text, c
     return;
   }
   char *file = arena_printf(a, "%s%s%s", frames[f].before, text, frames[f].behind);
-  char *said = check(a, name, file);
-  if (*said)
-    fail_msg("an example is wrong:\n%s\n%s", text, said);
-  if (f == 0)
-    check_layout(a, file);
-  else
-    check_framed_layout(a, file, text, f == 1 ? "experiment example" : "panel a", f == 1 ? 2 : 4);
+  check_right(a, text, file);
+  check_framed_layout(a, file, text, frames[f].head, frames[f].indent);
 }
 
 static void check_document(const char *path, size_t expected)
@@ -147,9 +158,10 @@ static void check_document(const char *path, size_t expected)
   size_t length, n = 0;
   const char *text = file_read(a, path, &length, diag);
   assert_non_null(text);
+  const char *before = "";
   char *kind, *example;
   while ((example = block(a, text, "```exp", &kind, &text))) {
-    check_example(a, kind, example, text);
+    check_example(a, kind, example, text, &before);
     n++;
   }
   assert_true(n >= expected);

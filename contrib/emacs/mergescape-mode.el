@@ -57,6 +57,7 @@
     "crop_padding"
     "start"
     "head"
+    "head_seed"
     "seed"
     "alpha"
     "size"
@@ -87,12 +88,16 @@
     "y"
     "to"
     "samples"
+    "z"
     "series"
     "opacity"
     "columns"
     "units"
     "tolerance"
     "tiers"
+    "batchnorm"
+    "snapshots"
+    "checkpoint"
     "log"
     "band"
     "bars"
@@ -124,6 +129,8 @@
     "among"
     "linspace"
     "logspace"
+    "pairs"
+    "file"
     "accuracy"
     "loss"
     "cka"
@@ -184,9 +191,11 @@
     "gpt2"
     "tensor"
     "sum"
-    "pairs"
     "recalibrated"
-    "averaged"))
+    "averaged"
+    "scratch"
+    "end"
+    "rest"))
 ;; end of emacs
 
 (defvar mergescape-mode-syntax-table

@@ -49,6 +49,7 @@ syn keyword expName
   \ crop_padding
   \ start
   \ head
+  \ head_seed
   \ seed
   \ alpha
   \ size
@@ -79,12 +80,16 @@ syn keyword expName
   \ y
   \ to
   \ samples
+  \ z
   \ series
   \ opacity
   \ columns
   \ units
   \ tolerance
   \ tiers
+  \ batchnorm
+  \ snapshots
+  \ checkpoint
   \ log
   \ band
   \ bars
@@ -116,6 +121,8 @@ syn keyword expFunction
   \ among
   \ linspace
   \ logspace
+  \ pairs
+  \ file
   \ accuracy
   \ loss
   \ cka
@@ -176,9 +183,11 @@ syn keyword expValue
   \ gpt2
   \ tensor
   \ sum
-  \ pairs
   \ recalibrated
   \ averaged
+  \ scratch
+  \ end
+  \ rest
 " end of vim
 
 syn match expNumber /\v<\d+(\.\d*)?([eE][-+]?\d+|[kM])?>/
