@@ -210,8 +210,10 @@ static void check_numbers(struct dsl_experiment *e, struct diag *d)
   free(choice);
 }
 
+/* A mistake that it inherits is reported once; who inherits it is said. */
 static void check_experiment(struct dsl *dsl, struct dsl_experiment *e, struct diag *d)
 {
+  diag_within(d, e->block->extent, "`%s` inherits it", e->name);
   check_available(dsl, e);
   check_required(dsl->arena, e, d);
   check_variables(e, d);
@@ -219,6 +221,7 @@ static void check_experiment(struct dsl *dsl, struct dsl_experiment *e, struct d
   check_branch_points(e, d);
   check_numbers(e, d);
   check_measures(dsl, e, d);
+  diag_within_end(d);
 }
 
 void dsl_check(struct dsl *dsl, struct diag *d)
@@ -232,6 +235,7 @@ void dsl_check(struct dsl *dsl, struct diag *d)
   for (size_t i = 0; i < dsl->n_experiments; i++)
     if (check_is_needed(&dsl->experiments[i]) && dsl->experiments[i].complete)
       check_experiment(dsl, &dsl->experiments[i], d);
+  check_cycles(dsl, d);
   leave_out_asking(dsl);
   report_left_out(dsl, d);
   for (size_t i = 0; i < p->n_blocks; i++)
@@ -239,4 +243,6 @@ void dsl_check(struct dsl *dsl, struct diag *d)
       check_figure(dsl, &p->blocks[i], d);
     else if (p->blocks[i].kind == AST_CLAIM)
       check_claim(dsl, &p->blocks[i], d);
+  if (!diag_errors(d))
+    check_unused(dsl, d);
 }

@@ -18,14 +18,18 @@ bool check_number(struct arena *, const char *name, enum words_type, const struc
 bool check_is_needed(const struct dsl_experiment *);
 /* check_models.c: what trunks start from, uses and merges. */
 void check_models(struct dsl_experiment *, struct diag *);
+/* Experiments whose models are made of one another. */
+void check_cycles(struct dsl *, struct diag *);
+/* check_unused.c: warns of measures that nothing shows. */
+void check_unused(struct dsl *, struct diag *);
 /* A schedule that is no variable's name. */
 void check_schedule_word(struct arena *, const struct ast_expr *, struct diag *);
 /* The experiment's sweeps over what is no setting. */
 void check_variables(struct dsl_experiment *, struct diag *);
-/* Is a branch's length `rest`, to where the trunk ends? */
-bool check_is_rest(const struct ast_expr *);
 /* Is a branch point `end`, the end of the trunk? */
 bool check_is_end(const struct ast_expr *);
+/* Is a branch's length `rest`, to where the trunk ends? */
+bool check_is_rest(const struct ast_expr *);
 /* A length such as `20 epochs`: its number, and whether it counts epochs. */
 bool check_length(const struct ast_expr *, double *number, bool *epochs, struct diag *);
 /* Is it a column of the experiment's table? */

@@ -43,12 +43,11 @@ static void check_variable(struct dsl_experiment *e, const struct dsl_var *v, st
   if (s.found)
     return;
   const char *near = words_near_setting(v->name);
-  diag_error(d, name_span(v), "unknown setting `%s`", v->name);
+  diag_error(d, name_span(v), "`%s` is no setting, and nothing in `%s` uses it", v->name, e->name);
   if (near)
     diag_hint(d, "did you mean `%s`?", near);
   else
-    diag_hint(d, "the settings are: %s; a sweep can also give values to a name of your own that "
-              "something in the experiment uses", words_settings(e->dsl->arena));
+    diag_hint(d, "the settings are: %s", words_settings(e->dsl->arena));
 }
 
 /* A setting that leaves its pair would leave the other swept by itself. */
@@ -85,7 +84,8 @@ static void check_schedule_name(struct dsl_experiment *e, const struct ast_expr 
   if (!v)
     check_schedule_word(e->dsl->arena, x, d);
   for (size_t k = 0; v && k < v->n_values; k++)
-    check_schedule_word(e->dsl->arena, v->values[k], d);
+    if (!dsl_is_lost(v->values[k]))
+      check_schedule_word(e->dsl->arena, v->values[k], d);
 }
 
 static void check_length_name(struct dsl_experiment *e, const struct ast_expr *x, bool rest,
@@ -100,20 +100,33 @@ static void check_length_name(struct dsl_experiment *e, const struct ast_expr *x
   formula_length(&point, x, &number, &epochs, d);
 }
 
+static void check_trunk_schedule(const struct dsl_experiment *e, const struct ast_expr *x,
+                                 struct diag *d)
+{
+  const struct dsl_var *v = x->kind == AST_NAME ? dsl_var(e, x->text) : NULL;
+  for (size_t k = 0; k < (v ? v->n_values : 1); k++) {
+    const struct ast_expr *said = v ? v->values[k] : x;
+    if (said->text && !strcmp(said->text, "continued"))
+      diag_error(d, said->span, "a trunk has no schedule to go on with: `continued` is for branches");
+  }
+}
+
 static void check_training(struct dsl_experiment *e, struct diag *d)
 {
   for (size_t i = 0; e->trunk && i <= e->n_branches; i++) {
     const struct ast_stmt *s = i ? e->branches[i - 1] : e->trunk;
     check_schedule_name(e, s->schedule, d);
     check_length_name(e, s->every, false, d);
-    check_length_name(e, s->length, s != e->trunk, d);
+    if (s == e->trunk && s->length && check_is_rest(s->length))
+      diag_error(d, s->length->span, "how long a trunk is must be said: `rest` is for branches");
+    else
+      check_length_name(e, s->length, true, d);
     check_length_name(e, s->snapshots, false, d);
     for (size_t k = 0; k < s->n_values; k++)
       if (!check_is_end(s->values[k]))
         check_length_name(e, s->values[k], false, d);
-    if (s == e->trunk && s->schedule && s->schedule->text && !strcmp(s->schedule->text, "continued"))
-      diag_error(d, s->schedule->span, "a trunk has no schedule to go on with: `continued` is for "
-                 "branches");
+    if (s == e->trunk && s->schedule)
+      check_trunk_schedule(e, s->schedule, d);
   }
 }
 
@@ -245,6 +258,17 @@ static void check_count_of_models(const struct ast_expr *call, const struct word
     diag_hint(d, "name a branch: %s(ends)", call->text);
 }
 
+static bool check_one_branch(const struct ast_expr *call, struct diag *d)
+{
+  for (size_t i = 0; i < call->n_args; i++)
+    if (!call->args[i].name.text && call->args[i].value != model_first(call)) {
+      diag_error(d, call->args[i].value->span, "`%s` takes one branch, with all its members",
+                 call->text);
+      return false;
+    }
+  return true;
+}
+
 static void check_merge(struct dsl_experiment *e, const struct ast_stmt *s, struct diag *d)
 {
   const struct ast_expr *call = s->value;
@@ -258,6 +282,8 @@ static void check_merge(struct dsl_experiment *e, const struct ast_stmt *s, stru
     return;
   }
   if (!count_models(e, call, &models, &branch, d))
+    return;
+  if (model_maps(call) && !check_one_branch(call, d))
     return;
   check_count_of_models(call, w, models, branch, d);
   check_alpha(call, models, d);
@@ -274,4 +300,51 @@ void check_models(struct dsl_experiment *e, struct diag *d)
   check_uses(e, d);
   for (size_t i = 0; i < e->n_merges; i++)
     check_merge(e, e->merges[i], d);
+}
+
+/* ---- experiments that need one another ---- */
+
+enum { NEW, OPEN, DONE };
+
+struct visit {
+  struct dsl *dsl;
+  struct diag *diag;
+  unsigned char *states; /* by experiment */
+  const struct dsl_experiment *at;
+  const struct visit *outer;
+};
+
+static void visit_experiment(struct visit *, const struct dsl_experiment *);
+
+/* A model of another experiment; its data alone make no cycle. */
+static void visit_reference(void *context, const struct ast_expr *x)
+{
+  struct visit *v = context;
+  const struct dsl_experiment *target = x->kind == AST_OF ? model_target(v->dsl, x) : NULL;
+  if (!target || (x->args[0].value->text && words_thing(WORDS_SPLIT, x->args[0].value->text)))
+    return;
+  unsigned char state = v->states[target - v->dsl->experiments];
+  if (state == NEW)
+    visit_experiment(v, target);
+  if (state != OPEN)
+    return;
+  diag_error(v->diag, x->span, "`%s` needs models of itself", target->name);
+  for (const struct visit *o = v; o && o->at != target; o = o->outer)
+    diag_note(v->diag, o->at->block->span, "by way of `%s`", o->at->name);
+}
+
+static void visit_experiment(struct visit *outer, const struct dsl_experiment *e)
+{
+  struct visit v = {outer->dsl, outer->diag, outer->states, e, outer->at ? outer : NULL};
+  v.states[e - v.dsl->experiments] = OPEN;
+  dsl_walk(e, visit_reference, &v);
+  v.states[e - v.dsl->experiments] = DONE;
+}
+
+void check_cycles(struct dsl *dsl, struct diag *d)
+{
+  struct visit v = {dsl, d, arena_array(dsl->arena, dsl->n_experiments + 1, 1), NULL, NULL};
+  for (size_t i = 0; i < dsl->n_experiments; i++)
+    if (v.states[i] == NEW && check_is_needed(&dsl->experiments[i]))
+      visit_experiment(&v, &dsl->experiments[i]);
 }

@@ -10,13 +10,11 @@ bool check_number(struct arena *a, const char *name, enum words_type type,
                   const struct words_range *range, double value, struct span span,
                   struct diag *d)
 {
-  char *bounds = words_range_text(a, range);
-  if (type == WORDS_COUNT && value != floor(value))
-    diag_error(d, span, "`%s` is a whole number, %s", name, bounds);
-  else if (!words_in_range(range, value))
-    diag_error(d, span, "`%s` must be %s", name, bounds);
-  else
+  bool whole = type != WORDS_COUNT || value == floor(value);
+  if (whole && words_in_range(range, value))
     return true;
+  char *bounds = words_range_text(a, range);
+  diag_error(d, span, whole ? "`%s` must be %s" : "`%s` is a whole number, %s", name, bounds);
   return false;
 }
 
@@ -112,9 +110,17 @@ static void check_start(const struct ast_expr *x, struct diag *d)
 {
   if (x->kind == AST_OF || model_file(x) || (x->kind == AST_NAME && !strcmp(x->text, "scratch")))
     return;
+  if (x->kind == AST_CALL && !strcmp(x->text, "file")) {
+    diag_error(d, x->span, "a file's path stands in quotes");
+    diag_hint(d, "such as `file(\"weights.safetensors\")`");
+    return;
+  }
   diag_error(d, x->span, "a trunk starts from scratch, from a model of another experiment, or from "
              "a file");
-  diag_hint(d, "such as `start = trunk of pretraining;` or `start = file(\"weights.safetensors\");`");
+  if (x->kind == AST_NAME && diag_nearest(x->text, (const char *[]){"scratch"}, 1))
+    diag_hint(d, "did you mean `scratch`?");
+  else
+    diag_hint(d, "such as `start = trunk of pretraining;` or `start = file(\"weights.safetensors\");`");
 }
 
 static void check_value(struct arena *a, const char *name, enum words_type type,

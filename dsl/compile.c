@@ -48,7 +48,8 @@ static size_t members(const struct compiler *c, const struct ast_expr *x, unsign
   if (depth > MAX_DEEP)
     return 1;
   if (is_measurement(x)) {
-    for (size_t i = 0; i < x->n_args; i++) {
+    unsigned models = words_measure(x->text)->models;
+    for (size_t i = 0; i < x->n_args && i < models; i++) {
       struct model_name m;
       if (x->args[i].name.text || x->args[i].value->kind != AST_NAME ||
           !model_find(c->e, x->args[i].value, &m, c->quiet))
@@ -80,8 +81,14 @@ static bool find_model(struct compiler *c, const struct ast_expr *x, size_t memb
               "`%s[0]`", x->text);
     return false;
   }
+  if (n > 1 && member != SIZE_MAX && member >= n) {
+    diag_error(c->diag, x->span, "`%s` holds %zu models, and others beside it hold more", x->text, n);
+    diag_hint(c->diag, "the first goes with the first, the second with the second: pick, such as "
+              "`%s[0]`, or reduce each by itself", x->text);
+    return false;
+  }
   if (out->member == SIZE_MAX)
-    out->member = n > 1 && member < n ? member : 0;
+    out->member = n > 1 ? member : 0;
   return true;
 }
 
@@ -175,6 +182,13 @@ static bool compile_measurement(struct compiler *c, const struct ast_expr *x, si
   struct compile_slot slot = {.measurement = x->text, .n_models = m->models, .call = x};
   size_t at = 0;
   bool ok = true;
+  for (size_t i = 0; i < x->n_args; i++)
+    at += !x->args[i].name.text;
+  if (at != m->models + m->split) {
+    wrong_arguments(c, x, m);
+    return false;
+  }
+  at = 0;
   for (size_t i = 0; i < x->n_args; i++) {
     if (x->args[i].name.text)
       ok = check_argument(c, x, &x->args[i]) && ok;
@@ -184,10 +198,6 @@ static bool compile_measurement(struct compiler *c, const struct ast_expr *x, si
       ok = find_split(c, x->args[i].value, &slot) && ok;
     if (!ok)
       return false;
-  }
-  if (at != m->models + m->split) {
-    wrong_arguments(c, x, m);
-    return false;
   }
   push_slot(c, &slot);
   return true;
@@ -319,6 +329,8 @@ static bool compile(struct compiler *c, const struct ast_expr *x, size_t member,
     break;
   }
   diag_error(c->diag, x->span, "a number, a measurement or a function is expected here");
+  if (x->kind == AST_INDEX)
+    diag_hint(c->diag, "measure something of it: accuracy(%s[...], test)", x->text);
   return false;
 }
 

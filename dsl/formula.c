@@ -290,6 +290,16 @@ bool formula_length(const struct formula_point *p, const struct ast_expr *x, dou
                     bool *epochs, struct diag *d)
 {
   const struct ast_expr *said = formula_follow(p, x);
+  if (dsl_is_lost(said)) {
+    *number = 1;
+    *epochs = true;
+    return true;
+  }
+  if (x->kind == AST_NAME && words_setting(x->text)) {
+    diag_error(d, x->span, "`%s` is a setting, and a length is expected here, such as `20 epochs`",
+               x->text);
+    return false;
+  }
   if (said->kind != AST_NAME)
     return check_length(said, number, epochs, d);
   const struct dsl_experiment *e = p->experiment;

@@ -7,8 +7,9 @@ libdsl_a_SOURCES = \
   dsl/fmt.c dsl/fmt.h dsl/fmt_int.h dsl/fmt_print.c \
   dsl/formula.c dsl/formula.h \
   dsl/model.c dsl/model.h \
+  dsl/names.c dsl/names.h \
   dsl/compile.c dsl/compile.h \
-  dsl/check_models.c \
+  dsl/check_models.c dsl/check_unused.c \
   dsl/lower.c dsl/lower.h dsl/lower_int.h dsl/lower_figure.c \
   dsl/lower_run.c dsl/lower_models.c dsl/lower_point.c \
   dsl/resolve.c dsl/resolve.h \

@@ -97,6 +97,13 @@ static bool begin_table(struct lowering *l, struct lower_table *t)
 const char *lower_thing_text(struct lowering *l, const struct formula_point *at,
                              const struct ast_expr *x)
 {
+  if (x->kind == AST_OF)
+    return arena_printf(l->arena, "%s of %s", lower_thing_text(l, at, x->args[0].value),
+                        lower_thing_text(l, at, x->args[1].value));
+  if (x->kind == AST_INDEX)
+    return arena_printf(l->arena, "%s[%g]", x->text, x->args[0].value->number);
+  if (model_file(x))
+    return model_file(x);
   if (x->kind != AST_CALL || !x->n_args)
     return x->text;
   char *text = arena_printf(l->arena, "%s(", x->text);
@@ -203,8 +210,13 @@ static size_t only_change(const struct dsl_experiment *e, const size_t *choice)
 
 static void warn_unused(struct lowering *l, const struct lower_table *t, const struct dsl_var *v)
 {
-  diag_warning(l->diag, v->stmt->span, "no result of `%s` depends on `%s`, which is swept here",
-               t->e->name, v->name);
+  const struct ast_stmt *s = v->stmt;
+  const char *names = s->n_names ? s->names[0].text : v->name;
+  for (size_t i = 1; i < s->n_names; i++)
+    names = arena_printf(l->arena, "%s%s%s", names, i + 1 < s->n_names ? "`, `" : "` and `",
+                         s->names[i].text);
+  diag_warning(l->diag, s->span, "no result of `%s` depends on `%s`, which %s swept here",
+               t->e->name, names, s->n_names > 1 ? "are" : "is");
   diag_hint(l->diag, "every value of it gives the same models and the same measures");
 }
 
@@ -245,7 +257,7 @@ static bool lower_experiment(struct lowering *l, const struct dsl_experiment *e)
 bool dsl_lower(struct dsl *dsl, struct plan *plan, const struct lower_options *o,
                struct lower_result *result, struct diag *d)
 {
-  struct lowering l = {dsl, dsl->arena, plan, d, result};
+  struct lowering l = {.dsl = dsl, .arena = dsl->arena, .plan = plan, .diag = d, .result = result};
   unsigned errors = diag_errors(d);
   if (!check_size(&l, o))
     return false;

@@ -48,6 +48,14 @@ struct lower_run {
   double every, length;  /* of the trunk, in steps */
   uint32_t *checkpoints; /* the step that ends at (k + 1) * every */
   size_t n_checkpoints, cap_checkpoints;
+  const struct lower_models *models; /* at checkpoint models_at, for those who ask; or NULL */
+  size_t models_at;
+};
+
+/* A run that another experiment asked for; run NULL: the place is empty. */
+struct lower_place {
+  struct lower_run *run;
+  size_t point; /* counts the experiment's sweep points */
 };
 
 /* A model, and whose data and settings it was made with. */
@@ -77,6 +85,8 @@ struct lowering {
   struct plan *plan;
   struct diag *diag;
   struct lower_result *result;
+  struct lower_place *places; /* hashed */
+  size_t n_places, n_runs;
 };
 
 /* lower_point.c: steps and rows of one sweep point. */
@@ -123,6 +133,8 @@ void lower_figure(struct lowering *, const struct ast_block *);
 void lower_claim(struct lowering *, const struct ast_block *);
 /* An experiment's table step; UINT32_MAX: it has none. */
 uint32_t lower_table_of(const struct lowering *, const char *experiment);
+/* The table step of one experiment, the union step of several; all are available. */
+uint32_t lower_rows(struct lowering *, const struct rows *, struct span asked_at);
 
 /* "mlp(width=64)": what the experiment says of a thing, before any replacement. */
 const char *lower_thing_text(struct lowering *, const struct formula_point *,
@@ -133,6 +145,4 @@ const char *lower_thing_text(struct lowering *, const struct formula_point *,
 const struct ast_expr *lower_value(const struct lowering *, const struct formula_point *,
                                    const char *setting);
 
-/* The table step of one experiment, the union step of several; all are available. */
-uint32_t lower_rows(struct lowering *, const struct rows *, struct span asked_at);
 #endif

@@ -4,8 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_MODELS = 4096 };
-
 /* ---- branches ---- */
 
 /* The branch's schedule, and the steps from which and to which it runs. */
@@ -135,8 +133,8 @@ static const struct lower_group *models_of(struct lower_run *r, const struct ast
 }
 
 struct inputs {
-  struct lower_model v[MAX_MODELS];
-  size_t n;
+  struct lower_model *v;
+  size_t n, cap;
 };
 
 static bool collect(struct lower_run *r, const struct ast_stmt *s, bool extra, const char *text,
@@ -152,8 +150,8 @@ static bool collect(struct lower_run *r, const struct ast_stmt *s, bool extra, c
     const struct lower_group *g = models_of(r, arg->value, text, m, &one);
     if (!g)
       return false;
-    for (size_t k = 0; k < g->n && in->n < MAX_MODELS - 1; k++)
-      in->v[in->n++] = g->v[k];
+    for (size_t k = 0; k < g->n; k++)
+      ARENA_PUSH(r->l->arena, in->v, in->n, in->cap, g->v[k]);
   }
   return true;
 }
@@ -221,8 +219,7 @@ static bool add_averages(struct lower_run *r, const struct ast_stmt *s, const ch
 {
   struct model_name name;
   struct lower_attrs a = {0};
-  struct inputs *in = arena_alloc(r->l->arena, sizeof *in);
-  if (!model_find(r->at.experiment, s->value->args[0].value, &name, r->l->diag) ||
+  if (!model_find(r->at.experiment, model_first(s->value), &name, r->l->diag) ||
       !lower_params(r, &a, WORDS_METHOD, s->value))
     return false;
   size_t last = (size_t)a.list[0].num, have = m->n_snapshots[name.index];
@@ -235,10 +232,12 @@ static bool add_averages(struct lower_run *r, const struct ast_stmt *s, const ch
   const struct lower_group *ends = &m->branches[name.index];
   *out = (struct lower_group){arena_array(r->l->arena, ends->n, sizeof *out->v), ends->n};
   for (size_t i = 0; i < ends->n; i++) {
-    in->n = 0;
-    for (size_t k = have - last; k < have; k++)
-      in->v[in->n++] = (struct lower_model){.step = m->snapshots[name.index][i][k], .run = r};
-    if (!add_merge(r, s, in, in->n, text, &out->v[i]))
+    struct inputs in = {0};
+    for (size_t k = have - last; k < have; k++) {
+      struct lower_model snapshot = {.step = m->snapshots[name.index][i][k], .run = r};
+      ARENA_PUSH(r->l->arena, in.v, in.n, in.cap, snapshot);
+    }
+    if (!add_merge(r, s, &in, in.n, text, &out->v[i]))
       return false;
   }
   return true;
@@ -252,14 +251,14 @@ static bool make_merge(struct lower_run *r, size_t i, const char *text, struct l
     return true;
   if (model_maps(s->value))
     return add_averages(r, s, text, m, out);
-  struct inputs *in = arena_alloc(r->l->arena, sizeof *in);
-  if (!collect(r, s, false, text, m, in))
+  struct inputs in = {0};
+  if (!collect(r, s, false, text, m, &in))
     return false;
-  size_t n_models = in->n;
-  if (!collect(r, s, true, text, m, in))
+  size_t n_models = in.n;
+  if (!collect(r, s, true, text, m, &in))
     return false;
   *out = (struct lower_group){arena_alloc(r->l->arena, sizeof *out->v), 1};
-  return add_merge(r, s, in, n_models, text, out->v);
+  return add_merge(r, s, &in, n_models, text, out->v);
 }
 
 /* ---- all of a row ---- */
@@ -298,14 +297,13 @@ static bool add_point(struct lower_run *r, const struct ast_expr *x, double step
   double k = step / r->every;
   if (k != floor(k)) {
     diag_error(r->l->diag, x->span,
-               "a branch point must be a checkpoint of the trunk: this is step %g, and checkpoints "
-               "are %g steps apart",
+               "the trunk has no checkpoint here: this is step %g, and checkpoints are %g steps apart",
                step, r->every);
     diag_note(r->l->diag, r->at.experiment->trunk->span, "the trunk");
     return false;
   }
   if (step > r->length) {
-    diag_error(r->l->diag, x->span, "the trunk ends before this branch point");
+    diag_error(r->l->diag, x->span, "the trunk ends before this point");
     diag_note(r->l->diag, r->at.experiment->trunk->span, "the trunk");
     return false;
   }
@@ -377,37 +375,92 @@ static bool checkpoint_of(struct lower_run *r, const struct formula_point *askin
   return true;
 }
 
+/* Runs that others ask for, by experiment and sweep point: a matrix of merges asks
+ * for the same few again and again. */
+static size_t slot_of(const struct lowering *l, const struct dsl_experiment *e, size_t point)
+{
+  size_t i = ((size_t)(e - l->dsl->experiments) * 1000003 + point) * 0x9e3779b97f4a7c15;
+  for (i &= l->n_places - 1; l->places[i].run; i = (i + 1) & (l->n_places - 1))
+    if (l->places[i].run->at.experiment == e && l->places[i].point == point)
+      break;
+  return i;
+}
+
+static void grow_places(struct lowering *l)
+{
+  struct lower_place *old = l->places;
+  size_t n = l->n_places;
+  l->n_places = n ? 2 * n : 64;
+  l->places = arena_array(l->arena, l->n_places, sizeof *l->places);
+  for (size_t i = 0; i < n; i++)
+    if (old[i].run)
+      l->places[slot_of(l, old[i].run->at.experiment, old[i].point)] = old[i];
+}
+
+/* NULL: after a diagnostic. */
+static struct lower_run *run_at(struct lowering *l, const struct formula_point *at)
+{
+  const struct dsl_experiment *e = at->experiment;
+  size_t point = 0;
+  for (size_t i = 0; i < e->n_vars; i++)
+    if (dsl_leader(e, &e->vars[i]) == &e->vars[i])
+      point = point * e->vars[i].n_values + at->choice[i];
+  if (2 * l->n_runs >= l->n_places)
+    grow_places(l);
+  struct lower_place *place = &l->places[slot_of(l, e, point)];
+  if (place->run)
+    return place->run;
+  struct lower_run *r = arena_alloc(l->arena, sizeof *r);
+  if (!lower_run(l, at, lower_point_text(l, at), r))
+    return NULL;
+  /* It may have asked for others itself, and moved the place. */
+  if (2 * ++l->n_runs >= l->n_places)
+    grow_places(l);
+  l->places[slot_of(l, e, point)] = (struct lower_place){r, point};
+  return r;
+}
+
+static const struct lower_models *models_at(struct lower_run *r, size_t k)
+{
+  if (r->models && r->models_at == k)
+    return r->models;
+  struct lower_models *m = arena_alloc(r->l->arena, sizeof *m);
+  if (!lower_models(r, k, r->text, m))
+    return NULL;
+  r->models = m;
+  r->models_at = k;
+  return m;
+}
+
+static bool one_model(struct lower_run *r, uint32_t step, struct lower_group *out)
+{
+  *out = (struct lower_group){arena_alloc(r->l->arena, sizeof *out->v), 1};
+  *out->v = (struct lower_model){.step = step, .run = r};
+  return true;
+}
+
 bool lower_reference(struct lowering *l, const struct formula_point *asking,
                      const struct ast_expr *of, struct lower_group *out)
 {
   const struct dsl_experiment *e = model_target(l->dsl, of);
-  struct formula_point at = {e, NULL};
-  struct lower_run *r = arena_alloc(l->arena, sizeof *r);
   struct model_name name;
-  struct lower_models m;
   struct lower_group one;
   size_t *choice = arena_array(l->arena, e->n_vars + 1, sizeof *choice), k = SIZE_MAX;
   if (!model_point(asking, of, choice, l->diag) ||
       !model_find(e, of->args[0].value, &name, l->diag))
     return false;
-  at.choice = choice;
-  if (!lower_run(l, &at, lower_point_text(l, &at), r))
+  struct lower_run *r = run_at(l, &(struct formula_point){e, choice});
+  if (!r)
     return false;
-  if (name.kind == MODEL_START) {
-    *out = (struct lower_group){arena_alloc(l->arena, sizeof *out->v), 1};
-    *out->v = (struct lower_model){.step = r->start, .run = r};
-    return true;
-  }
+  if (name.kind == MODEL_START)
+    return one_model(r, r->start, out);
   if (e->trunk && !checkpoint_of(r, asking, of, name.kind == MODEL_TRUNK, &k))
     return false;
-  if (name.kind == MODEL_TRUNK) {
-    *out = (struct lower_group){arena_alloc(l->arena, sizeof *out->v), 1};
-    *out->v = (struct lower_model){.step = lower_checkpoint(r, k), .run = r};
-    return true;
-  }
-  if (!lower_models(r, k, r->text, &m))
+  if (name.kind == MODEL_TRUNK)
+    return one_model(r, lower_checkpoint(r, k), out);
+  const struct lower_models *m = models_at(r, k);
+  if (!m)
     return false;
-  const struct lower_group *g = lower_group(&m, &name, &one);
-  *out = (struct lower_group){arena_copy(l->arena, g->v, g->n * sizeof *g->v), g->n};
+  *out = *lower_group(m, &name, &one);
   return true;
 }

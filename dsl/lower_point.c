@@ -98,10 +98,37 @@ static bool find_data(struct lower_run *r, const struct compile_slot *slot,
   return false;
 }
 
-static bool add_measure(struct lower_run *r, struct lower_table *t, const struct compile_slot *slot,
+static bool evaluates(const struct compile_slot *s)
+{
+  return s->measurement && (!strcmp(s->measurement, "accuracy") || !strcmp(s->measurement, "loss"));
+}
+
+/* Accuracy and loss of one model are one evaluation: the input that an earlier slot of
+ * the row reads, or UINT32_MAX. */
+static uint32_t evaluated(const struct lower_table *t, size_t at)
+{
+  const struct compile_slot *s = &t->slots.slots[at];
+  for (size_t i = 0; evaluates(s) && i < at; i++) {
+    const struct compile_slot *o = &t->slots.slots[i];
+    if (evaluates(o) && !strcmp(o->split, s->split) && !o->split_of == !s->split_of &&
+        (!s->split_of || !strcmp(o->split_of->text, s->split_of->text)) &&
+        o->models[0].kind == s->models[0].kind && o->models[0].index == s->models[0].index &&
+        o->models[0].member == s->models[0].member)
+      return t->reads[t->n_reads - at + i].input;
+  }
+  return UINT32_MAX;
+}
+
+static bool add_measure(struct lower_run *r, struct lower_table *t, size_t at,
                         const struct lower_models *m, const char *text, struct span span)
 {
-  struct plan_slot read = {.input = PLAN_SLOT_NUMBER};
+  const struct compile_slot *slot = &t->slots.slots[at];
+  struct plan_slot read = {evaluated(t, at), slot->measurement, 0};
+  if (read.input != UINT32_MAX) {
+    ARENA_PUSH(r->l->arena, t->reads, t->n_reads, t->cap_reads, read);
+    return true;
+  }
+  read = (struct plan_slot){.input = PLAN_SLOT_NUMBER};
   if (slot->number) {
     const struct ast_expr name = {.kind = AST_NAME, .text = slot->number, .span = span};
     if (!formula_number(&r->at, &name, &read.num, r->l->diag))
@@ -112,14 +139,13 @@ static bool add_measure(struct lower_run *r, struct lower_table *t, const struct
   struct lower_attrs a = {0};
   uint32_t inputs[4], n = 0, data;
   const struct lower_model *first = NULL, *head;
-  bool evaluates = !strcmp(slot->measurement, "accuracy") || !strcmp(slot->measurement, "loss");
   for (unsigned i = 0; i < slot->n_models; i++) {
     struct lower_group one;
     const struct lower_model *model = lower_group(m, &slot->models[i], &one)->v;
     first = first ? first : model;
     inputs[n++] = model->step;
   }
-  lower_put(&a, PLAN_A_measurement, 0, evaluates ? "evaluate" : slot->measurement);
+  lower_put(&a, PLAN_A_measurement, 0, evaluates(slot) ? "evaluate" : slot->measurement);
   if (slot->split) {
     lower_put(&a, PLAN_A_split, 0, slot->split);
     if (!find_data(r, slot, first, &data, &head))
@@ -152,7 +178,7 @@ static bool add_row(struct lower_run *r, struct lower_table *t, size_t k)
   if (!lower_models(r, k, text, &m))
     return false;
   for (size_t s = 0; s < t->slots.n; s++)
-    if (!add_measure(r, t, &t->slots.slots[s], &m, text, e->measures[0]->span))
+    if (!add_measure(r, t, s, &m, text, e->measures[0]->span))
       return false;
   t->n_rows++;
   return add_cells(r, t, step);

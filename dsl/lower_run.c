@@ -47,8 +47,14 @@ static bool number_setting(const struct lower_run *r, const char *name, double *
     *out = strtod(w->def, NULL);
     return true;
   }
-  return formula_number(&r->at, x, out, r->l->diag) &&
-         check_number(r->l->arena, name, w->type, &w->range, *out, x->span, r->l->diag);
+  if (!formula_number(&r->at, x, out, r->l->diag))
+    return false;
+  if (check_number(r->l->arena, name, w->type, &w->range, *out, x->span, r->l->diag))
+    return true;
+  const struct span said = dsl_var(r->at.experiment, name)->stmt->span;
+  if (x->span.file != said.file || x->span.begin < said.begin || x->span.end > said.end)
+    diag_note(r->l->diag, said, "`%s` takes its values from there", name);
+  return false;
 }
 
 static const char *word_setting(const struct lower_run *r, const char *name)
@@ -227,16 +233,22 @@ bool lower_data_of(struct lowering *l, const struct dsl_experiment *e, uint32_t 
 static bool put_model(struct lower_run *r, struct lower_attrs *a)
 {
   const struct ast_expr *x = r->model_value = lower_value(r->l, &r->at, "model");
+  const struct ast_expr *start = lower_value(r->l, &r->at, "start");
+  double seed = r->seed;
+  if (start && start->kind != AST_NAME && !number_setting(r, "head_seed", &seed))
+    return false;
   lower_put(a, PLAN_A_model, 0, x->text);
-  lower_put(a, PLAN_A_seed, r->seed, NULL);
+  lower_put(a, PLAN_A_seed, seed, NULL);
   r->has_batchnorm = words_has_batchnorm(x->text);
   return lower_params(r, a, WORDS_MODEL, x);
 }
 
 /* Is it the architecture that the other one trained? */
 static bool same_architecture(struct lower_run *r, const struct lower_attrs *a,
-                              const struct plan_step *other, struct span at)
+                              const struct lower_run *there, struct span at)
 {
+  struct lowering *l = r->l;
+  const struct plan_step *other = plan_model_of(l->plan, plan_step(l->plan, there->start));
   struct lower_attrs theirs = {0};
   for (uint32_t i = 0; i < other->n_attrs; i++)
     if (other->attrs[i].id != PLAN_A_seed && other->attrs[i].id != PLAN_A_head &&
@@ -253,8 +265,11 @@ static bool same_architecture(struct lower_run *r, const struct lower_attrs *a,
   char *is = plan_step_text(r->l->arena, &now);
   if (!strcmp(is, was))
     return true;
-  diag_error(r->l->diag, at, "the model there is another one: %s, and here it is %s",
-             was + strlen("init "), is + strlen("init "));
+  diag_error(l->diag, at, "the model there is `%s`, and here it is `%s`",
+             lower_thing_text(l, &there->at, there->model_value),
+             lower_thing_text(l, &r->at, r->model_value));
+  diag_note(l->diag, there->model_value->span, "the model there");
+  diag_note(l->diag, r->model_value->span, "the model here");
   return false;
 }
 
@@ -263,8 +278,7 @@ static bool start_at_model(struct lower_run *r, struct lower_attrs *a, const str
 {
   struct lower_group from;
   if (!lower_reference(r->l, &r->at, x, &from) || from.n != 1 ||
-      !same_architecture(r, a, plan_model_of(r->l->plan, plan_step(r->l->plan, from.v->step)),
-                         x->span))
+      !same_architecture(r, a, from.v->run, x->span))
     return false;
   if (!new_head && from.v->run->classes != r->classes) {
     diag_error(r->l->diag, x->span, "the model there tells %u classes apart, and here are %u",

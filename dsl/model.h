@@ -27,6 +27,8 @@ size_t model_branch_count(const struct ast_stmt *branch);
 size_t model_index(const struct ast_stmt *const *list, size_t n, const char *name);
 /* Does the merge make one model for each that it is given (swa)? */
 bool model_maps(const struct ast_expr *call);
+/* The first argument without a name; NULL: there is none. */
+const struct ast_expr *model_first(const struct ast_expr *call);
 
 /* ---- of other experiments: `trunk of base(lr = 0.1)` ---- */
 

@@ -151,7 +151,8 @@ static const char *shape(int start)
       {TOK_LET, "let NAME = VALUE;"},
       {TOK_USE, "use NAME = MODEL of EXPERIMENT(SETTING = VALUE, ...);"},
       {TOK_TRUNK, "trunk [every LENGTH] for LENGTH at SCHEDULE;"},
-      {TOK_BRANCH, "branch NAME[COUNT] at every LENGTH [of trunk] for LENGTH at SCHEDULE;"},
+      {TOK_BRANCH, "branch NAME[COUNT] at every LENGTH [of trunk] for LENGTH at SCHEDULE "
+                   "[with snapshots every LENGTH];"},
       {TOK_MERGE, "merge NAME = METHOD(ENDPOINTS) [with WORDS];"},
       {TOK_MEASURE, "measure NAME = VALUE;"},
       {TOK_REPLACE, "replace data NAME with VALUE [\"what it stands for\"];"},

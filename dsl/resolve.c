@@ -20,14 +20,11 @@ bool dsl_knows_all(const struct ast_program *p)
   return true;
 }
 
-static const struct ast_block *find_block(const struct ast_program *p, enum ast_block_kind kind,
+static const struct ast_block *find_block(const struct dsl *dsl, enum ast_block_kind kind,
                                           const char *name)
 {
-  for (size_t i = 0; i < p->n_blocks; i++)
-    if (p->blocks[i].kind == kind && p->blocks[i].name.text &&
-        !strcmp(p->blocks[i].name.text, name))
-      return &p->blocks[i];
-  return NULL;
+  size_t i = names_find(&dsl->blocks, kind, name);
+  return i == SIZE_MAX ? NULL : &dsl->program->blocks[i];
 }
 
 static void suggest_block(struct arena *a, const struct ast_program *p, enum ast_block_kind kind,
@@ -43,29 +40,33 @@ static void suggest_block(struct arena *a, const struct ast_program *p, enum ast
     diag_hint(d, "did you mean `%s`?", near);
 }
 
-static bool same_block(const struct ast_block *a, const struct ast_block *b)
+static void report_duplicate(const struct ast_block *b, const struct ast_block *first,
+                             struct diag *d)
 {
-  if (a->kind != b->kind)
-    return false;
-  if (a->kind == AST_FIGURE)
-    return a->number && b->number && a->number->number == b->number->number;
-  return a->name.text && b->name.text && !strcmp(a->name.text, b->name.text);
+  if (b->kind == AST_FIGURE)
+    diag_error(d, b->span, "figure %g is defined twice", b->number->number);
+  else
+    diag_error(d, b->name.span, "%s `%s` is defined twice", block_words[b->kind], b->name.text);
+  diag_note(d, first->span, "first defined here");
 }
 
-static void check_duplicates(const struct ast_program *p, struct diag *d)
+/* Finds the blocks of one kind and name on the way. */
+static void index_blocks(struct dsl *dsl, struct diag *d)
 {
-  for (size_t i = 0; i < p->n_blocks; i++)
-    for (size_t j = 0; j < i; j++)
-      if (same_block(&p->blocks[i], &p->blocks[j])) {
-        const struct ast_block *b = &p->blocks[i];
-        if (b->kind == AST_FIGURE)
-          diag_error(d, b->span, "figure %g is defined twice", b->number->number);
-        else
-          diag_error(d, b->name.span, "%s `%s` is defined twice", block_words[b->kind],
-                     b->name.text);
-        diag_note(d, p->blocks[j].span, "first defined here");
-        break;
-      }
+  const struct ast_program *p = dsl->program;
+  for (size_t i = 0; i < p->n_blocks; i++) {
+    const struct ast_block *b = &p->blocks[i];
+    const char *name = b->name.text;
+    if (b->kind == AST_FIGURE)
+      name = b->number ? arena_printf(dsl->arena, "%.17g", b->number->number) : NULL;
+    if (!name)
+      continue;
+    size_t first = names_add(dsl->arena, &dsl->blocks, b->kind, name, i);
+    if (first != i)
+      report_duplicate(b, &p->blocks[first], d);
+    if (b->kind == AST_EXPERIMENT && b->base.text)
+      names_add(dsl->arena, &dsl->bases, 0, b->base.text, 0);
+  }
 }
 
 /* Once a cycle: by the first of its blocks. */
@@ -101,7 +102,7 @@ static size_t ancestry(const struct dsl *dsl, const struct ast_block *b,
     up[n++] = at;
     if (!at->base.text)
       break;
-    const struct ast_block *base = find_block(dsl->program, b->kind, at->base.text);
+    const struct ast_block *base = find_block(dsl, b->kind, at->base.text);
     if (!base) {
       if (at == b && dsl_knows_all(dsl->program)) {
         diag_error(d, at->base.span, "unknown %s `%s`", block_words[b->kind], at->base.text);
@@ -220,6 +221,19 @@ static void unknown_target(struct dsl *dsl, const struct ast_expr *name, struct 
   suggest_block(dsl->arena, dsl->program, AST_EXPERIMENT, name->text, d);
 }
 
+static void suggest_swept(struct dsl *dsl, const struct dsl_experiment *e, const char *name,
+                          struct diag *d)
+{
+  const char **words = arena_array(dsl->arena, e->n_vars + 1, sizeof *words);
+  size_t n = 0;
+  for (size_t i = 0; i < e->n_vars; i++)
+    if (e->vars[i].stmt->kind == AST_SWEEP)
+      words[n++] = e->vars[i].name;
+  const char *near = diag_nearest(name, words, n);
+  if (near)
+    diag_hint(d, "did you mean `%s`?", near);
+}
+
 /* `lr of base`: the values that base's sweep gives to lr, each once. */
 static void values_of(struct dsl *dsl, const struct ast_expr *x, struct ast_stmt *out, bool paper,
                       struct diag *d)
@@ -244,6 +258,7 @@ static void values_of(struct dsl *dsl, const struct ast_expr *x, struct ast_stmt
   const struct dsl_var *v = dsl_var(from, name->text);
   if (!v || v->stmt->kind != AST_SWEEP) {
     diag_error(d, x->span, "`%s` does not sweep `%s`", e->name, name->text);
+    suggest_swept(dsl, from, name->text, d);
     if (v)
       diag_note(d, v->stmt->span, "it has one value");
     return;
@@ -290,7 +305,9 @@ static void read_sweep(struct dsl *dsl, struct dsl_var *v, bool paper, struct di
     column++;
   for (size_t i = 0; i < s->n_values; i++) {
     struct ast_expr *x = s->values[i];
-    if (!s->n_names)
+    if (!s->n_names && x->kind == AST_OF && !strcmp(v->name, "start"))
+      ARENA_PUSH(dsl->arena, list.values, list.n_values, list.cap_values, x); /* a model */
+    else if (!s->n_names)
       one_value(dsl, x, &list, paper, d);
     else if (x->kind == AST_CALL && s->n_names == 2)
       values_of_pairs(dsl, x, column, &list, paper, d);
@@ -301,6 +318,23 @@ static void read_sweep(struct dsl *dsl, struct dsl_var *v, bool paper, struct di
   v->n_values = list.n_values;
 }
 
+static const char lost[] = "?";
+
+bool dsl_is_lost(const struct ast_expr *x)
+{
+  return x->text == lost;
+}
+
+static void keep_lost(struct dsl *dsl, struct dsl_var *v)
+{
+  struct ast_expr *x = arena_alloc(dsl->arena, sizeof *x), **values = arena_alloc(dsl->arena, sizeof x);
+  *x = (struct ast_expr){.kind = AST_NUMBER, .span = v->stmt->span, .number = 1, .text = lost,
+                         .text_span = v->stmt->span, .depth = 1};
+  *values = x;
+  v->values = values;
+  v->n_values = 1;
+}
+
 static void read_sweeps(struct dsl *dsl, struct dsl_experiment *e, bool paper, struct diag *d)
 {
   if (e->sweeps != DSL_SWEEPS_OPEN)
@@ -309,14 +343,9 @@ static void read_sweeps(struct dsl *dsl, struct dsl_experiment *e, bool paper, s
   for (size_t i = 0; i < e->n_vars; i++)
     if (e->vars[i].stmt->kind == AST_SWEEP)
       read_sweep(dsl, &e->vars[i], paper, d);
-  /* After a mistake a sweep may have lost its values: what is left can be checked. */
-  size_t n = 0;
   for (size_t i = 0; i < e->n_vars; i++)
-    if (e->vars[i].n_values)
-      e->vars[n++] = e->vars[i];
-    else
-      e->complete = false;
-  e->n_vars = n;
+    if (!e->vars[i].n_values)
+      keep_lost(dsl, &e->vars[i]);
   e->sweeps = DSL_SWEEPS_KNOWN;
 }
 
@@ -364,7 +393,7 @@ static void resolve_tiers(struct dsl *dsl, const char *tier, struct diag *d)
 {
   if (!tier)
     return;
-  const struct ast_block *b = find_block(dsl->program, AST_TIER, tier);
+  const struct ast_block *b = find_block(dsl, AST_TIER, tier);
   if (!b) {
     diag_error(d, SPAN_NONE, "no file defines tier `%s`", tier);
     suggest_block(dsl->arena, dsl->program, AST_TIER, tier, d);
@@ -408,37 +437,25 @@ static void resolve_experiment(struct dsl *dsl, const struct ast_block *b, struc
   e.complete = n > 0;
   for (size_t i = 0; i < n; i++)
     e.complete &= !chain[i]->incomplete;
+  names_add(dsl->arena, &dsl->experiments_by_name, 0, e.name, dsl->n_experiments);
   ARENA_PUSH(dsl->arena, dsl->experiments, dsl->n_experiments, dsl->cap_experiments, e);
 }
 
-static bool is_base(const struct ast_program *p, const char *name)
-{
-  for (size_t i = 0; i < p->n_blocks; i++)
-    if (p->blocks[i].kind == AST_EXPERIMENT && p->blocks[i].base.text &&
-        !strcmp(p->blocks[i].base.text, name))
-      return true;
-  return false;
-}
-
-static bool is_of(const struct ast_block *b, const char *name)
+static void add_drawn(struct dsl *dsl, const struct ast_block *b)
 {
   for (size_t i = 0; i < b->n_of; i++)
-    if (!strcmp(b->of[i].text, name))
-      return true;
-  return false;
+    names_add(dsl->arena, &dsl->drawn, 0, b->of[i].text, 0);
 }
 
 /* By a figure, or by a claim. */
-static bool is_drawn(const struct ast_program *p, const char *name)
+static void index_drawn(struct dsl *dsl)
 {
-  for (size_t i = 0; i < p->n_blocks; i++) {
-    if (is_of(&p->blocks[i], name))
-      return true;
-    for (size_t k = 0; p->blocks[i].kind == AST_FIGURE && k < p->blocks[i].n_blocks; k++)
-      if (is_of(&p->blocks[i].blocks[k], name))
-        return true;
+  for (size_t i = 0; i < dsl->program->n_blocks; i++) {
+    const struct ast_block *b = &dsl->program->blocks[i];
+    add_drawn(dsl, b);
+    for (size_t k = 0; b->kind == AST_FIGURE && k < b->n_blocks; k++)
+      add_drawn(dsl, &b->blocks[k]);
   }
-  return false;
 }
 
 /* Is one word the other with a letter more, less, or another one?  Names such as
@@ -459,7 +476,7 @@ static void check_overlays(const struct dsl *dsl, struct diag *d)
   for (size_t t = 0; t < dsl->n_tiers; t++)
     for (size_t o = 0; o < dsl->tiers[t]->n_blocks; o++) {
       const struct ast_name *name = &dsl->tiers[t]->blocks[o].name;
-      if (find_block(dsl->program, AST_EXPERIMENT, name->text))
+      if (find_block(dsl, AST_EXPERIMENT, name->text))
         continue;
       /* A tier serves all files; one figure's files alone do not define them all. */
       const char **words = arena_array(dsl->arena, dsl->n_experiments + 1, sizeof *words);
@@ -503,11 +520,12 @@ static void mark_asked(void *context, const struct ast_expr *x)
   }
 }
 
-static bool is_planned(const struct ast_program *p, const struct dsl_experiment *e)
+static bool is_planned(const struct dsl *dsl, const struct dsl_experiment *e)
 {
-  if (is_drawn(p, e->name))
+  if (names_find(&dsl->drawn, 0, e->name) != SIZE_MAX)
     return true;
-  return !is_base(p, e->name) && (is_whole(e) || !is_included(p, e->block->span.file));
+  return names_find(&dsl->bases, 0, e->name) == SIZE_MAX &&
+         (is_whole(e) || !is_included(dsl->program, e->block->span.file));
 }
 
 struct dsl *dsl_resolve(struct arena *a, const struct ast_program *p, const char *tier,
@@ -516,7 +534,8 @@ struct dsl *dsl_resolve(struct arena *a, const struct ast_program *p, const char
   struct dsl *dsl = arena_alloc(a, sizeof *dsl);
   dsl->arena = a;
   dsl->program = p;
-  check_duplicates(p, d);
+  index_blocks(dsl, d);
+  index_drawn(dsl);
   resolve_tiers(dsl, tier, d);
   for (size_t i = 0; i < p->n_blocks; i++)
     if (p->blocks[i].kind == AST_EXPERIMENT && p->blocks[i].name.text)
@@ -526,7 +545,7 @@ struct dsl *dsl_resolve(struct arena *a, const struct ast_program *p, const char
     struct dsl_experiment *e = &dsl->experiments[i];
     read_sweeps(dsl, e, false, d);
     read_sweeps(dsl, e->paper, true, quiet);
-    e->planned = is_planned(p, e);
+    e->planned = is_planned(dsl, e);
   }
   for (size_t i = 0; i < dsl->n_experiments; i++)
     if (dsl->experiments[i].planned)
@@ -537,10 +556,8 @@ struct dsl *dsl_resolve(struct arena *a, const struct ast_program *p, const char
 
 struct dsl_experiment *dsl_experiment(const struct dsl *dsl, const char *name)
 {
-  for (size_t i = 0; i < dsl->n_experiments; i++)
-    if (!strcmp(dsl->experiments[i].name, name))
-      return &dsl->experiments[i];
-  return NULL;
+  size_t i = names_find(&dsl->experiments_by_name, 0, name);
+  return i == SIZE_MAX ? NULL : &dsl->experiments[i];
 }
 
 const struct dsl_var *dsl_var(const struct dsl_experiment *e, const char *name)

@@ -10,6 +10,7 @@
 
 #include "base/diag.h"
 #include "dsl/ast.h"
+#include "dsl/names.h"
 
 struct dsl_var {
   const char *name;
@@ -51,6 +52,9 @@ struct dsl_experiment {
 struct dsl {
   struct arena *arena;
   const struct ast_program *program;
+  struct names blocks;      /* of the program, by kind */
+  struct names experiments_by_name;
+  struct names bases, drawn; /* experiments that others inherit, figures draw or claims are about */
   const struct ast_block *tiers[8]; /* base first; the chosen one last */
   size_t n_tiers;
   struct dsl_experiment *experiments;
@@ -79,6 +83,10 @@ bool dsl_next_point(const struct dsl_experiment *, size_t *choice);
  * values come from. */
 typedef void dsl_visit(void *context, const struct ast_expr *);
 void dsl_walk(const struct dsl_experiment *, dsl_visit *, void *context);
+
+/* What stands for the values that a mistake has taken from a sweep, so that the
+ * rest of the experiment can be checked. */
+bool dsl_is_lost(const struct ast_expr *);
 
 /* Do the two say the same, spans apart? */
 bool dsl_same_expr(const struct ast_expr *, const struct ast_expr *);

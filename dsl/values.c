@@ -55,8 +55,8 @@ static const char *behind(struct rows *r, const struct ast_stmt *s, struct span 
 /* What stands behind the name and its "=" or "over". */
 static const char *own_text(struct rows *r, const struct ast_stmt *s)
 {
-  const char *text = behind(r, s, s->name.span);
-  if (*text == '=')
+  const char *text = behind(r, s, s->n_names ? s->names[s->n_names - 1].span : s->name.span);
+  if (*text == '=' || *text == ')')
     text++;
   while (*text == ' ')
     text++;
@@ -87,12 +87,23 @@ static void add(struct rows *r, struct row row)
   ARENA_PUSH(r->arena, r->v, r->n, r->cap, row);
 }
 
+/* "sweep lr", "sweep (lr, batch)" */
+static const char *swept_names(struct rows *r, const struct ast_stmt *s)
+{
+  char *text = arena_printf(r->arena, "sweep %s%s", s->n_names ? "(" : "", s->name.text);
+  for (size_t i = 1; i < s->n_names; i++)
+    text = arena_printf(r->arena, "%s, %s", text, s->names[i].text);
+  return arena_printf(r->arena, "%s%s", text, s->n_names ? ")" : "");
+}
+
 static void add_vars(struct rows *r, const struct dsl_experiment *e)
 {
   for (size_t i = 0; i < e->n_vars; i++) {
     const struct dsl_var *v = &e->vars[i], *paper = dsl_var(e->paper, v->name);
     const char *word = v->stmt->kind == AST_SETTING
                            ? v->stmt->name.text
+                       : v->stmt->kind == AST_SWEEP
+                           ? swept_names(r, v->stmt)
                            : arena_printf(r->arena, "%s %s", ast_stmt_word(v->stmt->kind), v->name);
     add(r, (struct row){word, var_text(r, v), paper ? own_text(r, paper->stmt) : NULL, v->stmt,
                         dsl_said_by(r->dsl, v), paper ? paper->stmt : NULL});

@@ -3,11 +3,12 @@
 #include "base/diag.h"
 #include "base/num.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-enum { MAX_WORDS = 64 };
+enum { MAX_WORDS = 64, MAX_PARAMS = 16 };
 
 static const struct words_setting settings[] = {
 #define SETTING(name, type, lb, low, high, rb, def, label, meaning)                                \
@@ -153,12 +154,20 @@ static bool owns(const char *owner, const struct words_thing *thing)
          !strcmp(owner, words_text(thing->name) ? "TEXTS" : "IMAGES");
 }
 
+/* Lowering asks for every step of a plan: the lists are made once. */
 const struct words_param *words_param_at(const struct words_thing *thing, size_t k)
 {
-  for (size_t i = 0; i < COUNT(params); i++)
-    if (owns(params[i].owner, thing) && k-- == 0)
-      return &params[i];
-  return NULL;
+  static struct {
+    unsigned char list[MAX_PARAMS], n;
+    bool known;
+  } of[COUNT(things)];
+  static_assert(COUNT(params) < 256, "a parameter's index is a byte");
+  size_t t = (size_t)(thing - things);
+  for (size_t i = 0; !of[t].known && i < COUNT(params) && of[t].n < MAX_PARAMS; i++)
+    if (owns(params[i].owner, thing))
+      of[t].list[of[t].n++] = (unsigned char)i;
+  of[t].known = true;
+  return k < of[t].n ? &params[of[t].list[k]] : NULL;
 }
 
 const struct words_param *words_param(const struct words_thing *thing, const char *name)

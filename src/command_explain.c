@@ -30,7 +30,52 @@ struct explain session_describe(struct session *s)
                                        : EXPLAIN_UNWANTED;
   cost_of_steps(s->plan, s->wanted, step_cost, s, costs);
   bind_calibrate_save(s->bind);
-  return (struct explain){s->plan, s->wanted, shown, costs, s->program->sources, s->options.jobs};
+  uint32_t *asked = arena_array(s->arena, (size_t)n + 1, sizeof *asked);
+  plan_asked(s->plan, s->wanted, asked);
+  return (struct explain){s->plan, s->wanted, shown, costs, s->program->sources, s->options.jobs, asked};
+}
+
+static bool is_of(const struct ast_block *b, const char *experiment)
+{
+  for (size_t i = 0; i < b->n_of; i++)
+    if (!strcmp(b->of[i].text, experiment))
+      return true;
+  return false;
+}
+
+/* Does a figure that was asked for draw it? */
+static bool is_asked_for(const struct session *s, const char *experiment)
+{
+  const struct ast_program *p = s->program;
+  if (!session_has_figures(s) || !s->options.n_figures)
+    return true;
+  for (size_t i = 0; i < p->n_blocks; i++)
+    for (size_t k = 0; p->blocks[i].kind == AST_FIGURE && k < p->blocks[i].n_blocks; k++)
+      if (session_asks_for(s, (unsigned)p->blocks[i].number->number) &&
+          is_of(&p->blocks[i].blocks[k], experiment))
+        return true;
+  return false;
+}
+
+/* Adds what is planned and cannot be computed yet to what is told of. */
+static void add_later(struct session *s, struct explain *e, enum explain_state *states)
+{
+  uint32_t n = plan_count(s->plan), *targets = arena_array(s->arena, s->lowered.n + 1, sizeof *targets);
+  bool *later = arena_array(s->arena, (size_t)n + 1, sizeof *later);
+  size_t n_targets = 0;
+  for (size_t i = 0; i < s->lowered.n; i++) {
+    const struct lower_target *t = &s->lowered.targets[i];
+    if (t->experiment && t->unavailable && is_asked_for(s, t->experiment))
+      targets[n_targets++] = t->step;
+  }
+  plan_closure(s->plan, targets, n_targets, later);
+  for (uint32_t i = 0; i < n; i++) {
+    if (later[i] && !s->wanted[i])
+      states[i] = EXPLAIN_LATER;
+    later[i] = later[i] || s->wanted[i];
+  }
+  e->wanted = later;
+  plan_asked(s->plan, later, (uint32_t *)e->asked);
 }
 
 /* Does the wanted part of the plan hold the experiment's table? */
@@ -52,6 +97,8 @@ int command_explain(struct session *s)
   if (!session_open_store(s))
     return EXIT_ENVIRONMENT;
   struct explain e = session_describe(s);
+  add_later(s, &e, (enum explain_state *)e.states);
+  s->wanted = (bool *)e.wanted;
   if (s->options.json)
     return explain_json(&e, stdout) ? EXIT_DONE : EXIT_ENVIRONMENT;
   if (s->options.dot) {

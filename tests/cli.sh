@@ -271,7 +271,7 @@ sed 's/over 0.01, 0.1, 1;/over 0.1, 1e30;/' e.exp >diverge.exp
 expect 0 $draw -s one -o figd diverge.exp
 says "diverged"
 grep -q '"diverged": true' one/objects/*/*/result.json || fail "no result is diverged"
-grep -q '^a,,1e+30,,,,0,3,' figd/fig01.csv || fail "diverged runs are not counted in fig01.csv"
+grep -q '^a,,1e+30,,,,,0,3,' figd/fig01.csv || fail "diverged runs are not counted in fig01.csv"
 expect 0 $draw -s one -o figd diverge.exp
 ran 0
 

@@ -22,6 +22,7 @@ struct fixture {
   bool wanted[STEPS];
   enum explain_state states[STEPS];
   struct cost costs[STEPS];
+  uint32_t asked[STEPS];
   char *text;
 };
 
@@ -72,7 +73,8 @@ static int begin(void **state)
     f->states[i] = i <= TRUNK ? EXPLAIN_CACHED : EXPLAIN_TODO;
     f->costs[i] = (struct cost){1e9 * i, i, 1000};
   }
-  f->e = (struct explain){f->plan, f->wanted, f->states, f->costs, source_set_new(a), 2};
+  f->e = (struct explain){f->plan, f->wanted, f->states, f->costs, source_set_new(a), 2, f->asked};
+  plan_asked(f->plan, NULL, f->asked);
   *state = f;
   return 0;
 }

@@ -152,13 +152,15 @@ static void print_figure(const struct plan_figure *f, struct arena *a, FILE *out
 /* No line number and no key: those would change with every edit. */
 static void print_plan(const struct planned *p, FILE *out)
 {
+  uint32_t *asked = arena_array(p->arena, plan_count(p->plan) + 1, sizeof *asked);
+  plan_asked(p->plan, NULL, asked);
   for (uint32_t i = 0; i < plan_count(p->plan); i++) {
     const struct plan_step *s = plan_step(p->plan, i);
     fprintf(out, "#%u %s", (unsigned)i, plan_step_text(p->arena, s));
     for (uint32_t k = 0; k < s->n_inputs; k++)
       fprintf(out, "%s#%u", k ? " " : " <- ", (unsigned)s->inputs[k]);
     fprintf(out, " [%s%s%s]%s\n", s->origin.experiment, *s->origin.point ? " " : "",
-            s->origin.point, s->asked > 1 ? " shared" : "");
+            s->origin.point, asked[i] > 1 ? " shared" : "");
     if (s->table)
       print_table(p, s->table, out);
     if (s->figure)

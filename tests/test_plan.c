@@ -140,15 +140,11 @@ static void test_same_step_is_one(void **state)
 {
   struct fixture *f = *state;
   add_chain(f->plan);
-  add_chain(f->plan); /* of one experiment: shared with nobody */
-  for (uint32_t i = 0; i < 6; i++)
-    assert_int_equal(plan_step(f->plan, i)->asked, 1);
   experiment = "other";
   add_chain(f->plan);
   experiment = "noise";
   assert_int_equal(plan_count(f->plan), 6);
   for (uint32_t i = 0; i < 6; i++) {
-    assert_int_equal(plan_step(f->plan, i)->asked, 2);
     assert_int_equal(plan_find(f->plan, plan_step(f->plan, i)->key), i);
   }
   assert_int_equal(plan_find(f->plan, (struct hash){{1}}), UINT32_MAX);
@@ -163,7 +159,6 @@ static void test_origin_is_no_part_of_the_key(void **state)
                         .origin = {"one", "lr=0.1", {1, 10, 20}, NULL}};
   uint32_t first = plan_add_step(f->plan, &s);
   s.origin = (struct plan_origin){"other", "", {2, 5, 6}, NULL};
-  s.asked = 17;
   assert_int_equal(plan_add_step(f->plan, &s), first);
   assert_string_equal(plan_step(f->plan, first)->origin.experiment, "one");
 }
@@ -443,17 +438,23 @@ static void test_closure(void **state)
 static void test_sharing(void **state)
 {
   struct fixture *f = *state;
+  static const struct plan_table tables[2] = {{.experiment = "noise"}, {.experiment = "other"}};
+  uint32_t trunk = 2, measure = 5, asked[8];
   add_chain(f->plan);
   struct plan_sharing all = plan_sharing(f->plan, NULL);
-  assert_true(all.steps == 248 && all.steps_unshared == 248);
-  experiment = "other";
-  ADD(f->plan, TRAIN, train_attrs, 1, 0);
-  experiment = "noise";
+  assert_true(all.steps == 248 && all.steps_unshared == 248); /* for no table: once */
+  plan_add_step(f->plan, &(struct plan_step){.kind = PLAN_TABLE, .n_inputs = 1, .inputs = &measure,
+                                             .table = &tables[0], .origin = {.point = ""}});
+  plan_add_step(f->plan, &(struct plan_step){.kind = PLAN_TABLE, .n_inputs = 1, .inputs = &trunk,
+                                             .table = &tables[1], .origin = {.point = ""}});
+  plan_asked(f->plan, NULL, asked);
+  static const uint32_t expected[8] = {2, 2, 2, 1, 1, 1, 1, 1};
+  assert_memory_equal(asked, expected, sizeof expected);
   all = plan_sharing(f->plan, NULL);
   assert_true(all.steps == 248 && all.steps_unshared == 372);
-  static const bool wanted[6] = {true, true, true, false, false, false};
+  static const bool wanted[8] = {true, true, true, false, false, false, false, true};
   all = plan_sharing(f->plan, wanted);
-  assert_true(all.steps == 124 && all.steps_unshared == 248);
+  assert_true(all.steps == 124 && all.steps_unshared == 124);
 }
 
 static void test_texts(void **state)

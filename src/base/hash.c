@@ -9,21 +9,39 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A key is made of hundreds of small pieces, and each call of the library costs more
+ * than the few bytes that it is given. */
 struct hasher {
   blake2b_state state;
+  size_t n;
+  bool used;
+  unsigned char waiting[2048];
 };
+
+/* One a thread is nearly always enough; a second one at a time is allocated. */
+static _Thread_local struct hasher own;
 
 struct hasher *hash_begin(void)
 {
-  struct hasher *h = mem_alloc(sizeof *h);
+  struct hasher *h = own.used ? mem_alloc(sizeof *h) : &own;
   blake2b_init(&h->state, HASH_BYTES);
+  h->n = 0;
+  h->used = true;
   return h;
 }
 
 void hash_bytes(struct hasher *h, const void *p, size_t n)
 {
-  if (n)
+  if (h->n + n > sizeof h->waiting) {
+    blake2b_update(&h->state, h->waiting, h->n);
+    h->n = 0;
+  }
+  if (n > sizeof h->waiting) {
     blake2b_update(&h->state, p, n);
+  } else if (n) {
+    memcpy(h->waiting + h->n, p, n);
+    h->n += n;
+  }
 }
 
 static void tagged(struct hasher *h, char tag, const void *p, size_t n)
@@ -67,8 +85,12 @@ void hash_num(struct hasher *h, double v)
 struct hash hash_end(struct hasher *h)
 {
   struct hash out;
+  blake2b_update(&h->state, h->waiting, h->n);
   blake2b_final(&h->state, out.b, HASH_BYTES);
-  free(h);
+  if (h == &own)
+    own.used = false;
+  else
+    free(h);
   return out;
 }
 

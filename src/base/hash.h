@@ -12,7 +12,7 @@ struct hash {
   uint8_t b[HASH_BYTES];
 };
 
-struct hasher; /* opaque; release with hash_end, which also frees it */
+struct hasher; /* opaque, of one thread; hash_end gives it back */
 
 struct hasher *hash_begin(void);
 void hash_bytes(struct hasher *, const void *, size_t);

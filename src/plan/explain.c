@@ -20,12 +20,13 @@ void explain_steps(const struct explain *e, FILE *out)
     if (e->states[i] == EXPLAIN_UNWANTED)
       continue;
     fprintf(out, "#%-5u %-6s %s", (unsigned)i,
-            e->states[i] == EXPLAIN_CACHED ? "cached" : "to do", plan_step_text(a, s));
+            e->states[i] == EXPLAIN_CACHED ? "cached" : e->states[i] == EXPLAIN_LATER ? "later" : "to do",
+            plan_step_text(a, s));
     print_inputs(s, out);
     fprintf(out, "  [%s%s%s, %s", s->origin.experiment, *s->origin.point ? " " : "",
             s->origin.point, source_line_name(e->sources, s->origin.span, a));
-    if (s->asked > 1)
-      fprintf(out, ", shared %u times", (unsigned)s->asked);
+    if (e->asked[i] > 1)
+      fprintf(out, ", for %u experiments", (unsigned)e->asked[i]);
     if (e->states[i] == EXPLAIN_TODO && e->costs[i].seconds >= 0.05)
       fprintf(out, ", %s", cost_duration(e->costs[i].seconds, seconds));
     fputs("]\n", out);
@@ -41,7 +42,8 @@ struct cost_total explain_total(const struct explain *e, enum explain_state stat
   uint32_t n = plan_count(e->plan);
   bool *chosen = arena_array(a, (size_t)n + 1, sizeof *chosen);
   for (uint32_t i = 0; i < n; i++)
-    chosen[i] = e->wanted[i] && (state == EXPLAIN_UNWANTED || e->states[i] == state);
+    chosen[i] = e->wanted[i] && (state == EXPLAIN_UNWANTED ? e->states[i] != EXPLAIN_LATER
+                                                           : e->states[i] == state);
   struct cost_total total = cost_total(e->plan, chosen, e->costs);
   arena_free(a);
   return total;
@@ -65,31 +67,43 @@ static void print_cost(const struct explain *e, FILE *out)
           cost_duration(cost_wall(&todo, e->jobs), wall));
 }
 
+/* Steps of a kind, in all and by state. */
+struct counts {
+  unsigned all, of[EXPLAIN_LATER + 1];
+};
+
+static void print_counts(const char *name, const struct counts *c, bool later, FILE *out)
+{
+  fprintf(out, "%-8s %8u %8u %8u", name, c->all, c->of[EXPLAIN_CACHED], c->of[EXPLAIN_TODO]);
+  if (later)
+    fprintf(out, " %8u", c->of[EXPLAIN_LATER]);
+  fputc('\n', out);
+}
+
 void explain_summary(const struct explain *e, FILE *out)
 {
-  unsigned count[PLAN_KIND_COUNT] = {0}, cached[PLAN_KIND_COUNT] = {0};
-  unsigned todo[PLAN_KIND_COUNT] = {0}, all = 0, all_cached = 0, all_todo = 0;
+  struct counts counts[PLAN_KIND_COUNT + 1] = {0}, *all = &counts[PLAN_KIND_COUNT];
   double training_todo = 0;
   for (uint32_t i = 0; i < plan_count(e->plan); i++) {
     const struct plan_step *s = plan_step(e->plan, i);
     if (!e->wanted[i])
       continue;
-    count[s->kind]++;
-    cached[s->kind] += e->states[i] == EXPLAIN_CACHED;
-    todo[s->kind] += e->states[i] == EXPLAIN_TODO;
+    struct counts *both[] = {&counts[s->kind], all};
+    for (int k = 0; k < 2; k++) {
+      both[k]->all++;
+      both[k]->of[e->states[i]]++;
+    }
     if (s->kind == PLAN_TRAIN && e->states[i] == EXPLAIN_TODO)
       training_todo += plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from);
   }
-  fprintf(out, "%-8s %8s %8s %8s\n", "steps", "planned", "cached", "to do");
-  for (int k = 0; k < PLAN_KIND_COUNT; k++) {
-    if (count[k])
-      fprintf(out, "%-8s %8u %8u %8u\n", plan_kind_name((enum plan_kind)k), count[k], cached[k],
-              todo[k]);
-    all += count[k];
-    all_cached += cached[k];
-    all_todo += todo[k];
-  }
-  fprintf(out, "%-8s %8u %8u %8u\n", "all", all, all_cached, all_todo);
+  bool later = all->of[EXPLAIN_LATER] > 0;
+  fprintf(out, "%-8s %8s %8s %8s%s\n", "steps", "planned", "cached", "to do", later ? "    later" : "");
+  for (int k = 0; k < PLAN_KIND_COUNT; k++)
+    if (counts[k].all)
+      print_counts(plan_kind_name((enum plan_kind)k), &counts[k], later, out);
+  print_counts("all", all, later, out);
+  if (later)
+    fputs("later: what this needs is not available yet, so that its time is not known\n", out);
   struct plan_sharing sharing = plan_sharing(e->plan, e->wanted);
   fprintf(out, "training steps: %.0f planned, %.0f without sharing", sharing.steps,
           sharing.steps_unshared);

@@ -7,16 +7,18 @@
 
 #include <stdio.h>
 
-enum explain_state { EXPLAIN_UNWANTED, EXPLAIN_CACHED, EXPLAIN_TODO };
+/* LATER: it is planned, but something that it needs cannot be computed yet. */
+enum explain_state { EXPLAIN_UNWANTED, EXPLAIN_CACHED, EXPLAIN_TODO, EXPLAIN_LATER };
 
 /* What is told of; arrays are indexed by step. */
 struct explain {
   const struct plan *plan;
   const bool *wanted;                 /* the targets and all that they need */
   const enum explain_state *states;   /* UNWANTED also where only lost results would need it */
-  const struct cost *costs;           /* of the wanted steps */
+  const struct cost *costs;           /* of the wanted steps; of LATER ones not known */
   const struct source_set *sources;
   unsigned jobs;
+  const uint32_t *asked;              /* how many tables need each, see plan_asked */
 };
 
 /* A line a step, in order of execution: number, state, kind, who asked for it,

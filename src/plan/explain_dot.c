@@ -52,11 +52,13 @@ static void put_node(const struct explain *e, uint32_t i, struct arena *a, FILE 
   fputs(*s->origin.point ? " " : "", out);
   put_quoted(s->origin.point, out);
   fprintf(out, ", %s]\"", source_line_name(e->sources, s->origin.span, a));
-  if (e->states[i] != EXPLAIN_TODO)
+  if (e->states[i] == EXPLAIN_LATER)
+    fputs(", style=dashed", out);
+  else if (e->states[i] != EXPLAIN_TODO)
     fputs(", fillcolor=gray90, fontcolor=gray40", out);
   if (s->kind >= PLAN_TABLE)
     fputs(", shape=box", out);
-  if (s->asked > 1)
+  if (e->asked[i] > 1)
     fputs(", penwidth=2", out);
   fputs("];\n", out);
 }
@@ -64,7 +66,7 @@ static void put_node(const struct explain *e, uint32_t i, struct arena *a, FILE 
 void explain_dot(const struct explain *e, FILE *out)
 {
   struct arena *a = arena_new();
-  fputs("// grey: cached; a thick line: shared\n"
+  fputs("// grey: cached; dashed: cannot be computed yet; a thick line: shared\n"
         "digraph plan {\n"
         "  rankdir=LR;\n"
         "  node [shape=ellipse, style=filled, fillcolor=white, fontsize=10];\n",

@@ -50,7 +50,7 @@ static json_t *total_json(const struct explain *e, enum explain_state state)
 
 static json_t *step_json(const struct explain *e, uint32_t i, struct arena *a)
 {
-  static const char *const states[] = {"not needed", "cached", "to do"};
+  static const char *const states[] = {"not needed", "cached", "to do", "later"};
   const struct plan_step *s = plan_step(e->plan, i);
   char hex[HASH_HEX];
   hash_hex(s->key, hex);
@@ -66,7 +66,7 @@ static json_t *step_json(const struct explain *e, uint32_t i, struct arena *a)
                         "inputs", inputs, "state", states[e->states[i]], "origin", "experiment",
                         text_json(s->origin.experiment), "point", text_json(s->origin.point),
                         "line", text_json(source_line_name(e->sources, s->origin.span, a)),
-                        "asked", (int)s->asked, "cost", cost_json(e->costs[i]));
+                        "asked", (int)e->asked[i], "cost", cost_json(e->costs[i]));
   if (s->figure)
     json_object_set_new(j, "figure", json_integer(s->figure->number));
   if (s->table)

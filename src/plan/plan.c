@@ -3,6 +3,7 @@
 #include "base/num.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The version of how steps are hashed: raised when a key means something else. */
@@ -15,6 +16,9 @@ struct plan {
   size_t n, cap;
   uint32_t *slots; /* open addressing by key: index + 1, 0 empty */
   size_t n_slots;  /* a power of two */
+  uint32_t *seen;  /* the same by what is cheap to look at, see find_seen */
+  uint64_t *quick; /* of each step */
+  size_t n_quick, cap_quick;
 };
 
 static const char *const kind_names[] = {
@@ -34,6 +38,7 @@ struct plan *plan_new(struct arena *a, const char *const versions[PLAN_KIND_COUN
   p->versions = versions;
   p->n_slots = 1024;
   p->slots = arena_array(a, p->n_slots, sizeof *p->slots);
+  p->seen = arena_array(a, p->n_slots, sizeof *p->seen);
   return p;
 }
 
@@ -142,12 +147,66 @@ static uint32_t *slot_of(const struct plan *p, struct hash key)
   return &p->slots[i];
 }
 
+/* ---- steps that are added again ----
+ * Experiments ask for the same steps many times, and a key costs a microsecond or
+ * more.  A quick hash finds the step that is equal in every part; what is only equal
+ * by its key (-0 and 0) is found by that. */
+
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+  h = (h ^ v) * 0x9e3779b97f4a7c15;
+  return h ^ h >> 29;
+}
+
+static uint64_t quick_hash(const struct plan_step *s)
+{
+  uint64_t h = mix(s->n_inputs, s->kind), bits;
+  for (uint32_t i = 0; i < s->n_attrs; i++) {
+    memcpy(&bits, &s->attrs[i].num, sizeof bits);
+    h = mix(mix(h, s->attrs[i].id), bits);
+    for (const char *c = s->attrs[i].str; c && *c; c++)
+      h = mix(h, (unsigned char)*c);
+  }
+  for (uint32_t i = 0; i < s->n_inputs; i++)
+    h = mix(h, s->inputs[i]);
+  return h;
+}
+
+static bool same_parts(const struct plan_step *a, const struct plan_step *b)
+{
+  if (a->kind != b->kind || a->n_attrs != b->n_attrs || a->n_inputs != b->n_inputs || a->table ||
+      a->figure || (a->n_inputs && memcmp(a->inputs, b->inputs, a->n_inputs * sizeof *a->inputs)))
+    return false;
+  for (uint32_t i = 0; i < a->n_attrs; i++) {
+    const struct plan_attr *x = &a->attrs[i], *y = &b->attrs[i];
+    if (x->id != y->id || memcmp(&x->num, &y->num, sizeof x->num) || !x->str != !y->str ||
+        (x->str && strcmp(x->str, y->str)))
+      return false;
+  }
+  return true;
+}
+
+/* The place of the equal step, or the empty one where it belongs. */
+static uint32_t *find_seen(const struct plan *p, const struct plan_step *s, uint64_t quick)
+{
+  size_t i = quick & (p->n_slots - 1);
+  while (p->seen[i] && (p->quick[p->seen[i] - 1] != quick || !same_parts(s, &p->steps[p->seen[i] - 1])))
+    i = (i + 1) & (p->n_slots - 1);
+  return &p->seen[i];
+}
+
 static void grow_slots(struct plan *p)
 {
   p->n_slots *= 2;
   p->slots = arena_array(p->arena, p->n_slots, sizeof *p->slots);
-  for (size_t i = 0; i < p->n; i++)
+  p->seen = arena_array(p->arena, p->n_slots, sizeof *p->seen);
+  for (size_t i = 0; i < p->n; i++) {
     *slot_of(p, p->steps[i].key) = (uint32_t)i + 1;
+    size_t at = p->quick[i] & (p->n_slots - 1);
+    while (p->seen[at])
+      at = (at + 1) & (p->n_slots - 1);
+    p->seen[at] = (uint32_t)i + 1;
+  }
 }
 
 static void check_step(const struct plan *p, const struct plan_step *s)
@@ -164,22 +223,21 @@ static void check_step(const struct plan *p, const struct plan_step *s)
 uint32_t plan_add_step(struct plan *p, const struct plan_step *step)
 {
   check_step(p, step);
+  uint64_t quick = quick_hash(step);
+  uint32_t *seen = find_seen(p, step, quick);
+  if (*seen)
+    return *seen - 1;
   struct hash key = key_of(p, step);
   uint32_t *slot = slot_of(p, key);
-  if (*slot) {
-    struct plan_step *known = &p->steps[*slot - 1];
-    known->asked += strcmp(known->asker, step->origin.experiment) != 0;
-    known->asker = step->origin.experiment;
+  if (*slot)
     return *slot - 1;
-  }
   struct plan_step s = *step;
   s.attrs = arena_copy(p->arena, step->attrs, step->n_attrs * sizeof *step->attrs);
   s.inputs = arena_copy(p->arena, step->inputs, step->n_inputs * sizeof *step->inputs);
   s.key = key;
-  s.asked = 1;
-  s.asker = step->origin.experiment;
   ARENA_PUSH(p->arena, p->steps, p->n, p->cap, s);
-  *slot = (uint32_t)p->n;
+  ARENA_PUSH(p->arena, p->quick, p->n_quick, p->cap_quick, quick);
+  *slot = *seen = (uint32_t)p->n;
   if (2 * p->n > p->n_slots)
     grow_slots(p);
   return (uint32_t)p->n - 1;
@@ -274,16 +332,34 @@ void plan_closure(const struct plan *p, const uint32_t *targets, size_t n, bool 
       wanted[p->steps[i].inputs[k]] = true;
 }
 
+void plan_asked(const struct plan *p, const bool *wanted, uint32_t *asked)
+{
+  struct arena *scratch = arena_new();
+  bool *needs = arena_array(scratch, p->n + 1, sizeof *needs);
+  memset(asked, 0, p->n * sizeof *asked);
+  for (uint32_t t = 0; t < p->n; t++) {
+    if (p->steps[t].kind != PLAN_TABLE || (wanted && !wanted[t]))
+      continue;
+    plan_closure(p, &t, 1, needs);
+    for (uint32_t i = 0; i <= t; i++)
+      asked[i] += needs[i];
+  }
+  arena_free(scratch);
+}
+
 struct plan_sharing plan_sharing(const struct plan *p, const bool *wanted)
 {
   struct plan_sharing sharing = {0};
+  uint32_t *asked = mem_alloc((p->n + 1) * sizeof *asked);
+  plan_asked(p, wanted, asked);
   for (size_t i = 0; i < p->n; i++) {
     const struct plan_step *s = &p->steps[i];
     if (s->kind != PLAN_TRAIN || (wanted && !wanted[i]))
       continue;
     double steps = plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from);
     sharing.steps += steps;
-    sharing.steps_unshared += steps * s->asked;
+    sharing.steps_unshared += steps * (asked[i] ? asked[i] : 1);
   }
+  free(asked);
   return sharing;
 }

@@ -123,8 +123,6 @@ struct plan_step {
   const struct plan_figure *figure; /* PLAN_FIGURE */
   struct hash key;
   struct plan_origin origin;
-  uint32_t asked; /* by how many experiments in turn: 1 means that nothing shares it */
-  const char *asker; /* the last of them */
 };
 
 struct plan;
@@ -134,7 +132,7 @@ struct plan;
 struct plan *plan_new(struct arena *, const char *const versions[PLAN_KIND_COUNT]);
 
 /* Copies attrs, inputs, and takes the table's or the figure's pointer as it
- * is (it must live as long as the plan).  `step->key` and `asked` are ignored.
+ * is (it must live as long as the plan).  `step->key` is ignored.
  * Returns the index of the step. */
 uint32_t plan_add_step(struct plan *, const struct plan_step *step);
 
@@ -160,8 +158,12 @@ char *plan_figure_id(struct arena *, const struct plan_figure *);
 /* Marks `wanted[i]` for the targets and all that they need. */
 void plan_closure(const struct plan *, const uint32_t *targets, size_t n, bool *wanted);
 
+/* How many experiments' tables need each step, of those that are wanted (NULL: all);
+ * asked[plan_count]. */
+void plan_asked(const struct plan *, const bool *wanted, uint32_t *asked);
+
 /* Training steps of the optimizer: as planned, and as they would be if every
- * experiment trained for itself. */
+ * experiment trained for itself all that its table needs. */
 struct plan_sharing {
   double steps, steps_unshared;
 };
