@@ -104,7 +104,15 @@ static void explain(const struct plan *plan, const struct lower_result *lowered,
   plan_closure(plan, targets, lowered->n, wanted);
   for (uint32_t i = 0; i < n; i++)
     states[i] = wanted[i] ? i % 2 ? EXPLAIN_CACHED : EXPLAIN_TODO : EXPLAIN_UNWANTED;
-  const struct explain e = {plan, wanted, states, costs, program->sources, 2};
+  uint32_t *asked = arena_array(a, n + 1, sizeof *asked);
+  plan_asked(plan, wanted, asked);
+  const struct explain e = {.plan = plan,
+                            .wanted = wanted,
+                            .states = states,
+                            .costs = costs,
+                            .asked = asked,
+                            .sources = program->sources,
+                            .jobs = 2};
   explain_steps(&e, sink);
   explain_summary(&e, sink);
   explain_sharing(&e, sink);
