@@ -402,7 +402,7 @@ static void golden_folder(const char *folder, bool whole, int at_least)
 static void test_golden_syntax(void **state)
 {
   (void)state;
-  golden_folder(SRCDIR "/tests/diag", false, 100);
+  golden_folder(SRCDIR "/tests/diag", false, 90);
 }
 
 static void test_golden_meaning(void **state)
