@@ -179,6 +179,20 @@ const struct words_param *words_param(const struct words_thing *thing, const cha
   return NULL;
 }
 
+const char *words_setting_of(enum plan_attr_id attr)
+{
+  static const enum words_type sorts_of[] = {WORDS_DATASET, WORDS_MODEL};
+  static const char *const settings_of[] = {"data", "model"};
+  for (size_t i = 0; i < COUNT(things); i++)
+    for (size_t k = 0; k < COUNT(sorts_of); k++) {
+      const struct words_param *p;
+      for (size_t n = 0; things[i].sort == sorts_of[k] && (p = words_param_at(&things[i], n)); n++)
+        if (p->attr == attr)
+          return settings_of[k];
+    }
+  return plan_attr_name(attr);
+}
+
 bool words_choice(const char *owner, const char *word)
 {
   for (size_t i = 0; i < COUNT(choices); i++)

@@ -87,6 +87,8 @@ bool words_has_batchnorm(const char *model);
  * those of images or texts.  NULL behind the last. */
 const struct words_param *words_param_at(const struct words_thing *, size_t k);
 const struct words_param *words_param(const struct words_thing *, const char *name);
+/* The setting that decides an attribute: `model` for width; else its own name. */
+const char *words_setting_of(enum plan_attr_id);
 bool words_choice(const char *owner, const char *word);
 /* "none, flip_crop": the words that are allowed, for messages. */
 char *words_choices(struct arena *, const char *owner);

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/num.h"
+#include "dsl/words.h"
 #include "run/why.h"
 #include "session.h"
 
@@ -13,33 +14,13 @@
 
 /* ---- where an attribute is said ---- */
 
-static const char *setting_of(enum plan_attr_id id)
-{
-  switch (id) {
-  case PLAN_A_data:
-  case PLAN_A_image_size:
-  case PLAN_A_compose:
-  case PLAN_A_train_size:
-  case PLAN_A_test_size:
-    return "data";
-  case PLAN_A_model:
-  case PLAN_A_width:
-  case PLAN_A_stages:
-  case PLAN_A_blocks:
-  case PLAN_A_layers:
-    return "model";
-  default:
-    return plan_attr_name(id);
-  }
-}
-
 /* The setting or sweep of the experiment that asked first, else its statement. */
 static const char *said_at(const struct session *s, const struct why_difference *d,
                            struct arena *a)
 {
   const struct plan_origin *origin = &plan_step(s->plan, d->step)->origin;
   const struct dsl_experiment *e = dsl_experiment(s->dsl, origin->experiment);
-  const struct dsl_var *var = e ? dsl_var(e, setting_of(d->here.id)) : NULL;
+  const struct dsl_var *var = e ? dsl_var(e, words_setting_of(d->here.id)) : NULL;
   const struct ast_stmt *stmt = var ? dsl_said_by(s->dsl, var) : NULL;
   struct span span = stmt ? stmt->span : origin->span;
   return source_line_name(s->program->sources, span, a);
