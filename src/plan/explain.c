@@ -141,6 +141,8 @@ static void add_shared(struct explain_figures *f, const uint64_t *bits, size_t w
   for (size_t w = 0; w < words; w++)
     for (uint64_t left = bits[w]; left; left &= left - 1)
       who[n++] = w * WORD_BITS + (size_t)__builtin_ctzll(left);
+  if (n == 1)
+    f->alone[who[0]] += steps;
   for (size_t i = 0; i < n; i++)
     for (size_t k = 0; k < n; k++)
       f->steps[who[i] * f->n + who[k]] += steps;
@@ -161,6 +163,7 @@ struct explain_figures explain_figures(const struct explain *e, struct arena *a)
   }
   size_t words = f.n / WORD_BITS + 1;
   f.steps = arena_array(a, f.n * f.n + 1, sizeof *f.steps);
+  f.alone = arena_array(a, f.n + 1, sizeof *f.alone);
   uint64_t *bits = needed_by(e, at, f.n, words, own);
   size_t *who = arena_array(own, f.n + 1, sizeof *who);
   for (uint32_t i = 0; i < plan_count(e->plan); i++) {
@@ -171,6 +174,18 @@ struct explain_figures explain_figures(const struct explain *e, struct arena *a)
   }
   arena_free(own);
   return f;
+}
+
+/* Too many for a table: a line a figure. */
+static void print_shared(const struct explain_figures *f, size_t i, FILE *out)
+{
+  double own = f->steps[i * f->n + i];
+  fprintf(out, "figure %-2u needs %10.0f, of them %10.0f also for", f->figures[i]->number, own,
+          own - f->alone[i]);
+  for (size_t k = 0; k < f->n; k++)
+    if (k != i && f->steps[i * f->n + k] > 0)
+      fprintf(out, " %u", f->figures[k]->number);
+  fputc('\n', out);
 }
 
 void explain_sharing(const struct explain *e, FILE *out)
@@ -201,10 +216,7 @@ void explain_sharing(const struct explain *e, FILE *out)
     }
   } else {
     for (size_t i = 0; i < n; i++)
-      for (size_t k = i + 1; k < n; k++)
-        if (f.steps[with[i] * f.n + with[k]] > 0)
-          fprintf(out, "  figures %u and %u: %.0f\n", f.figures[with[i]]->number,
-                  f.figures[with[k]]->number, f.steps[with[i] * f.n + with[k]]);
+      print_shared(&f, with[i], out);
   }
   arena_free(a);
 }

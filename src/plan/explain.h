@@ -42,11 +42,12 @@ bool explain_json(const struct explain *, FILE *);
 struct cost_total explain_total(const struct explain *, enum explain_state);
 
 /* Figures of the plan and what they share.  steps[a * n + b]: training steps of
- * the optimizer that both a and b need; a == b: that a needs. */
+ * the optimizer that both a and b need; a == b: that a needs.  alone[a]: that a
+ * needs and no other figure does. */
 struct explain_figures {
   size_t n;
   const struct plan_figure **figures;
-  double *steps;
+  double *steps, *alone;
 };
 struct explain_figures explain_figures(const struct explain *, struct arena *);
 
