@@ -107,6 +107,7 @@ bool data_shape(const struct data_spec *spec, struct data_set *set, struct diag 
   set->channels = s->channels * (spec->pairs ? 2 : 1);
   set->classes = s->classes * (spec->pairs ? s->classes : 1);
   set->height = set->width = size;
+  set->targets = 1;
   assert(set->channels <= DATA_MAX_CHANNELS);
   return diag_errors(d) == before;
 }

@@ -1,4 +1,8 @@
-/* Image data sets: read from disk, derived in memory, served as batches. */
+/* Data sets of images and of text: read from disk, derived in memory, served as batches.
+ *
+ * A sample of text is `block` tokens in a row, and its targets are the tokens that follow
+ * each of them.  As a shape it is channels 1, height 1, width block, with the vocabulary
+ * as classes; what is said of pixels holds for tokens. */
 #ifndef MERGESCAPE_ENGINE_DATA_H
 #define MERGESCAPE_ENGINE_DATA_H
 
@@ -19,20 +23,25 @@ struct data_spec {
   const char *name;    /* a name of the table in data.c: fashion_mnist, cifar10, ... */
   unsigned image_size; /* average-pooled to this height and width; 0: as it is */
   bool pairs;          /* two items as the channels of one sample; classes squared */
+  unsigned block;          /* text: tokens a sample; else 0 */
+  const char *tokenizer;   /* text: "bytes" (vocabulary 256) or "gpt2" (50257); else NULL */
   unsigned size[DATA_SPLIT_COUNT]; /* samples taken; 0: all (of pairs: as many as items) */
 };
 
 struct data_samples {
   unsigned n;
-  const uint8_t *pixels; /* [n][height][width][channels] */
-  const int32_t *labels; /* [n] */
+  const uint8_t *pixels;  /* [n][height][width][channels]; text: NULL */
+  const int32_t *labels;  /* [n]; text: NULL */
+  const uint16_t *tokens; /* text: [n][block + 1], the last one a target only; else NULL */
 };
 
 struct data_set {
   unsigned channels, height, width, classes;
+  unsigned block;   /* text: tokens a sample; images: 0 */
+  unsigned targets; /* labels a sample: 1, or with text block */
   float mean[DATA_MAX_CHANNELS], std[DATA_MAX_CHANNELS]; /* of the training pixels / 255 */
   struct data_samples split[DATA_SPLIT_COUNT];
-  struct hash digest; /* of all pixels and labels: the identity of what was loaded */
+  struct hash digest; /* of all pixels and labels, or tokens: the identity of what was loaded */
 };
 
 /* Looks for the files below each of dirs in turn.  Every problem (missing,
@@ -40,8 +49,8 @@ struct data_set {
  * the file and what to do. */
 bool data_load(struct arena *, const struct data_spec *, const char *const *dirs, size_t n_dirs,
                struct data_set *, struct diag *);
-/* The shape alone, without reading files: channels, height, width, classes and
- * split[].n are set. */
+/* The shape alone, without reading files: channels, height, width, classes, block,
+ * targets and split[].n are set. */
 bool data_shape(const struct data_spec *, struct data_set *, struct diag *);
 
 struct data_augment {
@@ -55,7 +64,10 @@ void data_order(uint64_t seed, uint32_t stream, uint32_t epoch, uint32_t *order,
 /* Normalised ((pixel/255 - mean) / std) samples into x [count][h][w][c], and
  * their labels.  `augment` NULL: as they are.  Padding is black (pixel 0), as
  * with torchvision's RandomCrop before Normalize.  Random numbers depend on
- * (seed, stream, epoch, sample) alone. */
+ * (seed, stream, epoch, sample) alone.
+ *
+ * Text: x [count][block] are token ids (whole numbers below 65536 are exact in a float),
+ * labels [count][block] the ids that follow; `augment` changes nothing. */
 void data_batch(const struct data_set *, enum data_split, const uint32_t *indices, unsigned count,
                 const struct data_augment *augment, uint64_t seed, uint32_t stream, uint32_t epoch,
                 float *x, int32_t *labels);
