@@ -171,8 +171,7 @@ static bool check_setting_word(struct dsl *dsl, const char *column, const struct
       (choice ? words_choice(column, x->text) : words_thing(type, x->text) != NULL))
     return true;
   diag_error(d, x->span, "`%s` is never `%s`", column, x->text);
-  const char *near =
-      choice ? words_near_choice(column, x->text) : words_near_thing(type, x->text);
+  const char *near = choice ? words_near_choice(column, x->text) : words_near_thing(type, x->text);
   if (near)
     diag_hint(d, "did you mean `%s`?", near);
   else

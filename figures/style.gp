@@ -81,13 +81,10 @@ set boxwidth 0.55
 # Every panel starts from this: eval new_panel
 new_panel = "unset label; unset arrow; unset logscale; unset object;" \
   ." set style boxplot nooutliers; set style fill transparent solid 0.3 border;" \
-  ." set border 3 lc rgb INK lw 0.6; set tics out nomirror scale 0.6,0.35 font small tc rgb INK;" \
+  ." set border 3 back lc rgb INK lw 0.6; set tics out nomirror scale 0.6,0.35 font small tc rgb INK;" \
   ." set xtics norotate autojustify offset 0,".(kind eq 'svg' ? '0.5' : '0.3').";" \
-  ." set ytics offset 0,0;" \
   ." unset mxtics; unset mytics; set format; unset xlabel; unset ylabel; unset colorbox;" \
   ." unset mcbtics; set cbtics offset -0.6,0;" \
   ." set xzeroaxis lt 1 lw 0.6 dt 2 lc rgb GREY;" \
   ." set grid ytics lt 1 lw 0.4 lc rgb FAINT; set grid back"
 unset key
-# A contour's labels stand further off than those of other panels: eval map_tics
-map_tics = "set xtics offset 0,".(kind eq 'svg' ? '1.55' : '1.2')."; set ytics offset 0.6,0"

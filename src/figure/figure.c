@@ -143,8 +143,8 @@ static json_t *panel_json(const struct plan *plan, const struct plan_step *step,
   }
   json_t *experiments = json_array(); /* of a union */
   for (uint32_t i = 0; i < table->n_inputs; i++)
-    json_array_append_new(
-        experiments, json_string(plan_step(plan, table->inputs[i])->table->experiment));
+    json_array_append_new(experiments,
+                          json_string(plan_step(plan, table->inputs[i])->table->experiment));
   json_object_set_new(j, "experiments", experiments);
   return j;
 }

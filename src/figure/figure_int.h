@@ -80,8 +80,8 @@ struct figure_fit {
   uint32_t series;
   size_t n; /* points: those that are drawn, and did not all fail */
   double slope, intercept;
-  double r;              /* Pearson's; NaN for fewer than three points */
-  double x[2], y[2];     /* ends of the line, within the axes */
+  double r;          /* Pearson's; NaN for fewer than three points */
+  double x[2], y[2]; /* ends of the line, within the axes */
 };
 
 struct figure_panel {
@@ -91,8 +91,8 @@ struct figure_panel {
   struct figure_values rows;       /* of y: grids */
   bool x_categories;               /* not in contours, where x and y are numbers */
   struct figure_point *points;     /* ordered by series, x, y of a grid, row */
-  size_t n_points, n_failed;   /* failed: points with a failed row */
-  size_t n_hidden;             /* points that a log axis cannot show */
+  size_t n_points, n_failed;       /* failed: points with a failed row */
+  size_t n_hidden;                 /* points that a log axis cannot show */
   size_t most_per_category;
   size_t n_missing;            /* of a grid: places without a row */
   struct figure_range x, y, z; /* z: the colours */

@@ -118,8 +118,8 @@ static void legend_entry(struct figure_gp *s, const struct figure_entry *e)
   if (e->variable != SIZE_MAX)
     colour = arena_printf(s->arena, "colour_%s(%zu)", s->variables[e->variable], e->value + 1);
   if (e->sample == FIGURE_LINE)
-    figure_add(&s->t, "set arrow from %s to %s nohead ls 1 lc rgb %s\n", figure_screen(s, e->x, e->y),
-               figure_screen(s, e->x + 2 * middle, e->y), colour);
+    figure_add(&s->t, "set arrow from %s to %s nohead ls 1 lc rgb %s\n",
+               figure_screen(s, e->x, e->y), figure_screen(s, e->x + 2 * middle, e->y), colour);
   if (e->sample == FIGURE_LINE)
     figure_add(&s->t, "set label '' at %s point ls 1 pt mark(%zu) lc rgb %s\n",
                figure_screen(s, e->x + middle, e->y), e->value + 1, colour);
@@ -291,16 +291,16 @@ static void plot(struct figure_gp *s, const struct figure_panel *p, const struct
   struct arena *a = s->arena;
   const char *id = figure_name(a, p->plan->name);
   struct figure_drawn d = {.p = p,
-                    .at = at,
-                    .name = figure_quote(a, figure_field(a, p->plan->name)),
-                    .x = "column('x')",
-                    .loop = "",
-                    .colour = "hue(1)"};
+                           .at = at,
+                           .name = figure_quote(a, figure_field(a, p->plan->name)),
+                           .x = "column('x')",
+                           .loop = "",
+                           .colour = "hue(1)"};
   if (p->x_categories)
     d.x = arena_printf(a, "place_%s(strcol('x'))", id);
-  d.y_edges =
-      arena_printf(a, ", %s, %s", figure_short_number(a, figure_inside(&p->y, p->plan->y.log, 0.04)),
-                   figure_short_number(a, figure_inside(&p->y, p->plan->y.log, 0.97)));
+  d.y_edges = arena_printf(a, ", %s, %s",
+                           figure_short_number(a, figure_inside(&p->y, p->plan->y.log, 0.04)),
+                           figure_short_number(a, figure_inside(&p->y, p->plan->y.log, 0.97)));
   d.of = arena_printf(a, "panel(%s)", d.name);
   if (at->series_variable != SIZE_MAX) {
     d.variable = s->variables[at->series_variable];
@@ -336,8 +336,7 @@ void figure_ticks_command(struct figure_gp *s, const char *axis, const struct fi
     figure_add(&s->t, "set m%stics %u\n", axis, t->minor);
 }
 
-static void remark(struct figure_gp *s, const struct figure_panel *p,
-                   const struct figure_place *at)
+static void remark(struct figure_gp *s, const struct figure_panel *p, const struct figure_place *at)
 {
   const char *lines[FIGURE_MAX_LINES];
   size_t spoilt = 0;
@@ -420,7 +419,8 @@ static void frame(struct figure_gp *s, const struct figure_panel *p, const struc
   }
 }
 
-static void omitted(struct figure_gp *s, const struct figure_panel *p, const struct figure_place *at)
+static void omitted(struct figure_gp *s, const struct figure_panel *p,
+                    const struct figure_place *at)
 {
   const char *lines[FIGURE_MAX_LINES];
   size_t n = figure_wrap(s->arena, p->plan->omitted, FIGURE_FONT_SMALL, at->plot.w * 72 * 0.85,

@@ -88,9 +88,8 @@ static char *share(struct arena *a, const struct figure_panel *p)
 
 static void cells(struct figure_gp *s, const char *which, const char *x, const char *y)
 {
-  figure_add(&s->t,
-             "data using (%s ? %s : NaN):(%s):(%s - 0.5):(%s + 0.5):(%s - 0.5):(%s + 0.5)", which,
-             x, y, x, x, y, y);
+  figure_add(&s->t, "data using (%s ? %s : NaN):(%s):(%s - 0.5):(%s + 0.5):(%s - 0.5):(%s + 0.5)",
+             which, x, y, x, x, y, y);
 }
 
 void figure_heatmap_clauses(struct figure_gp *s, struct figure_drawn *d)
@@ -187,20 +186,27 @@ void figure_contour_plot(struct figure_gp *s, const struct figure_panel *p,
   }
   contour_levels(s, p);
   figure_add(&s->t,
-             "eval map_tics; set view map; set pm3d interpolate %d,%d; set zrange [*:*]\n"
-             "set object 1 rectangle from %s to %s front fs empty border lc rgb INK lw 0.6\n"
+             "set view map; set pm3d interpolate %d,%d; set zrange [*:*]\n"
+             "unset border; unset xtics; unset ytics\n"
              "set datafile separator whitespace; set datafile nocolumnheaders\n"
              "splot \\\n"
              "  $grid_%s using 1:2:3 with pm3d nocontour, \\\n"
              "  $grid_%s using 1:2:3 with lines nosurface lc rgb clear(0xffffff, 0.5) lw 1.2, \\\n"
              "  $grid_%s using 1:2:3 with lines nosurface lc rgb INK lw 0.5",
-             smoothing(p->categories.n), smoothing(p->rows.n),
-             figure_screen(s, at->plot.x, at->plot.y + at->plot.h),
-             figure_screen(s, at->plot.x + at->plot.w, at->plot.y), id, id, id);
+             smoothing(p->categories.n), smoothing(p->rows.n), id, id, id);
   if (p->n_failed > 0)
     figure_add(&s->t,
                ", \\\n  $grid_%s using ($4 > 0 ? $1 : NaN):2:(%s) with points nocontour ls 2", id,
                figure_short_number(s->arena, p->z.lo));
+  /* The frame and its tics over the map: those of splot stand elsewhere. */
   figure_add(&s->t, "\nset datafile separator comma; set datafile columnheaders\n"
-                    "unset contour\n");
+                    "unset contour; eval new_panel\n"
+                    "set border 15 front; unset xzeroaxis; unset grid\n");
+  if (p->plan->x.log)
+    figure_add(&s->t, "set logscale x\n");
+  if (p->plan->y.log)
+    figure_add(&s->t, "set logscale y\n");
+  figure_ticks_command(s, "x", &at->x_ticks);
+  figure_ticks_command(s, "y", &at->y_ticks);
+  figure_add(&s->t, "plot NaN\n");
 }

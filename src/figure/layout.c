@@ -137,7 +137,8 @@ static struct figure_ticks y_ticks(struct arena *a, const struct figure_panel *p
 }
 
 /* Room for the colour bars of a column. */
-static double right_margin(struct arena *a, struct figure_page *page, const struct grid *g, size_t c)
+static double right_margin(struct arena *a, struct figure_page *page, const struct grid *g,
+                           size_t c)
 {
   double margin = 0;
   for (size_t k = c; k < page->n_panels; k += g->columns) {
@@ -157,8 +158,8 @@ static void place_bar(const struct figure_panel *p, struct figure_place *at)
 {
   if (!figure_is_coloured(p))
     return;
-  at->bar = (struct figure_box){at->plot.x + at->plot.w + BAR_GAP, at->plot.y, BAR_WIDTH,
-                                at->plot.h};
+  at->bar =
+      (struct figure_box){at->plot.x + at->plot.w + BAR_GAP, at->plot.y, BAR_WIDTH, at->plot.h};
   at->z_label_x = at->bar.x + BAR_WIDTH + BAR_TIC_GAP + at->z_ticks.width / 72;
 }
 

@@ -75,8 +75,8 @@ static const char *statistic_text(struct arena *a, const struct plan_claim_node 
 
 static const char *spread_text(enum plan_spread how)
 {
-  static const char *const words[] = {"",      "quartiles",           "deciles",
-                                      "range", "±1 standard deviation", "±1 standard error"};
+  static const char *const words[] = {
+      "", "quartiles", "deciles", "range", "±1 standard deviation", "±1 standard error"};
   return words[how];
 }
 
@@ -96,9 +96,10 @@ static void add_panel_notes(struct arena *a, const struct figure_panel *p, struc
   const struct plan_axis *y = &p->plan->y;
   bool grid = figure_is_grid(p->plan), line = p->plan->kind == PLAN_PANEL_LINES;
   if (!grid && y->statistic && y->band != PLAN_SPREAD_NONE)
-    add_once(a, l, arena_printf(a, "%s: %s, %s: %s", line ? "line" : "point",
-                                statistic_text(a, y->statistic), y->bars ? "bars" : "band",
-                                spread_text(y->band)));
+    add_once(a, l,
+             arena_printf(a, "%s: %s, %s: %s", line ? "line" : "point",
+                          statistic_text(a, y->statistic), y->bars ? "bars" : "band",
+                          spread_text(y->band)));
   if (p->plan->kind == PLAN_PANEL_BOX)
     add_once(a, l, "box: median and quartiles");
   if (p->n_fits > 0)
@@ -112,7 +113,8 @@ static void add_panel_notes(struct arena *a, const struct figure_panel *p, struc
 /* Logarithmic axes are fitted as they look. */
 static void add_fit_notes(struct arena *a, const struct figure_page *page, struct figure_legend *l)
 {
-  static const char *const how[] = {"", "against log10 x", "of log10 y", "of log10 y against log10 x"};
+  static const char *const how[] = {"", "against log10 x", "of log10 y",
+                                    "of log10 y against log10 x"};
   for (unsigned k = 1; k < 4; k++) {
     char *names = NULL;
     for (size_t i = 0; i < page->n_panels; i++) {
