@@ -20,3 +20,8 @@ check_PROGRAMS += tests/test_lower
 tests_test_lower_SOURCES = tests/test_lower.c
 tests_test_lower_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_lower_LDADD = libdsl.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_mutation
+tests_test_mutation_SOURCES = tests/test_mutation.c
+tests_test_mutation_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_mutation_LDADD = libdsl.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)

@@ -290,6 +290,137 @@ static void test_reformatting_changes_no_key(void **state)
   planned_free(d);
 }
 
+/* ---- what changes no key ---- */
+
+#define KEEP_BASE                                                                                  \
+  "experiment base {\n"                                                                            \
+  "  data = fashion_mnist(size = 14, train = 640, test = 100);\n"                                  \
+  "  model = mlp(width = 16);\n  lr = 0.1;\n  batch = 32;\n  momentum = 0.9;\n"                    \
+  "  trunk every 2 epochs for 4 epochs at constant;\n"                                             \
+  "  branch ends[2] at every 2 epochs of trunk for 40 steps at sqrt_decay;\n"                      \
+  "  merge mid = linear(ends);\n  merge point = plane(ends, trunk, x = 1, y = 1);\n"               \
+  "  measure gain = loss(mid, test) - mean(loss(ends, test));\n"                                   \
+  "  measure far = loss(point, test);\n}\n"
+#define KEEP_MORE                                                                                  \
+  "experiment rates : base { sweep lr over 0.1, 0.2; sweep seed over 0, 1; }\n"                    \
+  "experiment both {\n"                                                                            \
+  "  sweep (first, second) over pairs(seed of rates);\n  sweep lr over lr of rates;\n"             \
+  "  use x = trunk of rates(seed = first);\n  use y = mid of rates(seed = second);\n"              \
+  "  merge mid = linear(x, y);\n  measure fit = loss(mid, test);\n}\n"
+#define KEEP_FIGURE "figure 1 \"f\" { panel a lines of rates { x = lr; y = gain; } }\n"
+
+enum { ALL_KEYS, MODEL_KEYS }; /* without those of tables and figures, which show names */
+
+static void assert_kept(const struct planned *a, const struct planned *b, int which,
+                        const char *what)
+{
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < plan_count(a->plan); i++) {
+    const struct plan_step *s = plan_step(a->plan, i);
+    bool shows = s->kind == PLAN_TABLE || s->kind == PLAN_UNION || s->kind == PLAN_FIGURE;
+    if (which == MODEL_KEYS && shows)
+      continue;
+    n++;
+    if (!has_key(b, s->key))
+      fail_msg("%s: lost %s", what, plan_kind_name(s->kind));
+  }
+  assert_true(n > 20);
+}
+
+static void test_what_changes_no_key(void **state)
+{
+  (void)state;
+  static const struct {
+    const char *what;
+    int which;
+    const char *text;
+  } all[] = {
+      {"comments, prose, notes", ALL_KEYS,
+       "# one\n## \\section{Two}\n" KEEP_BASE "\n\n## three\n" KEEP_MORE "# four\n" KEEP_FIGURE},
+      {"order of blocks", ALL_KEYS, KEEP_FIGURE KEEP_MORE KEEP_BASE},
+      {"numbers written otherwise, and in another layout", ALL_KEYS,
+       "experiment base { data=fashion_mnist(test=1e2,train=.64k,size=14.0);model=mlp(width=1.6e1);"
+       "lr=1e-1;batch=3.2e1;momentum=.90;trunk every 2.0 epochs for 4 epochs at constant;branch "
+       "ends[2] at every 40 steps of trunk for 2 epochs at sqrt_decay;merge mid=linear(ends,alpha="
+       "1/2);merge point=plane(ends,trunk,y=1,x=2-1);measure gain=loss(mid,test)-mean(loss(ends,"
+       "test));measure far=loss(point,test);}" KEEP_MORE KEEP_FIGURE},
+      {"order of settings", ALL_KEYS,
+       "experiment base {\n"
+       "  measure gain = loss(mid, test) - mean(loss(ends, test));\n"
+       "  measure far = loss(point, test);\n"
+       "  merge mid = linear(ends);\n  merge point = plane(ends, trunk, x = 1, y = 1);\n"
+       "  branch ends[2] at every 2 epochs of trunk for 40 steps at sqrt_decay;\n"
+       "  trunk every 2 epochs for 4 epochs at constant;\n"
+       "  momentum = 0.9;\n  batch = 32;\n  lr = 0.1;\n  model = mlp(width = 16);\n"
+       "  data = fashion_mnist(size = 14, train = 640, test = 100);\n}\n" KEEP_MORE KEEP_FIGURE},
+      {"settings in a base, and defaults said", ALL_KEYS,
+       "experiment root { momentum = 0.9; batch = 32; weight_decay = 0; augment = none;\n"
+       "  optimizer = sgd(momentum = 0.9); start = scratch; head = kept; crop_padding = 3;\n"
+       "  trunk every 2 epochs for 4 epochs at constant; lr = 5; }\n"
+       "experiment base : root {\n"
+       "  data = fashion_mnist(size = 14, train = 640, test = 100, compose = none);\n"
+       "  model = mlp(width = 16, layers = 2);\n  lr = 0.1;\n"
+       "  branch ends[2] at every 2 epochs of trunk for 40 steps at sqrt_decay;\n"
+       "  merge mid = linear(ends, alpha = 0.5);\n"
+       "  merge point = plane(ends, trunk, x = 1, y = 1);\n"
+       "  measure gain = loss(mid, test) - mean(loss(ends, test));\n"
+       "  measure far = loss(point, test);\n}\n" KEEP_MORE KEEP_FIGURE},
+      {"order of merges and measures", MODEL_KEYS,
+       "experiment base {\n"
+       "  data = fashion_mnist(size = 14, train = 640, test = 100);\n"
+       "  model = mlp(width = 16);\n  lr = 0.1;\n  batch = 32;\n  momentum = 0.9;\n"
+       "  trunk every 2 epochs for 4 epochs at constant;\n"
+       "  branch ends[2] at every 2 epochs of trunk for 40 steps at sqrt_decay;\n"
+       "  merge point = plane(ends, trunk, x = 1, y = 1);\n  merge mid = linear(ends);\n"
+       "  measure far = loss(point, test);\n"
+       "  measure gain = loss(mid, test) - mean(loss(ends, test));\n}\n" KEEP_MORE KEEP_FIGURE},
+      {"names", MODEL_KEYS,
+       "experiment root {\n"
+       "  data = fashion_mnist(size = 14, train = 640, test = 100);\n"
+       "  model = mlp(width = 16);\n  lr = 0.1;\n  batch = 32;\n  momentum = 0.9;\n"
+       "  trunk every 2 epochs for 4 epochs at constant;\n"
+       "  branch pair[2] at every 2 epochs of trunk for 40 steps at sqrt_decay;\n"
+       "  merge middle = linear(pair);\n  merge corner = plane(pair, trunk, x = 1, y = 1);\n"
+       "  measure better = loss(middle, test) - mean(loss(pair, test));\n"
+       "  measure away = loss(corner, test);\n}\n"
+       "experiment speeds : root { sweep seed over 1, 0; sweep lr over 0.2, 0.1; }\n"
+       "experiment matrix {\n"
+       "  sweep lr over 0.2, 0.1;\n  sweep (p, q) over (0, 1);\n"
+       "  use a = trunk of speeds(seed = p);\n  use b = middle of speeds(seed = q);\n"
+       "  merge m = linear(a, b);\n  measure fit = loss(m, test);\n}\n"},
+  };
+  struct planned *p = PLAN(NULL, KEEP_BASE KEEP_MORE KEEP_FIGURE);
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    struct planned *q = PLAN(NULL, all[i].text);
+    assert_kept(p, q, all[i].which, all[i].what);
+    assert_kept(q, p, all[i].which, all[i].what);
+    planned_free(q);
+  }
+  planned_free(p);
+}
+
+/* What the engine cannot do yet is in the plan, and its target says why it is left out. */
+static void test_unavailable_is_lowered(void **state)
+{
+  (void)state;
+  struct planned *p = PLAN(NULL, BASE "experiment a : base { start = file(\"nowhere\"); }\n"
+                                      "experiment b {\n  use x = mid of a;\n"
+                                      "  measure f = loss(x, test);\n}\n"
+                                      "experiment c : base { }\n");
+  assert_int_equal(p->result.n, 3);
+  for (size_t i = 0; i < 3; i++) {
+    const struct lower_target *t = &p->result.targets[i];
+    assert_int_equal(plan_step(p->plan, t->step)->kind, PLAN_TABLE);
+    if (!strcmp(t->experiment, "c"))
+      assert_null(t->unavailable);
+    else
+      assert_string_equal(t->unavailable, "the file nowhere is not there");
+  }
+  assert_string_equal(nth(p, PLAN_INIT, 0)->origin.path, "nowhere");
+  assert_int_equal(count(p, PLAN_INIT), 2);
+  planned_free(p);
+}
+
 /* All that is trained, merged and measured is one for both; only the tables differ. */
 static void test_two_files_share_training(void **state)
 {
@@ -397,6 +528,8 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_golden),
       cmocka_unit_test(test_reformatting_changes_no_key),
+      cmocka_unit_test(test_what_changes_no_key),
+      cmocka_unit_test(test_unavailable_is_lowered),
       cmocka_unit_test(test_two_files_share_training),
       cmocka_unit_test(test_longer_trunk_shares_the_shorter),
       cmocka_unit_test(test_what_a_change_reaches),
