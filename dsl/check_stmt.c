@@ -20,9 +20,6 @@ bool check_number(struct arena *a, const char *name, enum words_type type,
 
 bool check_is_end(const struct ast_expr *x)
 {
-  if (x->kind == AST_OF && x->args[1].value->kind == AST_NAME &&
-      !strcmp(x->args[1].value->text, "trunk"))
-    x = x->args[0].value; /* end of trunk */
   return x->kind == AST_NAME && !strcmp(x->text, "end");
 }
 

@@ -282,9 +282,7 @@ expr:
   | member OF NAME '(' args ')'  {
       $$ = parse_of(p, $1, parse_call(p, $3, @3, $5, span_join(@3, @6)), @2, @$);
     }
-  | member OF TRUNK       { /* at end of trunk */
-      $$ = parse_of(p, $1, parse_leaf(p, AST_NAME, parse_trunk, @3), @2, @$);
-    }
+  | member OF TRUNK       { $$ = $1; }  /* at end of trunk: of its own, so it says no more */
   | NAME '(' args ')'     { $$ = parse_call(p, $1, @1, $3, @$); }
   | '(' expr ')'          { $$ = $2; $$->span = @$; }
   | '-' expr %prec NEGATIVE  { $$ = parse_operator(p, "-", @1, $2, NULL, @$); }

@@ -233,6 +233,10 @@ bool formula_value(const struct formula_point *p, const struct dsl_var *v,
     out->num = length->number;
     return true;
   }
+  if (length->kind == AST_CALL && words_thing(WORDS_SCHEDULE, length->text)) {
+    out->str = length->text;
+    return true;
+  }
   return formula_number(p, x, &out->num, d);
 }
 

@@ -40,7 +40,7 @@ struct lower_run {
   const char *text; /* "lr=0.1 batch=32" */
   uint32_t data, start;
   double train_size, batch, steps_per_epoch, seed, crop_padding;
-  unsigned classes;
+  unsigned classes, channels, size; /* of an image: height and width; of a text: channels 0 */
   const char *augment;
   bool has_batchnorm;
   struct lower_attrs optimizer;

@@ -116,6 +116,12 @@ static bool put_optimizer(struct lower_run *r)
   for (size_t k = 0; (w = words_param_at(thing, k)); k++) {
     const struct ast_expr *own = x ? argument(x, w->name) : NULL;
     const struct ast_expr *said = lower_value(r->l, &r->at, w->name);
+    if (w->type == WORDS_CHOICE) {
+      /* No setting, and part of the key only where it is said. */
+      if (own && strcmp(own->text, w->def) != 0)
+        lower_put(&r->optimizer, w->attr, 0, own->text);
+      continue;
+    }
     if (!put_param(r, &r->optimizer, w, (swept && own) || !said ? own : said))
       return false;
   }
@@ -187,6 +193,8 @@ static bool size_images(struct lower_run *r, struct lower_attrs *a)
   if (*size == 0)
     *size = shape->height;
   r->classes = pairs ? shape->classes * shape->classes : shape->classes;
+  r->channels = pairs ? 2 * shape->channels : shape->channels;
+  r->size = (unsigned)*size;
   return check_image_size(r, *size, shape->height) &&
          whole_size(r, a, PLAN_A_train_size, shape->train, !pairs) &&
          whole_size(r, a, PLAN_A_test_size, shape->test, !pairs);
@@ -273,12 +281,27 @@ static bool same_architecture(struct lower_run *r, const struct lower_attrs *a,
   return false;
 }
 
+/* Can it read these data?  Layers that see a whole image want its size too. */
+static bool same_input(struct lower_run *r, const struct lower_run *other, struct span at)
+{
+  bool whole = !strcmp(r->model_value->text, "mlp");
+  if (other->channels == r->channels && (!whole || other->size == r->size))
+    return true;
+  if (!other->channels || !r->channels)
+    diag_error(r->l->diag, at, "the model there reads %s, and here it reads %s",
+               other->channels ? "images" : "text", r->channels ? "images" : "text");
+  else
+    diag_error(r->l->diag, at, "the model there reads images of %ux%ux%u, and here they are %ux%ux%u",
+               other->size, other->size, other->channels, r->size, r->size, r->channels);
+  return false;
+}
+
 static bool start_at_model(struct lower_run *r, struct lower_attrs *a, const struct ast_expr *x,
                            bool new_head)
 {
   struct lower_group from;
   if (!lower_reference(r->l, &r->at, x, &from) || from.n != 1 ||
-      !same_architecture(r, a, from.v->run, x->span))
+      !same_architecture(r, a, from.v->run, x->span) || !same_input(r, from.v->run, x->span))
     return false;
   if (!new_head && from.v->run->classes != r->classes) {
     diag_error(r->l->diag, x->span, "the model there tells %u classes apart, and here are %u",
