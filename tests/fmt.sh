@@ -2,6 +2,7 @@
 # mergescape fmt as a command: in place, --check, standard input, what it leaves alone.
 set -eu
 program=$PWD/mergescape
+sources=$(cd "${srcdir:-.}" && pwd)
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/mergescape-fmt.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp"
@@ -55,3 +56,8 @@ cmp -s messy.exp neat.exp || fail "the file behind one with an error was left ou
 expect 2 fmt nowhere.exp
 grep -q nowhere.exp err || fail "the missing file is not named"
 [ "$(ls -A | grep -vc '\.exp$\|^out$\|^err$\|before$')" -eq 0 ] || fail "something was left behind"
+
+# What is handed out is in the layout that the program writes.
+find "$sources/experiments" -name '*.exp' >all
+[ "$(wc -l <all)" -ge 40 ] || fail "the experiments are not there"
+xargs "$program" fmt --check <all >out || { cat out; fail "not in canonical layout"; }

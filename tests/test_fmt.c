@@ -142,61 +142,95 @@ static void test_all_files(void **state)
 
 /* ---- the plan ---- */
 
-/* Keys in the plan's order, as text; NULL where there is a mistake. */
-static char *plan_keys(const char *path, const char *text, size_t length, const char *tier)
+/* The same text, laid out badly: the files of experiments/ are as the formatter wants
+ * them. */
+static char *mess(const char *text, size_t *length)
+{
+  char *out = arena_array(arena, 2 * *length + 1, 1), *to = out;
+  bool quoted = false, comment = false;
+  for (const char *c = text; *c; c++) {
+    comment = *c != '\n' && (comment || (*c == '#' && !quoted));
+    quoted ^= *c == '"' && !comment && c[-1] != '\\';
+    *to++ = *c;
+    if (quoted || comment)
+      continue;
+    if (*c == ' ')
+      *to++ = '\t';
+    else if (*c == ',' || *c == '{')
+      *to++ = '\n';
+  }
+  *length = (size_t)(to - out);
+  return out;
+}
+
+static bool is_figure(const char *path)
+{
+  return strstr(path, "/experiments/fig") != NULL;
+}
+
+/* Adds the file, as it is or formatted; false: it has a syntax error. */
+static bool add_text(struct ast_program *program, const char *path, bool formatted, struct diag *d)
+{
+  size_t length;
+  char *text = read_text(path, &length);
+  if (formatted) {
+    text = mess(text, &length);
+    text = format(text, length, &length);
+  }
+  if (text)
+    parse_text(program, path, text, length, d);
+  return text != NULL;
+}
+
+/* The digest of all keys, in the plan's order; *planned is false where there is a
+ * mistake.  `path` NULL: all figures in one run. */
+static struct hash plan_keys(const char *path, const char *tier, bool formatted, bool *planned)
 {
   struct arena *a = arena_new();
   struct ast_program *program = ast_program_new(a);
   struct diag *diag = diag_new(a);
   struct plan *plan = plan_new(a, versions);
   struct lower_result result = {0};
-  parse_text(program, path, text, length, diag);
+  bool read = true;
+  for (size_t i = 0; i < n_files; i++)
+    if (path ? !strcmp(files[i], path) : is_figure(files[i]))
+      read = add_text(program, files[i], formatted, diag) && read;
   if (tier)
     parse_file(program, arena_printf(a, SRCDIR "/experiments/tiers/%s.exp", tier), diag);
   struct dsl *dsl = dsl_resolve(a, program, tier, diag);
   dsl_check(dsl, diag);
-  char *keys = NULL;
-  if (!diag_errors(diag) && dsl_lower(dsl, plan, &(struct lower_options){1e6}, &result, diag)) {
-    size_t n = plan_count(plan);
-    keys = arena_array(arena, n + 1, sizeof(struct hash) * 2 + 1);
-    char *end_of_keys = keys;
-    for (uint32_t i = 0; i < n; i++)
-      for (size_t b = 0; b < sizeof(struct hash); b++)
-        end_of_keys +=
-            sprintf(end_of_keys, "%02x", ((const unsigned char *)&plan_step(plan, i)->key)[b]);
-  }
+  *planned = read && !diag_errors(diag) &&
+             dsl_lower(dsl, plan, &(struct lower_options){1e6}, &result, diag) && plan_count(plan);
+  struct hasher *h = hash_begin();
+  for (uint32_t i = 0; *planned && i < plan_count(plan); i++)
+    hash_bytes(h, &plan_step(plan, i)->key, sizeof(struct hash));
+  struct hash keys = hash_end(h);
   arena_free(a);
   return keys;
 }
 
-static void assert_same_keys(const char *path, const char *tier, size_t *planned)
+static size_t assert_same_keys(const char *path, const char *tier)
 {
-  size_t length, n;
-  char *text = read_text(path, &length), *out = format(text, length, &n);
-  if (!out)
-    return;
-  char *before = plan_keys(path, text, length, tier), *after = plan_keys(path, out, n, tier);
-  assert_int_equal(before == NULL, after == NULL);
-  if (!before)
-    return;
-  assert_string_equal(before, after);
-  *planned += *before != 0;
+  bool before, after;
+  struct hash x = plan_keys(path, tier, false, &before);
+  struct hash y = plan_keys(path, tier, true, &after);
+  assert_int_equal(before, after);
+  if (!hash_equal(x, y))
+    fail_msg("formatting changes the plan of %s", path ? path : tier);
+  return before;
 }
 
 static void test_same_plan(void **state)
 {
   (void)state;
-  static const char *const tiers[] = {"smoke", "small"};
+  static const char *const tiers[] = {"smoke", "small", "paper"};
   size_t planned = 0;
-  for (size_t i = 0; i < n_files; i++) {
-    /* At the paper's own scale the figures' plans are large. */
-    bool tier = strstr(files[i], "/tiers/") != NULL, figure = strstr(files[i], "/experiments/fig");
-    if (!tier && !figure)
-      assert_same_keys(files[i], NULL, &planned);
-    for (size_t t = 0; figure && t < 2; t++)
-      assert_same_keys(files[i], tiers[t], &planned);
-  }
-  assert_true(planned > 20);
+  for (size_t i = 0; i < n_files; i++)
+    if (!is_figure(files[i]) && !strstr(files[i], "/tiers/"))
+      planned += assert_same_keys(files[i], NULL);
+  assert_true(planned > 30);
+  for (size_t t = 0; t < sizeof tiers / sizeof *tiers; t++)
+    assert_int_equal(assert_same_keys(NULL, tiers[t]), 1);
 }
 
 /* ---- odd input ---- */
@@ -354,6 +388,32 @@ static void test_columns(void **state)
       "  sweep lr    over 1, 2;\n  sweep batch over 3;  # c\n}\n");
 }
 
+/* What the language has for models of others, members, snapshots and pairs. */
+static void test_models(void **state)
+{
+  (void)state;
+  assert_formatted(
+      "experiment a{use x=ends [ 0 ]of b ( lr=.1 ,checkpoint=20 epochs );use long_name=\n"
+      "trunk   of b;branch ends[ 2 ]at 20 epochs,end of\ntrunk for rest at continued with\n"
+      "  snapshots   every 2   epochs;\n"
+      "sweep(first,second)over pairs( seed   of b ); sweep lr over lr of b;\n"
+      "sweep (lr,t)over(1e-4,20 epochs),( 1e-6,100 epochs );start=file ( \"x\" );\n"
+      "merge m=task_arithmetic( ends,base = start )with batchnorm\taveraged;\n"
+      "measure d=loss( ends [1],test   of b)*-1;}",
+      "experiment a {\n"
+      "  use x         = ends[0] of b(lr = .1, checkpoint = 20 epochs);\n"
+      "  use long_name = trunk of b;\n"
+      "  branch ends[2] at 20 epochs, end of trunk for rest at continued with snapshots every 2 "
+      "epochs;\n"
+      "  sweep (first, second) over pairs(seed of b);\n"
+      "  sweep lr              over lr of b;\n"
+      "  sweep (lr, t)         over (1e-4, 20 epochs), (1e-6, 100 epochs);\n"
+      "  start = file(\"x\");\n"
+      "  merge m = task_arithmetic(ends, base = start) with batchnorm averaged;\n"
+      "  measure d = loss(ends[1], test of b) * -1;\n"
+      "}\n");
+}
+
 static void test_long_lines(void **state)
 {
   (void)state;
@@ -416,6 +476,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(test_line_ends, begin, end),
       cmocka_unit_test_setup_teardown(test_layout, begin, end),
       cmocka_unit_test_setup_teardown(test_columns, begin, end),
+      cmocka_unit_test_setup_teardown(test_models, begin, end),
       cmocka_unit_test_setup_teardown(test_long_lines, begin, end),
       cmocka_unit_test_setup_teardown(test_errors_are_reported, begin, end),
       cmocka_unit_test_setup_teardown(test_large, begin, end),

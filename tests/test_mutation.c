@@ -90,11 +90,12 @@ static bool is_changed(const struct plan *a, const struct plan *b, uint32_t i)
   return changed;
 }
 
+/* An attribute that one of them has and the other not is told apart too, if that is all. */
 static void cover(const struct plan_step *x, const struct plan_step *y)
 {
   for (uint32_t k = 0; k < x->n_attrs; k++) {
     const struct plan_attr *other = plan_attr(y, x->attrs[k].id);
-    if (other && !same_attr(&x->attrs[k], other))
+    if (other ? !same_attr(&x->attrs[k], other) : x->n_attrs == y->n_attrs + 1)
       covered[x->kind][x->attrs[k].id] = true;
   }
 }
@@ -109,6 +110,7 @@ static uint32_t compare(const struct plan *a, const struct plan *b, const char *
       fail_msg("%s: step %u, %s", what, (unsigned)i,
                changed ? "one key for two things" : "two keys for one thing");
     cover(plan_step(a, i), plan_step(b, i));
+    cover(plan_step(b, i), plan_step(a, i));
     n += changed;
   }
   return n;
