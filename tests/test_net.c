@@ -48,6 +48,24 @@ static const struct net_spec MLP = {.model = "mlp",
                                     .image_width = 3,
                                     .classes = 3};
 
+static const struct net_spec DENSENET = {.model = "densenet121",
+                                         .growth = 3,
+                                         .stages = 3,
+                                         .layers = 2,
+                                         .channels = 2,
+                                         .height = 9,
+                                         .image_width = 8,
+                                         .classes = 3};
+
+/* With the stem for large images, and pixels enough for it. */
+static struct net_spec large(struct net_spec spec)
+{
+  spec.stem = "imagenet";
+  spec.height = 33;
+  spec.image_width = 30;
+  return spec;
+}
+
 static struct fixture setup(const struct net_spec *spec)
 {
   struct fixture f = {.arena = arena_new()};
@@ -196,6 +214,87 @@ static void resnet_has_torchvision_names_and_sizes(void **state)
   arena_free(a);
 }
 
+/* torchvision's sizes, and its 1.81 and 2.83 thousand million multiply-adds. */
+static void large_models_have_torchvision_sizes(void **state)
+{
+  (void)state;
+  struct net_spec spec = {.model = "resnet18",
+                          .channels = 3,
+                          .height = 224,
+                          .image_width = 224,
+                          .classes = 1000,
+                          .stem = "imagenet"};
+  struct arena *a = arena_new();
+  struct net *net = net_new(a, &spec, diag_new(a));
+  assert_int_equal(net_params(net), 11689512);
+  assert_true(fabs(net_flops(net) / 3.628e9 - 1) < 2e-3);
+  assert_int_equal(tensor(net, "conv1.weight")->shape[3], 7);
+  spec.model = "densenet121";
+  net = net_new(a, &spec, diag_new(a));
+  assert_int_equal(net_params(net), 7978856);
+  assert_true(fabs(net_flops(net) / 5.669e9 - 1) < 2e-3);
+  assert_int_equal(net_features(net), 1024);
+  const struct {
+    const char *name;
+    size_t shape[4];
+  } want[] = {
+      {"features.conv0.weight", {64, 3, 7, 7}},
+      {"features.norm0.running_mean", {64}},
+      {"features.denseblock1.denselayer1.norm1.weight", {64}},
+      {"features.denseblock1.denselayer6.conv1.weight", {128, 224, 1, 1}},
+      {"features.denseblock4.denselayer16.conv2.weight", {32, 128, 3, 3}},
+      {"features.transition3.norm.bias", {1024}},
+      {"features.transition3.conv.weight", {512, 1024, 1, 1}},
+      {"features.norm5.running_var", {1024}},
+      {"classifier.weight", {1000, 1024}},
+      {"classifier.bias", {1000}},
+  };
+  for (size_t i = 0; i < sizeof want / sizeof *want; i++)
+    assert_memory_equal(tensor(net, want[i].name)->shape, want[i].shape, sizeof want[i].shape);
+  spec.stem = NULL;
+  spec.height = spec.image_width = 32;
+  net = net_new(a, &spec, diag_new(a));
+  assert_int_equal(net_params(net), 7978856 - 64 * 3 * (49 - 9));
+  arena_free(a);
+}
+
+/* A block is one buffer: memory grows with the channels, not with their square. */
+static void a_dense_block_copies_nothing(void **state)
+{
+  (void)state;
+  struct arena *a = arena_new();
+  size_t bytes[2];
+  for (unsigned k = 0; k < 2; k++) {
+    struct net_spec spec = DENSENET;
+    spec.stages = 1;
+    spec.layers = k ? 24 : 12;
+    spec.height = spec.image_width = 16;
+    struct net_work *w = net_work_new(net_new(a, &spec, diag_new(a)), ops_cpu(), 32, false);
+    bytes[k] = net_work_bytes(w);
+    net_work_free(w);
+  }
+  assert_true(bytes[1] < 2 * bytes[0]);
+  arena_free(a);
+}
+
+static void densenet_is_drawn_by_fan_in(void **state)
+{
+  (void)state;
+  struct net_spec spec = DENSENET;
+  spec.growth = 32;
+  struct fixture f = setup(&spec);
+  const struct net_tensor *t = tensor(f.net, "features.denseblock1.denselayer1.conv2.weight");
+  double square = 0;
+  for (size_t i = 0; i < t->count; i++)
+    square += pow((double)f.flat[t->offset + i], 2);
+  assert_true(fabs(sqrt(square / (double)t->count) / sqrt(2.0 / (128 * 9)) - 1) < 0.02);
+  t = tensor(f.net, "classifier.bias");
+  for (size_t i = 0; i < t->count; i++)
+    assert_true(f.flat[t->offset + i] == 0);
+  assert_true(f.flat[tensor(f.net, "classifier.weight")->offset] != 0);
+  teardown(&f);
+}
+
 static void mlp_lists_linear_layers(void **state)
 {
   (void)state;
@@ -230,6 +329,24 @@ static void unknown_models_and_shapes_are_diagnosed(void **state)
   spec.channels = 0;
   assert_null(net_new(a, &spec, d));
   assert_int_equal(diag_errors(d), 1);
+  const struct net_spec bad[] = {
+      {.model = "densenet121", .stages = 5},
+      {.model = "densenet121", .stages = 9, .layers = 1},
+      {.model = "densenet121", .growth = 2000},
+      {.model = "densenet121", .stages = 4, .layers = 2}, /* 7 pixels: 7, 3, 1, 0 */
+      {.model = "densenet121", .stages = 2, .layers = 2, .stem = "imagenet", .height = 4},
+      {.model = "resnet18", .stem = "gpt"},
+  };
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    diag_clear(d);
+    spec = bad[i];
+    spec.channels = 3;
+    spec.classes = 10;
+    spec.height = spec.height ? spec.height : 7;
+    spec.image_width = 8;
+    assert_null(net_new(a, &spec, d));
+    assert_int_equal(diag_errors(d), 1);
+  }
   arena_free(a);
 }
 
@@ -322,6 +439,11 @@ static void gradients_are_slopes_of_the_loss(void **state)
   odd.stages = 3;
   odd.blocks = 2;
   check_gradient(&odd);
+  odd = large(RESNET);
+  check_gradient(&odd);
+  check_gradient(&DENSENET);
+  odd = large(DENSENET);
+  check_gradient(&odd);
 }
 
 static float train(struct fixture *f, struct net_work *w, unsigned n, int steps)
@@ -338,8 +460,9 @@ static float train(struct fixture *f, struct net_work *w, unsigned n, int steps)
 static void training_learns_the_batch_and_repeats(void **state)
 {
   (void)state;
-  const struct net_spec *specs[] = {&RESNET, &MLP};
-  for (int k = 0; k < 2; k++) {
+  const struct net_spec wide = large(DENSENET);
+  const struct net_spec *specs[] = {&RESNET, &MLP, &DENSENET, &wide};
+  for (int k = 0; k < 4; k++) {
     float *first = NULL;
     for (int round = 0; round < 2; round++) {
       struct fixture f = setup(specs[k]);
@@ -365,10 +488,9 @@ static void training_learns_the_batch_and_repeats(void **state)
   }
 }
 
-static void inference_does_not_depend_on_the_batch(void **state)
+static void check_inference(const struct net_spec *spec)
 {
-  (void)state;
-  struct fixture f = setup(&RESNET);
+  struct fixture f = setup(spec);
   struct net_work *w = net_work_new(f.net, ops_cpu(), SAMPLES, true);
   struct net_work *lean = net_work_new(f.net, ops_cpu(), SAMPLES, false);
   assert_true(net_work_bytes(lean) < net_work_bytes(w));
@@ -387,6 +509,13 @@ static void inference_does_not_depend_on_the_batch(void **state)
   net_work_free(w);
   net_work_free(lean);
   teardown(&f);
+}
+
+static void inference_does_not_depend_on_the_batch(void **state)
+{
+  (void)state;
+  check_inference(&RESNET);
+  check_inference(&DENSENET);
 }
 
 /* With momentum 1/(k+1) the running statistics are the average over batches;
@@ -626,6 +755,9 @@ int main(void)
       cmocka_unit_test(schedules_have_their_values),
       cmocka_unit_test(schedules_go_through_their_points),
       cmocka_unit_test(resnet_has_torchvision_names_and_sizes),
+      cmocka_unit_test(large_models_have_torchvision_sizes),
+      cmocka_unit_test(a_dense_block_copies_nothing),
+      cmocka_unit_test(densenet_is_drawn_by_fan_in),
       cmocka_unit_test(mlp_lists_linear_layers),
       cmocka_unit_test(unknown_models_and_shapes_are_diagnosed),
       cmocka_unit_test(initial_weights_have_their_spread),

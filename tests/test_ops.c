@@ -77,8 +77,8 @@ typedef void product(void *context, size_t x, size_t w, size_t y);
 static void each_product(const struct ops_conv *c, unsigned n, product *visit, void *context)
 {
   const unsigned oh = ops_conv_out(c, c->h), ow = ops_conv_out(c, c->w);
-  size_t y = 0;
   for (size_t p = 0; p < (size_t)n * oh * ow; p++) {
+    size_t y = p * ops_conv_y_pixel(c);
     const unsigned s = (unsigned)(p / (oh * ow)), oy = (unsigned)(p / ow % oh),
                    ox = (unsigned)(p % ow);
     for (unsigned o = 0; o < c->co; o++, y++) {
@@ -110,7 +110,8 @@ static void check_conv(const struct ops *ops, const struct conv_case *k)
   struct arena *a = arena_new();
   const struct ops_conv *c = &k->c;
   const size_t nx = (size_t)k->n * c->h * c->w * c->ci, nw = (size_t)c->co * c->ci * c->k * c->k;
-  const size_t ny = (size_t)k->n * ops_conv_out(c, c->h) * ops_conv_out(c, c->w) * c->co;
+  const size_t pixels = (size_t)k->n * ops_conv_out(c, c->h) * ops_conv_out(c, c->w);
+  const size_t ny = pixels * ops_conv_y_pixel(c);
   struct conv_reference r = {.x = random_floats(a, nx, 1),
                              .w = random_floats(a, nw, 2),
                              .dy = random_floats(a, ny, 3),
@@ -130,6 +131,12 @@ static void check_conv(const struct ops *ops, const struct conv_case *k)
   memset(dx, 0xff, nx * sizeof *dx);
   memset(dw, 0xff, nw * sizeof *dw);
   ops->conv_forward(ops, c, k->n, r.x, r.w, y, scratch);
+  for (size_t i = 0; i < ny; i++) { /* other channels between the pixels are left alone */
+    if (i % ops_conv_y_pixel(c) < c->co)
+      continue;
+    assert_true(isnan(y[i]));
+    y[i] = 0;
+  }
   assert_near(y, r.y, ny, 1e-4, what);
   memset(scratch, 0xff, scratch_bytes);
   ops->conv_backward_weights(ops, c, k->n, r.x, r.dy, dw, scratch);
@@ -149,20 +156,23 @@ static void conv_matches_reference(void **state)
 {
   (void)state;
   static const struct conv_case cases[] = {
-      {{14, 14, 16, 16, 3, 1, 1}, 2},  {{14, 14, 2, 16, 3, 1, 1}, 3},
-      {{14, 14, 8, 8, 3, 1, 1}, 2},    {{14, 14, 16, 32, 3, 2, 1}, 2},
-      {{7, 7, 32, 64, 3, 2, 1}, 5},    {{4, 4, 64, 64, 3, 1, 1}, 5},
-      {{14, 14, 16, 32, 1, 2, 0}, 2},  {{7, 7, 32, 64, 1, 2, 0}, 3},
-      {{9, 11, 3, 5, 3, 1, 1}, 2},     {{5, 3, 7, 9, 3, 2, 1}, 4},
-      {{6, 6, 17, 33, 3, 1, 1}, 2},    {{13, 29, 1, 24, 3, 1, 1}, 1},
-      {{1, 1, 19, 21, 3, 1, 1}, 2},    {{2, 2, 4, 4, 3, 2, 1}, 2},
-      {{1, 5, 3, 3, 1, 2, 0}, 2},      {{8, 8, 6, 10, 5, 1, 2}, 2},
-      {{9, 9, 5, 12, 5, 3, 2}, 2},     {{10, 7, 4, 3, 7, 2, 3}, 2},
-      {{6, 7, 31, 48, 1, 1, 0}, 3},    {{8, 8, 40, 20, 3, 1, 0}, 2},
-      {{6, 6, 12, 18, 2, 2, 0}, 2},    {{32, 32, 3, 8, 3, 1, 1}, 2},
-      {{16, 15, 9, 7, 3, 2, 1}, 2},    {{4, 4, 300, 140, 3, 1, 1}, 2},
-      {{4, 4, 160, 270, 3, 2, 1}, 20}, {{40, 40, 16, 16, 3, 1, 1}, 1},
-      {{3, 3, 2, 2, 3, 1, 1}, 5},
+      {{14, 14, 16, 16, 3, 1, 1, 0}, 2},  {{14, 14, 2, 16, 3, 1, 1, 0}, 3},
+      {{14, 14, 8, 8, 3, 1, 1, 0}, 2},    {{14, 14, 16, 32, 3, 2, 1, 0}, 2},
+      {{7, 7, 32, 64, 3, 2, 1, 0}, 5},    {{4, 4, 64, 64, 3, 1, 1, 0}, 5},
+      {{14, 14, 16, 32, 1, 2, 0, 0}, 2},  {{7, 7, 32, 64, 1, 2, 0, 0}, 3},
+      {{9, 11, 3, 5, 3, 1, 1, 0}, 2},     {{5, 3, 7, 9, 3, 2, 1, 0}, 4},
+      {{6, 6, 17, 33, 3, 1, 1, 0}, 2},    {{13, 29, 1, 24, 3, 1, 1, 0}, 1},
+      {{1, 1, 19, 21, 3, 1, 1, 0}, 2},    {{2, 2, 4, 4, 3, 2, 1, 0}, 2},
+      {{1, 5, 3, 3, 1, 2, 0, 0}, 2},      {{8, 8, 6, 10, 5, 1, 2, 0}, 2},
+      {{9, 9, 5, 12, 5, 3, 2, 0}, 2},     {{10, 7, 4, 3, 7, 2, 3, 0}, 2},
+      {{6, 7, 31, 48, 1, 1, 0, 0}, 3},    {{8, 8, 40, 20, 3, 1, 0, 0}, 2},
+      {{6, 6, 12, 18, 2, 2, 0, 0}, 2},    {{32, 32, 3, 8, 3, 1, 1, 0}, 2},
+      {{16, 15, 9, 7, 3, 2, 1, 0}, 2},    {{4, 4, 300, 140, 3, 1, 1, 0}, 2},
+      {{4, 4, 160, 270, 3, 2, 1, 0}, 20}, {{40, 40, 16, 16, 3, 1, 1, 0}, 1},
+      {{3, 3, 2, 2, 3, 1, 1, 0}, 5},      {{7, 7, 48, 12, 3, 1, 1, 60}, 3},
+      {{7, 6, 16, 32, 3, 1, 1, 40}, 3},   {{6, 6, 16, 4, 3, 1, 1, 20}, 4},
+      {{9, 7, 12, 8, 3, 2, 1, 9}, 3},     {{6, 6, 24, 48, 1, 1, 0, 49}, 3},
+      {{20, 17, 3, 16, 7, 2, 3, 0}, 2},
   };
   for (int s = 0; s < SETS; s++) {
     const struct ops *ops = ops_cpu_isa(sets[s]);
@@ -186,7 +196,8 @@ static void conv_matches_reference_at_edges(void **state)
     for (unsigned i = 0; ops && i < CHANNELS * CHANNELS; i++) {
       const unsigned k = i % 2 ? 3 : 1;
       const struct conv_case c = {{1 + i % 5, 1 + i % 17, channels[i % CHANNELS],
-                                   channels[i / CHANNELS], k, 1 + i % 3 % 2, k / 2},
+                                   channels[i / CHANNELS], k, 1 + i % 3 % 2, k / 2,
+                                   i % 4 ? 0 : channels[i / CHANNELS] + i % 7},
                                   1 + i % 3};
       check_conv(ops, &c);
     }
@@ -196,7 +207,7 @@ static void conv_matches_reference_at_edges(void **state)
 static void conv_is_the_same_every_time(void **state)
 {
   (void)state;
-  const struct ops_conv c = {14, 14, 16, 16, 3, 1, 1};
+  const struct ops_conv c = {14, 14, 16, 16, 3, 1, 1, 0};
   const struct ops *ops = ops_cpu();
   struct arena *a = arena_new();
   const size_t n = 4 * 14 * 14 * 16;
@@ -215,7 +226,7 @@ static void conv_is_the_same_every_time(void **state)
 
 struct norm_case {
   size_t rows;
-  unsigned c;
+  unsigned c, x_row, y_row; /* floats from one row to the next */
   bool relu, residual;
   const float *x, *residual_values, *gamma, *beta, *dy;
 };
@@ -243,29 +254,66 @@ struct norm_result {
   float *mean, *inv_std, *y, *dy, *dx, *dgamma, *dbeta;
 };
 
+/* Rows of c floats `row` apart, with NaN between them; and back, which must still be there. */
+static float *spread(struct arena *a, const float *v, size_t rows, unsigned c, unsigned row)
+{
+  float *to = arena_array(a, rows * row, sizeof *to);
+  for (size_t i = 0; i < rows * row; i++)
+    to[i] = i % row < c ? v[i / row * c + i % row] : NAN;
+  return to;
+}
+
+static float *gather(struct arena *a, const float *v, size_t rows, unsigned c, unsigned row)
+{
+  float *to = arena_array(a, rows * c, sizeof *to);
+  for (size_t i = 0; i < rows * row; i++) {
+    if (i % row < c)
+      to[i / row * c + i % row] = v[i];
+    else
+      assert_true(isnan(v[i]));
+  }
+  return to;
+}
+
+/* The gradient comes once as it is, and once, with `added`, added to something. */
 static struct norm_result run_norm(const struct ops *ops, struct arena *a,
-                                   const struct norm_case *k)
+                                   const struct norm_case *k, bool added)
 {
   const size_t n = k->rows * k->c;
+  const struct ops_rows rows = {k->rows, k->c, k->x_row, k->y_row};
   struct norm_result r;
   float **vectors[] = {&r.mean, &r.inv_std, &r.dgamma, &r.dbeta};
   for (int i = 0; i < 4; i++)
     *vectors[i] = arena_array(a, k->c, sizeof(float));
-  float **arrays[] = {&r.y, &r.dy, &r.dx};
-  for (int i = 0; i < 3; i++)
-    *arrays[i] = arena_array(a, n, sizeof(float));
+  const float *x = spread(a, k->x, k->rows, k->c, k->x_row);
+  const float *residual = spread(a, k->residual_values, k->rows, k->c, k->y_row);
+  float *y = spread(a, k->dy, k->rows, k->c, k->y_row),
+        *dy = arena_copy(a, y, k->rows * k->y_row * 4);
+  float *dx = arena_copy(a, x, k->rows * k->x_row * sizeof *x);
   float *scale = arena_array(a, k->c, sizeof *scale), *shift = arena_array(a, k->c, sizeof *shift);
-  ops->norm_statistics(ops, k->rows, k->c, k->x, r.mean, r.inv_std);
+  ops->norm_statistics(ops, &rows, x, r.mean, r.inv_std);
   for (unsigned c = 0; c < k->c; c++) {
     r.inv_std[c] = 1 / sqrtf(r.inv_std[c] + 1e-5f);
     scale[c] = k->gamma[c] * r.inv_std[c];
     shift[c] = k->beta[c] - r.mean[c] * scale[c];
   }
-  ops->norm_apply(ops, k->rows, k->c, k->x, scale, shift, k->residual ? k->residual_values : NULL,
-                  k->relu, r.y);
-  memcpy(r.dy, k->dy, n * sizeof *r.dy);
-  ops->norm_backward(ops, k->rows, k->c, k->x, r.y, k->relu, r.mean, r.inv_std, k->gamma, r.dy,
-                     r.dx, r.dgamma, r.dbeta);
+  ops->norm_apply(ops, &rows, x, scale, shift, k->residual ? residual : NULL, k->relu, y);
+  ops->norm_backward(ops, &rows, x, y, k->relu, r.mean, r.inv_std, k->gamma, dy, dx, added,
+                     r.dgamma, r.dbeta);
+  r.y = gather(a, y, k->rows, k->c, k->y_row);
+  r.dy = gather(a, dy, k->rows, k->c, k->y_row);
+  r.dx = gather(a, dx, k->rows, k->c, k->x_row);
+  for (size_t i = 0; added && i < n; i++)
+    r.dx[i] -= k->x[i];
+  if (k->x_row == k->y_row && !added) { /* in place, and not wanted */
+    float *again = spread(a, k->dy, k->rows, k->c, k->y_row), *none = arena_copy(a, dy, 4);
+    ops->norm_backward(ops, &rows, x, y, k->relu, r.mean, r.inv_std, k->gamma, again, again, false,
+                       r.dgamma, r.dbeta);
+    assert_memory_equal(gather(a, again, k->rows, k->c, k->y_row), r.dx, n * sizeof *again);
+    ops->norm_backward(ops, &rows, x, y, k->relu, r.mean, r.inv_std, k->gamma, dy, NULL, false,
+                       r.dgamma, r.dbeta);
+    assert_memory_equal(none, dy, 4);
+  }
   return r;
 }
 
@@ -295,12 +343,15 @@ static void check_norm_gradient(const struct norm_case *k, double *by, size_t n,
   }
 }
 
-static void check_norm(const struct ops *ops, size_t rows, unsigned c, bool relu, bool residual)
+static void check_norm(const struct ops *ops, size_t rows, unsigned c, unsigned gap, bool relu,
+                       bool residual)
 {
   struct arena *a = arena_new();
   const size_t n = rows * c;
   struct norm_case k = {rows,
                         c,
+                        c + gap / 3,
+                        c + gap % 3,
                         relu,
                         residual,
                         random_floats(a, n, 4),
@@ -310,10 +361,10 @@ static void check_norm(const struct ops *ops, size_t rows, unsigned c, bool relu
                         random_floats(a, n, 8)};
   double *x = widen(a, k.x, n), *gamma = widen(a, k.gamma, c), *beta = widen(a, k.beta, c);
   double *y = arena_array(a, n, sizeof *y);
-  const struct norm_result r = run_norm(ops, a, &k);
+  const struct norm_result r = run_norm(ops, a, &k, gap % 2);
   char what[96];
-  snprintf(what, sizeof what, "%s norm %zux%u%s%s", ops->isa, rows, c, relu ? " relu" : "",
-           residual ? " residual" : "");
+  snprintf(what, sizeof what, "%s norm %zux%u gap %u%s%s", ops->isa, rows, c, gap,
+           relu ? " relu" : "", residual ? " residual" : "");
   norm_reference(&k, x, gamma, beta, y);
   assert_near(r.y, y, n, 2e-5, what);
   for (size_t i = 0; i < n; i++) /* dy is the residual's gradient now */
@@ -330,8 +381,10 @@ static void norm_matches_reference(void **state)
   static const unsigned channels[] = {1, 2, 3, 4, 8, 12, 16, 20, 32, 65};
   for (int s = 0; s < SETS; s++) {
     const struct ops *ops = ops_cpu_isa(sets[s]);
-    for (unsigned i = 0; ops && i < 4 * sizeof channels / sizeof *channels; i++)
-      check_norm(ops, 37 + 60 * (i % 3), channels[i / 4], i & 1, i & 2);
+    for (unsigned i = 0; ops && i < 4 * sizeof channels / sizeof *channels; i++) {
+      check_norm(ops, 37 + 60 * (i % 3), channels[i / 4], 0, i & 1, i & 2);
+      check_norm(ops, 37 + 60 * (i % 3), channels[i / 4], 1 + i % 8, i & 1, i & 2);
+    }
   }
 }
 
@@ -353,7 +406,7 @@ static void norm_statistics_are_exact_far_from_zero(void **state)
       want_mean[i % C] += (double)x[i] / ROWS;
     for (int i = 0; i < ROWS * C; i++)
       want_var[i % C] += pow((double)x[i] - want_mean[i % C], 2) / ROWS;
-    ops->norm_statistics(ops, ROWS, C, x, mean, var);
+    ops->norm_statistics(ops, &(struct ops_rows){ROWS, C, C, C}, x, mean, var);
     assert_near(mean, want_mean, C, 1e-6, "mean");
     for (int c = 0; c < C; c++)
       assert_true(fabs((double)var[c] / want_var[c] - 1) < 1e-4);
@@ -373,7 +426,7 @@ static void relu_keeps_nan(void **state)
     const float one = 1, zero = 0;
     for (int i = 0; i < 40; i++)
       x[i] = i % 2 ? NAN : -1;
-    ops->norm_apply(ops, 40, 1, x, &one, &zero, NULL, true, y);
+    ops->norm_apply(ops, &(struct ops_rows){40, 1, 1, 1}, x, &one, &zero, NULL, true, y);
     for (int i = 0; i < 40; i++)
       assert_true(i % 2 ? isnan(y[i]) : y[i] == 0);
   }
@@ -465,6 +518,103 @@ static void pool_and_flatten_follow_their_definitions(void **state)
   arena_free(a);
 }
 
+/* Means and maxima of windows, in double. */
+static void window_reference(const struct ops_conv *c, unsigned n, bool max, const double *x,
+                             double *y)
+{
+  const unsigned oh = ops_conv_out(c, c->h), ow = ops_conv_out(c, c->w);
+  for (size_t i = 0; i < (size_t)n * oh * ow * c->co; i++) {
+    const unsigned o = (unsigned)(i % c->co), p = (unsigned)(i / c->co % (oh * ow));
+    const unsigned s = (unsigned)(i / c->co / (oh * ow));
+    double most = -INFINITY, sum = 0;
+    for (unsigned t = 0; t < c->k * c->k; t++) {
+      const unsigned iy = p / ow * c->stride + t / c->k - c->pad;
+      const unsigned ix = p % ow * c->stride + t % c->k - c->pad;
+      if (iy >= c->h || ix >= c->w)
+        continue;
+      const double v = x[x_at(c, s, iy, ix, o)];
+      most = v > most ? v : most;
+      sum += v / (c->k * c->k);
+    }
+    y[(i / c->co) * ops_conv_y_pixel(c) + o] = max ? most : sum;
+  }
+}
+
+static void run_windows(const struct ops *ops, const struct ops_conv *c, unsigned n, bool max,
+                        const float *x, const float *dy, float *y, float *dx, bool add)
+{
+  if (max) {
+    ops->max_forward(ops, c, n, x, y);
+    ops->max_backward(ops, c, n, x, dy, dx, add);
+  } else {
+    ops->average_forward(ops, c, n, x, y);
+    ops->average_backward(ops, c, n, dy, dx, add);
+  }
+}
+
+static void check_windows(const struct ops *ops, const struct ops_conv *c, unsigned n, bool max)
+{
+  struct arena *a = arena_new();
+  const size_t nx = (size_t)n * c->h * c->w * c->ci;
+  const size_t ny = (size_t)n * ops_conv_out(c, c->h) * ops_conv_out(c, c->w) * ops_conv_y_pixel(c);
+  const float *x = random_floats(a, nx, 1);
+  float *upstream = random_floats(a, ny, 2), *y = arena_array(a, ny, sizeof *y);
+  float *dx = random_floats(a, nx, 3), *added = random_floats(a, nx, 4);
+  for (size_t i = 0; i < ny; i++)
+    upstream[i] = i % ops_conv_y_pixel(c) < c->co ? upstream[i] : 0;
+  double *wide = widen(a, x, nx), *want = arena_array(a, ny, sizeof *want);
+  run_windows(ops, c, n, max, x, upstream, y, dx, false);
+  window_reference(c, n, max, wide, want);
+  assert_near(y, want, ny, 1e-6, "windows");
+  for (size_t i = 0; i < nx; i++) {
+    const double was = wide[i], h = 1e-9;
+    wide[i] = was + h;
+    window_reference(c, n, max, wide, want);
+    const double up = dot(want, upstream, ny);
+    wide[i] = was - h;
+    window_reference(c, n, max, wide, want);
+    const double slope = (up - dot(want, upstream, ny)) / (2 * h);
+    wide[i] = was;
+    assert_near(&dx[i], &slope, 1, 1e-4, "windows' gradient");
+  }
+  const float *start = arena_copy(a, added, nx * sizeof *added);
+  run_windows(ops, c, n, max, x, upstream, y, added, true);
+  for (size_t i = 0; i < nx; i++)
+    assert_true(fabsf(added[i] - start[i] - dx[i]) < 1e-5f);
+  arena_free(a);
+}
+
+static void windows_match_their_reference(void **state)
+{
+  (void)state;
+  static const struct ops_conv cases[] = {
+      {4, 4, 3, 3, 2, 2, 0, 0},   {7, 5, 18, 18, 2, 2, 0, 20}, {2, 3, 16, 16, 2, 2, 0, 0},
+      {6, 6, 2, 2, 3, 2, 0, 0},   {7, 8, 17, 17, 3, 2, 1, 30}, {1, 1, 4, 4, 3, 2, 1, 0},
+      {5, 5, 33, 33, 3, 2, 1, 0}, {6, 4, 3, 3, 3, 1, 1, 4},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    check_windows(ops_cpu(), &cases[i], 2, true);
+    if (!cases[i].pad)
+      check_windows(ops_cpu(), &cases[i], 2, false);
+  }
+}
+
+/* Of equals the first has the gradient, as in PyTorch; a NaN is never lost. */
+static void a_window_has_one_largest(void **state)
+{
+  (void)state;
+  const struct ops *ops = ops_cpu();
+  const struct ops_conv c = {2, 2, 1, 1, 2, 2, 0, 0};
+  const float equal[4] = {1, 3, 3, 3}, nan[4] = {1, NAN, 7, 2}, one = 1;
+  float y, dx[4];
+  run_windows(ops, &c, 1, true, equal, &one, &y, dx, false);
+  assert_true(y == 3);
+  assert_true(dx[0] == 0 && dx[1] == 1 && dx[2] == 0 && dx[3] == 0);
+  run_windows(ops, &c, 1, true, nan, &one, &y, dx, false);
+  assert_true(isnan(y));
+  assert_true(dx[1] == 1 && dx[2] == 0);
+}
+
 static double softmax_reference(const double *logits, const int32_t *labels, unsigned n, unsigned c)
 {
   double loss = 0;
@@ -553,6 +703,8 @@ int main(void)
       cmocka_unit_test(relu_keeps_nan),
       cmocka_unit_test(linear_matches_reference),
       cmocka_unit_test(pool_and_flatten_follow_their_definitions),
+      cmocka_unit_test(windows_match_their_reference),
+      cmocka_unit_test(a_window_has_one_largest),
       cmocka_unit_test(softmax_loss_matches_reference),
       cmocka_unit_test(sgd_follows_its_formula),
       cmocka_unit_test(isa_is_chosen_by_name),

@@ -26,6 +26,7 @@ struct kernel_grid {
   unsigned rows, cols, phases; /* columns a phase */
   unsigned top, left;          /* padding */
   unsigned channels, blocks;
+  size_t x_pixel; /* floats between pixels of what is filled in */
 };
 
 struct kernel_segment {
@@ -68,6 +69,7 @@ struct kernel_wgrad {
 struct kernel_norm {
   size_t rows;
   unsigned c;
+  size_t x_row, y_row; /* floats between rows: of x and dx; of y, dy and the residual */
   const float *x;
   const float *a, *b, *s; /* [c] */
 };
@@ -75,7 +77,7 @@ struct kernel_norm {
 struct kernels {
   const char *isa;
   unsigned lanes;
-  bool half;                           /* are there half blocks? */
+  bool half;                             /* are there half blocks? */
   unsigned wgrad_channels[KERNEL_FORMS]; /* most channels (half: pairs) a call, one tap */
   unsigned wgrad_near[KERNEL_FORMS];     /* the same with three taps */
 
@@ -94,8 +96,8 @@ struct kernels {
   /* Masks dy by y > 0 where y is given; sum[c] += dy, product[c] += dy * (x - a) */
   void (*norm_grad_sums)(const struct kernel_norm *, const float *y, float *dy, double *sum,
                          double *product);
-  /* dx = dy * a + x * b + s */
-  void (*norm_grad)(const struct kernel_norm *, const float *dy, float *dx);
+  /* dx = dy * a + x * b + s, set or added to */
+  void (*norm_grad)(const struct kernel_norm *, const float *dy, bool add, float *dx);
 
   /* y = max(0, y + bias) or without max; [rows][c] */
   void (*bias)(size_t rows, unsigned c, const float *bias, bool relu, float *y);

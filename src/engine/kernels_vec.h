@@ -6,6 +6,10 @@
 
 #include <string.h>
 
+#if defined KERNEL_AVX512 || defined KERNEL_AVX2
+#include <immintrin.h>
+#endif
+
 #if defined KERNEL_AVX512
 #define KERNEL(name) kernels_avx512_##name
 #define KERNEL_TABLE kernels_avx512
@@ -53,6 +57,48 @@ INLINE vec vec_mask(vec v, vec y)
   return (vec)((ivec)v & ~(ivec)(y <= 0.0f));
 }
 
+/* The first n lanes, n < LANES; the others are 0. */
+#if defined KERNEL_AVX512
+INLINE vec vec_load_part(const float *p, unsigned n)
+{
+  return (vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+
+INLINE void vec_store_part(float *p, vec v, unsigned n)
+{
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+}
+#elif defined KERNEL_AVX2
+INLINE __m256i vec_part(unsigned n)
+{
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+INLINE vec vec_load_part(const float *p, unsigned n)
+{
+  return (vec)_mm256_maskload_ps(p, vec_part(n));
+}
+
+INLINE void vec_store_part(float *p, vec v, unsigned n)
+{
+  _mm256_maskstore_ps(p, vec_part(n), (__m256)v);
+}
+#else
+INLINE vec vec_load_part(const float *p, unsigned n)
+{
+  vec v = {0};
+  for (unsigned i = 0; i < n; i++)
+    v[i] = p[i];
+  return v;
+}
+
+INLINE void vec_store_part(float *p, vec v, unsigned n)
+{
+  for (unsigned i = 0; i < n; i++)
+    p[i] = v[i];
+}
+#endif
+
 #if LANES == 16
 /* Half blocks: lanes 2i and 2i + 1 belong together. */
 typedef double pair_vec __attribute__((vector_size(64)));
@@ -72,7 +118,7 @@ INLINE vec broadcast_pair(const float *p)
 INLINE half_vec fold_pairs(vec v)
 {
   const vec sum = v + (vec)((pair_bits)v >> 32);
-  return (half_vec)__builtin_convertvector((pair_bits)sum, half_bits);
+  return (half_vec) __builtin_convertvector((pair_bits)sum, half_bits);
 }
 
 /* Every value twice. */
@@ -87,8 +133,7 @@ void KERNEL(conv)(const struct kernel_conv *);
 void KERNEL(wgrad)(const struct kernel_wgrad *);
 void KERNEL(norm_sums)(const struct kernel_norm *, double *, double *);
 void KERNEL(norm_apply)(const struct kernel_norm *, const float *, bool, float *);
-void KERNEL(norm_grad_sums)(const struct kernel_norm *, const float *, float *, double *,
-                            double *);
-void KERNEL(norm_grad)(const struct kernel_norm *, const float *, float *);
+void KERNEL(norm_grad_sums)(const struct kernel_norm *, const float *, float *, double *, double *);
+void KERNEL(norm_grad)(const struct kernel_norm *, const float *, bool, float *);
 
 #endif

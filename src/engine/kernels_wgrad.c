@@ -100,10 +100,10 @@ typedef void wgrad_function(const struct kernel_wgrad *);
 #define ENTRY2(K, C) [KERNEL_TWO][K][C] = two_##K##_##C,
 #define ENTRYH(K, C) [KERNEL_HALF][K][C] = half_##K##_##C,
 
-static wgrad_function *const functions[KERNEL_FORMS][4][MAX_CHANNELS + 1] = {
-    ONES(ENTRY1) TWOS(ENTRY2)
+static wgrad_function *const functions[KERNEL_FORMS][4][MAX_CHANNELS + 1] = {ONES(ENTRY1)
+                                                                                 TWOS(ENTRY2)
 #if LANES == 16
-    HALVES(ENTRYH)
+                                                                                     HALVES(ENTRYH)
 #endif
 };
 
@@ -143,12 +143,12 @@ static void fill(const struct kernel_grid *g, unsigned h, unsigned w, const floa
     for (unsigned b = 0; b < g->blocks; b++) {
       const unsigned left = g->channels - b * KERNEL_BLOCK;
       const unsigned count = left < KERNEL_BLOCK ? left : KERNEL_BLOCK;
-      const float *from = x + (size_t)first * g->channels + b * KERNEL_BLOCK;
+      const float *from = x + (size_t)first * g->x_pixel + b * KERNEL_BLOCK;
       float *to = grid + (((size_t)b * g->rows + g->top) * g->phases + phase) * line +
                   (size_t)col * KERNEL_BLOCK;
       for (unsigned iy = 0; iy < h && iy + g->top < g->rows; iy++) {
-        fill_pixels(from, (size_t)g->phases * g->channels, n, count, to);
-        from += (size_t)w * g->channels;
+        fill_pixels(from, g->phases * g->x_pixel, n, count, to);
+        from += w * g->x_pixel;
         to += g->phases * line;
       }
     }

@@ -9,9 +9,11 @@ libengine_a_SOURCES = \
   src/engine/net_file.c src/engine/net_plan.c src/engine/net_work.c \
   src/engine/ops.h src/engine/ops_int.h \
   src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_linear.c src/engine/ops_norm.c \
+  src/engine/ops_pool.c \
   src/engine/optim.c src/engine/optim.h \
   src/engine/schedule.c src/engine/schedule.h \
-  src/engine/zoo.c src/engine/zoo.h src/engine/zoo_mlp.c src/engine/zoo_resnet.c
+  src/engine/zoo.c src/engine/zoo.h src/engine/zoo_densenet.c src/engine/zoo_mlp.c \
+  src/engine/zoo_resnet.c
 ENGINE_LIBS = libengine.a $(KERNEL_LIBS) $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LIBS)
 
 # The kernels, once an instruction set; ops_cpu.c chooses one at run time.

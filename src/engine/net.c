@@ -52,13 +52,20 @@ static size_t add_tensor(struct net_builder *b, const char *name, const char *wh
   return b->n_tensors - 1;
 }
 
+static unsigned add_value(struct net_builder *b, struct net_value v)
+{
+  struct net *net = b->net;
+  v.whole = (unsigned)net->n_values;
+  ARENA_PUSH(b->arena, net->values, net->n_values, net->cap_values, v);
+  return v.whole;
+}
+
 static unsigned add_layer(struct net_builder *b, struct net_layer layer, struct net_value out)
 {
   struct net *net = b->net;
-  layer.out = (unsigned)net->n_values;
   out.gradient = layer.kind == LAYER_CONV || layer.kind == LAYER_BATCHNORM ||
                  layer.kind == LAYER_LINEAR || net->values[layer.in].gradient;
-  ARENA_PUSH(b->arena, net->values, net->n_values, net->cap_values, out);
+  layer.out = add_value(b, out);
   ARENA_PUSH(b->arena, net->layers, net->n_layers, net->cap_layers, layer);
   return layer.out;
 }
@@ -67,7 +74,7 @@ unsigned net_conv(struct net_builder *b, unsigned x, const char *name, unsigned 
                   unsigned stride)
 {
   const struct net_value in = b->net->values[x];
-  const struct ops_conv c = {in.h, in.w, in.c, out, k, stride, k / 2};
+  const struct ops_conv c = {in.h, in.w, in.c, out, k, stride, k / 2, 0};
   const struct net_value y = {.h = ops_conv_out(&c, in.h), .w = ops_conv_out(&c, in.w), .c = out};
   const struct net_initial initial = {INIT_NORMAL, sqrt(2.0 / ((double)out * k * k))};
   b->net->flops += 2.0 * y.h * y.w * out * in.c * k * k;
@@ -92,7 +99,7 @@ unsigned net_batchnorm(struct net_builder *b, unsigned x, const char *name, unsi
   layer.bias = add_tensor(b, name, "bias", false, zero, 1, shape);
   layer.mean = add_tensor(b, name, "running_mean", true, zero, 1, shape);
   layer.var = add_tensor(b, name, "running_var", true, one, 1, shape);
-  return add_layer(b, layer, v);
+  return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = v.c});
 }
 
 unsigned net_linear(struct net_builder *b, unsigned x, const char *name, unsigned out, bool relu)
@@ -111,6 +118,62 @@ unsigned net_pool(struct net_builder *b, unsigned x)
 {
   const struct net_layer layer = {.kind = LAYER_POOL, .in = x, .residual = NET_NONE};
   return add_layer(b, layer, (struct net_value){.h = 1, .w = 1, .c = b->net->values[x].c});
+}
+
+static unsigned add_windows(struct net_builder *b, unsigned x, enum net_layer_kind kind, unsigned k,
+                            unsigned stride, unsigned pad)
+{
+  const struct net_value v = b->net->values[x];
+  const struct net_layer layer = {
+      .kind = kind, .in = x, .residual = NET_NONE, .conv = {v.h, v.w, v.c, v.c, k, stride, pad, 0}};
+  const struct ops_conv *c = &layer.conv;
+  assert(v.h + 2 * pad >= k && v.w + 2 * pad >= k);
+  return add_layer(
+      b, layer, (struct net_value){.h = ops_conv_out(c, v.h), .w = ops_conv_out(c, v.w), .c = v.c});
+}
+
+unsigned net_average(struct net_builder *b, unsigned x, unsigned k, unsigned stride)
+{
+  return add_windows(b, x, LAYER_AVERAGE, k, stride, 0);
+}
+
+unsigned net_max(struct net_builder *b, unsigned x, unsigned k, unsigned stride, unsigned pad)
+{
+  return add_windows(b, x, LAYER_MAX, k, stride, pad);
+}
+
+void net_initial(struct net_builder *b, const char *name, struct net_initial initial)
+{
+  size_t i = b->n_tensors;
+  while (i > 0 && strcmp(b->tensors[i - 1].tensor.name, name) != 0)
+    i--;
+  assert(i > 0);
+  b->tensors[i - 1].initial = initial;
+}
+
+unsigned net_block(struct net_builder *b, unsigned like, unsigned c)
+{
+  const struct net_value v = b->net->values[like];
+  return add_value(b, (struct net_value){.h = v.h, .w = v.w, .c = c, .gradient = true});
+}
+
+void net_place(struct net_builder *b, unsigned value, unsigned block, unsigned first)
+{
+  struct net_value *v = &b->net->values[value];
+  const struct net_value *whole = &b->net->values[block];
+  assert(v->whole == value && whole->whole == block);
+  assert(v->h == whole->h && v->w == whole->w && first + v->c <= whole->c);
+  v->whole = block;
+  v->first = first;
+}
+
+unsigned net_first(struct net_builder *b, unsigned block, unsigned c)
+{
+  if (c == b->net->values[block].c)
+    return block;
+  const unsigned part = net_block(b, block, c);
+  net_place(b, part, block, 0);
+  return part;
 }
 
 unsigned net_flatten(struct net_builder *b, unsigned x)
@@ -145,7 +208,14 @@ static void finish(struct net_builder *b)
   }
   for (size_t i = 0; i < net->n_layers; i++) {
     struct net_layer *l = &net->layers[i];
-    if (l->kind == LAYER_POOL || l->kind == LAYER_FLATTEN)
+    const struct net_value *in = &net->values[l->in], *out = &net->values[l->out];
+    l->conv.y_pixel = net->values[out->whole].c;
+    assert(in->whole == l->in || l->kind == LAYER_BATCHNORM);
+    assert(out->whole == l->out || l->kind == LAYER_CONV || l->kind == LAYER_BATCHNORM ||
+           l->kind == LAYER_AVERAGE || l->kind == LAYER_MAX);
+    assert(l->residual == NET_NONE || out->whole == l->out);
+    if (l->kind == LAYER_POOL || l->kind == LAYER_AVERAGE || l->kind == LAYER_MAX ||
+        l->kind == LAYER_FLATTEN)
       continue;
     l->weight = offset[l->weight];
     l->bias = offset[l->bias];
@@ -167,9 +237,14 @@ static bool shape_fits(const struct net_spec *s, struct diag *diag)
                "model \"%s\": data of %u x %u pixels, %u channels, %u classes is "
                "too large",
                s->model, s->height, s->image_width, s->channels, s->classes);
-  if (s->width > 65536 || s->layers > 1000 || s->blocks > 1000)
-    diag_error(diag, nowhere, "model \"%s\": width %u, %u layers, %u blocks is too large", s->model,
-               s->width, s->layers, s->blocks);
+  if (s->width > 65536 || s->layers > 1000 || s->blocks > 1000 || s->growth > 65536)
+    diag_error(diag, nowhere,
+               "model \"%s\": width %u, growth %u, %u layers, %u blocks is too large", s->model,
+               s->width, s->growth, s->layers, s->blocks);
+  if (s->stem && strcmp(s->stem, "cifar") != 0 && strcmp(s->stem, "imagenet") != 0) {
+    diag_error(diag, nowhere, "model \"%s\": unknown stem \"%s\"", s->model, s->stem);
+    diag_hint(diag, "stems are cifar and imagenet");
+  }
   return diag_errors(diag) == before;
 }
 

@@ -24,8 +24,9 @@ struct net;
 struct ops; /* the backend's table of operations, ops.h */
 
 struct net_spec {
-  const char *model; /* a name of the zoo */
-  unsigned width, stages, blocks, layers; /* 0: the architecture's default */
+  const char *model;                              /* a name of the zoo */
+  unsigned width, stages, blocks, layers, growth; /* 0: the architecture's default */
+  const char *stem; /* "cifar" (NULL too): 3x3, stride 1; "imagenet": 7x7 and pooling, stride 4 */
   unsigned channels, height, image_width, classes; /* the data's shape */
 };
 
@@ -43,7 +44,7 @@ struct net *net_new(struct arena *, const struct net_spec *, struct diag *);
 size_t net_count(const struct net *);  /* floats in the flat vector */
 size_t net_params(const struct net *); /* of these, trainable: they come first */
 const struct net_tensor *net_tensors(const struct net *, size_t *n);
-double net_flops(const struct net *);  /* of one sample's forward pass: 2 a multiply-add */
+double net_flops(const struct net *); /* of one sample's forward pass: 2 a multiply-add */
 bool net_has_batchnorm(const struct net *);
 unsigned net_classes(const struct net *);
 /* The classifier is the linear layer that makes the logits; it comes last.  What it

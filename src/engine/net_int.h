@@ -8,19 +8,30 @@
 #define NET_NONE UINT32_MAX
 enum { NET_MAX_CHANNELS = 4096 };
 
-/* What flows between layers: [n][h][w][c].  Value 0 is the input; layer i makes value i + 1. */
+/* What flows between layers: [n][h][w][c].  Value 0 is the input.  A value may be some
+ * channels of another one, whose rows are longer: so a dense block's layers append to
+ * what they read, and nothing is copied. */
 struct net_value {
   unsigned h, w, c;
-  bool gradient; /* is something trained behind it? */
+  bool gradient;         /* is something trained behind it? */
+  unsigned whole, first; /* it is channels first... of value `whole`; mostly 0 of itself */
 };
 
-enum net_layer_kind { LAYER_CONV, LAYER_BATCHNORM, LAYER_POOL, LAYER_FLATTEN, LAYER_LINEAR };
+enum net_layer_kind {
+  LAYER_CONV,
+  LAYER_BATCHNORM,
+  LAYER_POOL,
+  LAYER_AVERAGE,
+  LAYER_MAX,
+  LAYER_FLATTEN,
+  LAYER_LINEAR
+};
 
 struct net_layer {
   enum net_layer_kind kind;
   unsigned in, out, residual; /* values; residual NET_NONE: none */
   bool relu;
-  struct ops_conv conv;
+  struct ops_conv conv; /* of windows too */
   /* Offsets in the flat vector; `bias` is a batch norm's beta. */
   size_t weight, bias, mean, var;
 };
@@ -59,8 +70,22 @@ unsigned net_batchnorm(struct net_builder *, unsigned x, const char *name, unsig
                        bool relu);
 /* NAME.weight, NAME.bias, PyTorch's default initialisation. */
 unsigned net_linear(struct net_builder *, unsigned x, const char *name, unsigned out, bool relu);
-unsigned net_pool(struct net_builder *, unsigned x);    /* the mean over the image */
+unsigned net_pool(struct net_builder *, unsigned x); /* the mean over the image */
+/* The mean or the largest of k x k windows, with padding `pad` (the mean: none). */
+unsigned net_average(struct net_builder *, unsigned x, unsigned k, unsigned stride);
+unsigned net_max(struct net_builder *, unsigned x, unsigned k, unsigned stride, unsigned pad);
 unsigned net_flatten(struct net_builder *, unsigned x); /* in PyTorch's order */
+/* Draws the tensor NAME, listed before, in another way than the layer's. */
+void net_initial(struct net_builder *, const char *name, struct net_initial);
+
+/* A block: an image like `like` with c channels, of which layers make some each.  Convolutions,
+ * norms and windows can make a part; norms can read the first ones.  The first layer that
+ * goes over it backward must read it whole. */
+unsigned net_block(struct net_builder *, unsigned like, unsigned c);
+/* `value`, which a layer made, lies in `block` from channel `first` on. */
+void net_place(struct net_builder *, unsigned value, unsigned block, unsigned first);
+/* The first c channels of a block. */
+unsigned net_first(struct net_builder *, unsigned block, unsigned c);
 
 /* Where activations and gradients lie: buffers that live over a span of a
  * step's operations share memory with those that live at other times. */

@@ -57,15 +57,17 @@ static void touch(struct net_buffer *b, size_t floats, unsigned time)
 
 static void touch_value(struct planner *p, unsigned max_batch, unsigned value, unsigned time)
 {
-  const struct net_value *v = &p->net->values[value];
+  const unsigned whole = p->net->values[value].whole;
+  const struct net_value *v = &p->net->values[whole];
   if (value)
-    touch(&p->values[value], max_batch * pixels(v) * v->c, time);
+    touch(&p->values[whole], max_batch * pixels(v) * v->c, time);
 }
 
 static void touch_grad(struct planner *p, unsigned max_batch, unsigned value, unsigned time)
 {
-  const struct net_value *v = &p->net->values[value];
-  touch(&p->grads[p->root[value]], max_batch * pixels(v) * v->c, time);
+  const unsigned whole = p->net->values[value].whole;
+  const struct net_value *v = &p->net->values[whole];
+  touch(&p->grads[p->root[whole]], max_batch * pixels(v) * v->c, time);
 }
 
 static void plan_forward(struct planner *p, unsigned max_batch)
@@ -80,19 +82,21 @@ static void plan_forward(struct planner *p, unsigned max_batch)
   touch_value(p, max_batch, p->net->logits, p->n);
 }
 
-/* A batch norm is the last reader of its input, and of its residual the last
- * but for earlier layers: no architecture here needs more. */
+/* A batch norm is the last reader of its residual but for earlier layers: no
+ * architecture here needs more.  Where a later layer read its input too (in a dense
+ * block), or its output is a part of something, its input's gradient lies elsewhere. */
 static void share_norm(struct planner *p, const struct net_layer *l)
 {
+  const unsigned in = p->net->values[l->in].whole;
   const bool shared = l->residual != NET_NONE && p->net->values[l->residual].gradient;
   if (shared) {
     assert(!p->written[l->residual]);
     p->root[l->residual] = p->root[l->out];
     p->written[l->residual] = true;
-  } else {
-    p->root[l->in] = p->root[l->out];
+  } else if (!p->written[in] && p->net->values[l->out].whole == l->out) {
+    p->root[in] = p->root[l->out];
   }
-  assert(!p->written[l->in]);
+  assert(p->written[in] || in == l->in);
 }
 
 static void plan_backward(struct planner *p, unsigned max_batch, struct layer_work *work)
@@ -101,7 +105,9 @@ static void plan_backward(struct planner *p, unsigned max_batch, struct layer_wo
   for (unsigned i = p->n; i-- > 0;) {
     const struct net_layer *l = &p->net->layers[i];
     const unsigned time = 2 * p->n - i;
-    if (l->kind == LAYER_CONV || l->kind == LAYER_LINEAR || l->kind == LAYER_BATCHNORM)
+    const unsigned in = p->net->values[l->in].whole;
+    if (l->kind == LAYER_CONV || l->kind == LAYER_LINEAR || l->kind == LAYER_BATCHNORM ||
+        l->kind == LAYER_MAX)
       touch_value(p, max_batch, l->in, time);
     if (l->relu)
       touch_value(p, max_batch, l->out, time);
@@ -110,8 +116,8 @@ static void plan_backward(struct planner *p, unsigned max_batch, struct layer_wo
       continue;
     if (l->kind == LAYER_BATCHNORM)
       share_norm(p, l);
-    work[i].add = p->written[l->in];
-    p->written[l->in] = true;
+    work[i].add = p->written[in];
+    p->written[in] = true;
     touch_grad(p, max_batch, l->in, time);
   }
 }
@@ -181,8 +187,10 @@ struct net_work *net_work_new(const struct net *net, const struct ops *ops, unsi
   w->floats = activations + norms + scratch_floats(net, ops, max_batch);
   w->memory = mem_alloc(w->floats * sizeof *w->memory);
   for (size_t i = 1; i < n; i++) {
-    w->value[i] = w->memory + p.values[i].offset;
-    w->grad[i] = train && net->values[i].gradient ? w->memory + p.grads[p.root[i]].offset : NULL;
+    const struct net_value *v = &net->values[i];
+    w->value[i] = w->memory + p.values[v->whole].offset + v->first;
+    w->grad[i] =
+        train && v->gradient ? w->memory + p.grads[p.root[v->whole]].offset + v->first : NULL;
   }
   place_norms(w, w->memory + activations);
   w->scratch = w->memory + activations + norms;
@@ -228,16 +236,23 @@ static void move_running(const struct step *s, const struct net_layer *l, size_t
   }
 }
 
+static struct ops_rows norm_rows(const struct step *s, const struct net_layer *l)
+{
+  const struct net_value *values = s->work->net->values, *in = &values[l->in];
+  return (struct ops_rows){s->n * pixels(in), in->c, values[in->whole].c,
+                           values[values[l->out].whole].c};
+}
+
 static void norm_forward(const struct step *s, const struct net_layer *l,
                          const struct layer_work *k)
 {
   const struct ops *ops = s->work->ops;
   const struct net_value *v = &s->work->net->values[l->in];
-  const size_t rows = s->n * pixels(v);
+  const struct ops_rows rows = norm_rows(s, l);
   const float *x = input(s, l->in), *mean = s->flat + l->mean, *var = s->flat + l->var;
   if (s->running) {
-    ops->norm_statistics(ops, rows, v->c, x, k->mean, k->scale);
-    move_running(s, l, rows, v->c, k->mean, k->scale);
+    ops->norm_statistics(ops, &rows, x, k->mean, k->scale);
+    move_running(s, l, rows.rows, v->c, k->mean, k->scale);
     mean = k->mean;
     var = k->scale;
   }
@@ -247,7 +262,7 @@ static void norm_forward(const struct step *s, const struct net_layer *l,
     k->scale[i] = gamma[i] * k->inv_std[i];
     k->shift[i] = beta[i] - mean[i] * k->scale[i];
   }
-  ops->norm_apply(ops, rows, v->c, x, k->scale, k->shift,
+  ops->norm_apply(ops, &rows, x, k->scale, k->shift,
                   l->residual == NET_NONE ? NULL : input(s, l->residual), l->relu,
                   s->work->value[l->out]);
 }
@@ -271,6 +286,12 @@ static void forward(const struct step *s)
       break;
     case LAYER_POOL:
       ops->pool_forward(ops, s->n, area, in->c, x, y);
+      break;
+    case LAYER_AVERAGE:
+      ops->average_forward(ops, &l->conv, s->n, x, y);
+      break;
+    case LAYER_MAX:
+      ops->max_forward(ops, &l->conv, s->n, x, y);
       break;
     case LAYER_FLATTEN:
       ops->flatten_forward(ops, s->n, area, in->c, x, y);
@@ -303,18 +324,26 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
   const struct net_value *in = &w->net->values[l->in];
   const unsigned area = (unsigned)pixels(in);
   float *dy = w->grad[l->out], *dx = w->grad[l->in];
+  const struct ops_rows rows = norm_rows(s, l);
   switch (l->kind) {
   case LAYER_CONV:
     backward_conv(s, l, k->add, grad);
     break;
   case LAYER_BATCHNORM:
-    ops->norm_backward(ops, (size_t)s->n * area, in->c, input(s, l->in), w->value[l->out], l->relu,
-                       k->mean, k->inv_std, s->flat + l->weight, dy, dx ? dx : dy, grad + l->weight,
-                       grad + l->bias);
+    ops->norm_backward(ops, &rows, input(s, l->in), w->value[l->out], l->relu, k->mean, k->inv_std,
+                       s->flat + l->weight, dy, dx, k->add, grad + l->weight, grad + l->bias);
     break;
   case LAYER_POOL:
     if (dx)
       ops->pool_backward(ops, s->n, area, in->c, dy, dx, k->add);
+    break;
+  case LAYER_AVERAGE:
+    if (dx)
+      ops->average_backward(ops, &l->conv, s->n, dy, dx, k->add);
+    break;
+  case LAYER_MAX:
+    if (dx)
+      ops->max_backward(ops, &l->conv, s->n, input(s, l->in), dy, dx, k->add);
     break;
   case LAYER_FLATTEN:
     if (dx)

@@ -18,6 +18,7 @@ struct ops_conv {
   unsigned h, w;   /* input */
   unsigned ci, co; /* channels in and out */
   unsigned k, stride, pad;
+  unsigned y_pixel; /* floats from one output pixel to the next; 0: co */
 };
 
 enum { OPS_MAX_KERNEL = 7 };
@@ -26,6 +27,18 @@ static inline unsigned ops_conv_out(const struct ops_conv *c, unsigned size)
 {
   return (size + 2 * c->pad - c->k) / c->stride + 1;
 }
+
+static inline unsigned ops_conv_y_pixel(const struct ops_conv *c)
+{
+  return c->y_pixel ? c->y_pixel : c->co;
+}
+
+/* Rows of c channels that lie in longer ones, as a dense block's do. */
+struct ops_rows {
+  size_t rows;
+  unsigned c;
+  unsigned x_row, y_row; /* floats from one row to the next: of x, dx; of y, dy and the residual */
+};
 
 struct kernels; /* of one instruction set, kernels.h; CPU backend only */
 
@@ -41,32 +54,43 @@ struct ops {
                        const float *w, float *y, float *scratch);
   /* dy [n][oh][ow][co] -> dx [n][h][w][ci], set or added to */
   void (*conv_backward_data)(const struct ops *, const struct ops_conv *, unsigned n,
-                             const float *dy, const float *w, float *dx, bool add,
-                             float *scratch);
+                             const float *dy, const float *w, float *dx, bool add, float *scratch);
   /* -> dw [co][ci][k][k] */
   void (*conv_backward_weights)(const struct ops *, const struct ops_conv *, unsigned n,
                                 const float *x, const float *dy, float *dw, float *scratch);
 
-  /* x [rows][c] -> mean [c] and biased variance [c] over rows */
-  void (*norm_statistics)(const struct ops *, size_t rows, unsigned c, const float *x, float *mean,
+  /* x [rows][c] -> mean [c] and biased variance [c] over rows; y_row is not used */
+  void (*norm_statistics)(const struct ops *, const struct ops_rows *, const float *x, float *mean,
                           float *var);
   /* y = x * scale[c] + shift[c], then + residual (NULL: none), then max(0, .) if relu.
    * y may be x. */
-  void (*norm_apply)(const struct ops *, size_t rows, unsigned c, const float *x,
+  void (*norm_apply)(const struct ops *, const struct ops_rows *, const float *x,
                      const float *scale, const float *shift, const float *residual, bool relu,
                      float *y);
   /* Batch norm's backward pass in training mode.  x: input of the norm; y: output, read
    * where relu; mean, inv_std [c] of the forward pass.  dy is masked by the ReLU in place
-   * (then it is the residual's gradient).  -> dgamma, dbeta [c], dx [rows][c]; dx may be dy. */
-  void (*norm_backward)(const struct ops *, size_t rows, unsigned c, const float *x,
-                        const float *y, bool relu, const float *mean, const float *inv_std,
-                        const float *gamma, float *dy, float *dx, float *dgamma, float *dbeta);
+   * (then it is the residual's gradient).  -> dgamma, dbeta [c]; dx [rows][c], set or added to,
+   * which may be dy where the rows are as long, or NULL: not wanted. */
+  void (*norm_backward)(const struct ops *, const struct ops_rows *, const float *x, const float *y,
+                        bool relu, const float *mean, const float *inv_std, const float *gamma,
+                        float *dy, float *dx, bool add, float *dgamma, float *dbeta);
 
   /* x [n][pixels][c] -> y [n][c], the mean; and back: dx set or added to */
   void (*pool_forward)(const struct ops *, unsigned n, unsigned pixels, unsigned c, const float *x,
                        float *y);
   void (*pool_backward)(const struct ops *, unsigned n, unsigned pixels, unsigned c,
                         const float *dy, float *dx, bool add);
+  /* The mean or the largest (the first of equals; a NaN is larger than all) of each k x k
+   * window of x [n][h][w][ci], co = ci.  Outside of the image there is nothing; the mean
+   * has no padding. */
+  void (*average_forward)(const struct ops *, const struct ops_conv *, unsigned n, const float *x,
+                          float *y);
+  void (*average_backward)(const struct ops *, const struct ops_conv *, unsigned n, const float *dy,
+                           float *dx, bool add);
+  void (*max_forward)(const struct ops *, const struct ops_conv *, unsigned n, const float *x,
+                      float *y);
+  void (*max_backward)(const struct ops *, const struct ops_conv *, unsigned n, const float *x,
+                       const float *dy, float *dx, bool add);
   /* x [n][pixels][c] -> y [n][c][pixels]: PyTorch's order of a flattened image */
   void (*flatten_forward)(const struct ops *, unsigned n, unsigned pixels, unsigned c,
                           const float *x, float *y);
@@ -77,9 +101,9 @@ struct ops {
   void (*linear_forward)(const struct ops *, unsigned n, unsigned in, unsigned out, const float *x,
                          const float *w, const float *bias, bool relu, float *y);
   /* dy is masked in place where y (not NULL: there was a ReLU) is 0.  dx NULL: not wanted. */
-  void (*linear_backward)(const struct ops *, unsigned n, unsigned in, unsigned out,
-                          const float *x, const float *w, const float *y, float *dy, float *dx,
-                          bool add, float *dw, float *dbias);
+  void (*linear_backward)(const struct ops *, unsigned n, unsigned in, unsigned out, const float *x,
+                          const float *w, const float *y, float *dy, float *dx, bool add, float *dw,
+                          float *dbias);
 
   /* Mean cross-entropy of softmax(logits [n][classes]); its gradient into dlogits (NULL: none;
    * may be logits). */

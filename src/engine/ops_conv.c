@@ -105,6 +105,7 @@ static struct kernel_grid forward_grid(const struct ops_conv *c)
       .left = c->pad,
       .channels = c->ci,
       .blocks = blocks_of(c->ci),
+      .x_pixel = c->ci,
   };
 }
 
@@ -139,7 +140,8 @@ static void margins(const struct ops_conv *c, unsigned size, unsigned *before, u
 
 static struct kernel_grid backward_grid(const struct ops_conv *c)
 {
-  struct kernel_grid g = {.phases = 1, .channels = c->co, .blocks = blocks_of(c->co)};
+  struct kernel_grid g = {
+      .phases = 1, .channels = c->co, .blocks = blocks_of(c->co), .x_pixel = ops_conv_y_pixel(c)};
   margins(c, c->h, &g.top, &g.rows);
   margins(c, c->w, &g.left, &g.cols);
   return g;
@@ -323,7 +325,7 @@ void cpu_conv_forward(const struct ops *ops, const struct ops_conv *c, unsigned 
   const size_t grid = grid_floats(&p.grid), sample = (size_t)c->h * c->w * c->ci;
   const unsigned chunk = chunk_of(weights, n);
   struct output out = {.rows = ops_conv_out(c, c->h), .cols = ops_conv_out(c, c->w)};
-  out.pixel = c->co;
+  out.pixel = ops_conv_y_pixel(c);
   out.row = out.cols * out.pixel;
   out.sample = out.rows * out.row;
   memset(grids, 0, chunk * grid * sizeof *grids);
@@ -371,7 +373,7 @@ void cpu_conv_backward_data(const struct ops *ops, const struct ops_conv *c, uns
   }
   const struct kernel_grid *g = &passes[0].grid;
   const unsigned oh = ops_conv_out(c, c->h), ow = ops_conv_out(c, c->w);
-  const size_t grid = grid_floats(g), sample = (size_t)oh * ow * c->co;
+  const size_t grid = grid_floats(g), sample = (size_t)oh * ow * ops_conv_y_pixel(c);
   const unsigned chunk = chunk_of(packed_floats(ops->kernels, c->ci, c->co, kk), n);
   memset(scratch, 0, chunk * grid * sizeof *scratch);
   if (!add && c->k < s) /* pixels of dx that no output reads get no gradient */
@@ -389,17 +391,19 @@ void cpu_conv_backward_data(const struct ops *ops, const struct ops_conv *c, uns
 }
 
 /* dy as the kernels want it: lanes padded to whole vectors, doubled in half blocks. */
-static void widen(const struct kernels *k, size_t pixels, unsigned co, const float *dy, float *to)
+static void widen(const struct kernels *k, size_t pixels, const struct ops_conv *c, const float *dy,
+                  float *to)
 {
-  const unsigned width = total_width(k, co);
+  const unsigned width = total_width(k, c->co);
+  const size_t dy_pixel = ops_conv_y_pixel(c);
   unsigned column = 0;
-  for (unsigned first = 0; first < co;) {
-    const struct lane_block b = lane_block(k, first, co);
+  for (unsigned first = 0; first < c->co;) {
+    const struct lane_block b = lane_block(k, first, c->co);
     if (b.form == KERNEL_HALF)
-      k->pairs(pixels, b.channels, dy + first, co, to + column, width);
+      k->pairs(pixels, b.channels, dy + first, dy_pixel, to + column, width);
     for (size_t i = 0; i < pixels && b.form != KERNEL_HALF; i++) {
       float *row = to + i * width + column;
-      memcpy(row, dy + i * co + first, b.channels * sizeof *row);
+      memcpy(row, dy + i * dy_pixel + first, b.channels * sizeof *row);
       memset(row + b.channels, 0, (b.width - b.channels) * sizeof *row);
     }
     column += b.width;
@@ -484,26 +488,27 @@ void cpu_conv_backward_weights(const struct ops *ops, const struct ops_conv *c, 
   const unsigned chunk = wgrad_chunk(p.k, c, n), width = total_width(p.k, c->co);
   float *grids = packed + weights, *wide = grids + chunk * grid;
   const bool widened = needs_widening(p.k, c->co);
+  const size_t dy_pixel = widened ? width : ops_conv_y_pixel(c);
   const size_t touched = p.x_row + (size_t)ow * (width < 2 * p.k->lanes ? width : 2 * p.k->lanes);
   const unsigned rows = chunk > 1 ? oh : clamp(L1_FLOATS / touched, oh);
   memset(packed, 0, weights * sizeof *packed);
   memset(grids, 0, chunk * grid * sizeof *grids);
   for (unsigned i = 0; i < n; i += chunk) {
     const unsigned count = n - i < chunk ? n - i : chunk;
-    const float *from = dy + (size_t)i * oh * ow * c->co;
+    const float *from = dy + (size_t)i * oh * ow * ops_conv_y_pixel(c);
     for (unsigned j = 0; j < count; j++)
       p.k->fill(&p.grid, c->h, c->w, x + (i + j) * sample, grids + j * grid);
     if (widened)
-      widen(p.k, (size_t)count * oh * ow, c->co, from, wide);
+      widen(p.k, (size_t)count * oh * ow, c, from, wide);
     for (unsigned r = 0; r < oh; r += rows) {
       const struct kernel_wgrad job = {
           .x = grids + r * p.x_row,
           .x_row = p.x_row,
           .x_sample = grid,
-          .dy = (widened ? wide : from) + (size_t)r * ow * width,
-          .dy_row = (size_t)ow * width,
-          .dy_sample = (size_t)oh * ow * width,
-          .dy_pixel = width,
+          .dy = (widened ? wide : from) + r * ow * dy_pixel,
+          .dy_row = ow * dy_pixel,
+          .dy_sample = oh * ow * dy_pixel,
+          .dy_pixel = dy_pixel,
           .samples = count,
           .rows = oh - r < rows ? oh - r : rows,
           .cols = ow,

@@ -14,12 +14,14 @@
     .numerics = "f32-cpu", .isa = #set, .kernels = &kernels_##set,                                 \
     .conv_scratch = cpu_conv_scratch, .conv_forward = cpu_conv_forward,                            \
     .conv_backward_data = cpu_conv_backward_data,                                                  \
-    .conv_backward_weights = cpu_conv_backward_weights,                                            \
-    .norm_statistics = cpu_norm_statistics, .norm_apply = cpu_norm_apply,                          \
-    .norm_backward = cpu_norm_backward, .pool_forward = cpu_pool_forward,                          \
-    .pool_backward = cpu_pool_backward, .flatten_forward = cpu_flatten_forward,                    \
-    .flatten_backward = cpu_flatten_backward, .linear_forward = cpu_linear_forward,                \
-    .linear_backward = cpu_linear_backward, .softmax_loss = cpu_softmax_loss, .sgd = cpu_sgd,      \
+    .conv_backward_weights = cpu_conv_backward_weights, .norm_statistics = cpu_norm_statistics,    \
+    .norm_apply = cpu_norm_apply, .norm_backward = cpu_norm_backward,                              \
+    .pool_forward = cpu_pool_forward, .pool_backward = cpu_pool_backward,                          \
+    .average_forward = cpu_average_forward, .average_backward = cpu_average_backward,              \
+    .max_forward = cpu_max_forward, .max_backward = cpu_max_backward,                              \
+    .flatten_forward = cpu_flatten_forward, .flatten_backward = cpu_flatten_backward,              \
+    .linear_forward = cpu_linear_forward, .linear_backward = cpu_linear_backward,                  \
+    .softmax_loss = cpu_softmax_loss, .sgd = cpu_sgd,                                              \
   }
 
 static const struct ops tables[] = {

@@ -13,19 +13,27 @@ void cpu_conv_backward_data(const struct ops *, const struct ops_conv *, unsigne
 void cpu_conv_backward_weights(const struct ops *, const struct ops_conv *, unsigned n,
                                const float *x, const float *dy, float *dw, float *scratch);
 
-void cpu_norm_statistics(const struct ops *, size_t rows, unsigned c, const float *x, float *mean,
+void cpu_norm_statistics(const struct ops *, const struct ops_rows *, const float *x, float *mean,
                          float *var);
-void cpu_norm_apply(const struct ops *, size_t rows, unsigned c, const float *x,
-                    const float *scale, const float *shift, const float *residual, bool relu,
-                    float *y);
-void cpu_norm_backward(const struct ops *, size_t rows, unsigned c, const float *x, const float *y,
+void cpu_norm_apply(const struct ops *, const struct ops_rows *, const float *x, const float *scale,
+                    const float *shift, const float *residual, bool relu, float *y);
+void cpu_norm_backward(const struct ops *, const struct ops_rows *, const float *x, const float *y,
                        bool relu, const float *mean, const float *inv_std, const float *gamma,
-                       float *dy, float *dx, float *dgamma, float *dbeta);
+                       float *dy, float *dx, bool add, float *dgamma, float *dbeta);
+
+void cpu_average_forward(const struct ops *, const struct ops_conv *, unsigned n, const float *x,
+                         float *y);
+void cpu_average_backward(const struct ops *, const struct ops_conv *, unsigned n, const float *dy,
+                          float *dx, bool add);
+void cpu_max_forward(const struct ops *, const struct ops_conv *, unsigned n, const float *x,
+                     float *y);
+void cpu_max_backward(const struct ops *, const struct ops_conv *, unsigned n, const float *x,
+                      const float *dy, float *dx, bool add);
 
 void cpu_pool_forward(const struct ops *, unsigned n, unsigned pixels, unsigned c, const float *x,
                       float *y);
-void cpu_pool_backward(const struct ops *, unsigned n, unsigned pixels, unsigned c,
-                       const float *dy, float *dx, bool add);
+void cpu_pool_backward(const struct ops *, unsigned n, unsigned pixels, unsigned c, const float *dy,
+                       float *dx, bool add);
 void cpu_flatten_forward(const struct ops *, unsigned n, unsigned pixels, unsigned c,
                          const float *x, float *y);
 void cpu_flatten_backward(const struct ops *, unsigned n, unsigned pixels, unsigned c,

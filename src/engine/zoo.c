@@ -4,10 +4,16 @@
 
 static const struct zoo_model models[] = {
     {"mlp", zoo_mlp},
+    {"densenet121", zoo_densenet121},
     {"resnet18", zoo_resnet18},
 };
 
 enum { MODELS = sizeof models / sizeof *models };
+
+bool zoo_large_stem(const struct net_spec *spec)
+{
+  return spec->stem && !strcmp(spec->stem, "imagenet");
+}
 
 const struct zoo_model *zoo_find(const char *name, struct diag *diag)
 {
@@ -22,6 +28,6 @@ const struct zoo_model *zoo_find(const char *name, struct diag *diag)
   if (nearest)
     diag_hint(diag, "did you mean \"%s\"?", nearest);
   else
-    diag_hint(diag, "models are mlp and resnet18");
+    diag_hint(diag, "models are mlp, resnet18 and densenet121");
   return NULL;
 }

@@ -13,10 +13,15 @@ struct zoo_model {
   bool (*build)(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
 };
 
+/* Is it ImageNet's, 7x7? */
+bool zoo_large_stem(const struct net_spec *);
+
 /* NULL: no such model (a diagnostic names the nearest). */
 const struct zoo_model *zoo_find(const char *name, struct diag *);
 
 bool zoo_mlp(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
+bool zoo_densenet121(struct net_builder *, const struct net_spec *, unsigned *logits,
+                     struct diag *);
 bool zoo_resnet18(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
 
 #endif

@@ -1,5 +1,6 @@
-/* ResNet of basic blocks (He et al. 2016) with the stem for small images: 3x3
- * convolution, stride 1, no pooling.  Names are torchvision's for resnet18.
+/* ResNet of basic blocks (He et al. 2016).  The stem is the one for small images (3x3
+ * convolution, stride 1, no pooling) or ImageNet's (7x7, stride 2, then the largest of
+ * 3x3 windows, stride 2).  Names are torchvision's for resnet18.
  * Stage k has width << k channels and, from k = 1 on, starts with stride 2.
  * Defaults: width 64, 4 stages of 2 blocks. */
 #include "engine/net_int.h"
@@ -31,8 +32,11 @@ bool zoo_resnet18(struct net_builder *b, const struct net_spec *spec, unsigned *
     diag_hint(diag, "width << (stages - 1) may be at most %d, stages at most 8", NET_MAX_CHANNELS);
     return false;
   }
-  unsigned x = net_conv(b, 0, "conv1", width, 3, 1);
+  const bool large = zoo_large_stem(spec);
+  unsigned x = net_conv(b, 0, "conv1", width, large ? 7 : 3, large ? 2 : 1);
   x = net_batchnorm(b, x, "bn1", NET_NONE, true);
+  if (large)
+    x = net_max(b, x, 3, 2, 1);
   for (unsigned k = 0; k < stages; k++) {
     for (unsigned j = 0; j < blocks; j++)
       x = basic_block(b, x, net_name(b, "layer%u.%u", k + 1, j), width << k, k && !j ? 2 : 1);
