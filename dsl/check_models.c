@@ -107,7 +107,8 @@ static void check_trunk_schedule(const struct dsl_experiment *e, const struct as
   for (size_t k = 0; k < (v ? v->n_values : 1); k++) {
     const struct ast_expr *said = v ? v->values[k] : x;
     if (said->text && !strcmp(said->text, "continued"))
-      diag_error(d, said->span, "a trunk has no schedule to go on with: `continued` is for branches");
+      diag_error(d, said->span, "a trunk has no schedule to go on with: `continued` is for "
+                 "branches");
   }
 }
 

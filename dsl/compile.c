@@ -300,7 +300,7 @@ static bool compile_binary(struct compiler *c, const struct ast_expr *x, size_t 
 static bool compile(struct compiler *c, const struct ast_expr *x, size_t member, unsigned depth)
 {
   if (depth > MAX_DEEP || ++c->work > MAX_WORK) {
-    diag_error(c->diag, x->span, "this measure is too long");
+    c->work = MAX_WORK + 1; /* whoever asked says so */
     return false;
   }
   switch (x->kind) {
@@ -338,8 +338,11 @@ bool compile_measure(struct arena *a, const struct dsl_experiment *e, const stru
                      struct compile_slots *slots, struct plan_expr *out, struct diag *d)
 {
   struct compiler c = {a, e, slots, out, d, diag_new(a), NULL, 0};
-  if (!compile(&c, x, SIZE_MAX, 0))
+  if (!compile(&c, x, SIZE_MAX, 0)) {
+    if (c.work > MAX_WORK)
+      diag_error(d, x->span, "this measure is too long, with the measures that it is made of");
     return false;
+  }
   if (plan_expr_depth(out) > PLAN_EXPR_MAX_DEPTH) {
     diag_error(d, x->span, "this measure needs more than %d values at once", PLAN_EXPR_MAX_DEPTH);
     return false;

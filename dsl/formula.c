@@ -144,7 +144,7 @@ static bool number_at(struct evaluation *p, const struct ast_expr *x, unsigned d
                       double *out, struct diag *d)
 {
   if (depth > MAX_DEEP || ++p->work > MAX_WORK) {
-    diag_error(d, x->span, "this value takes too long to work out");
+    p->work = MAX_WORK + 1; /* whoever asked says so */
     return false;
   }
   double a, b;
@@ -182,7 +182,11 @@ bool formula_number(const struct formula_point *p, const struct ast_expr *x, dou
                     struct diag *d)
 {
   struct evaluation e = {.point = p};
-  return number_at(&e, x, 0, out, d);
+  if (number_at(&e, x, 0, out, d))
+    return true;
+  if (e.work > MAX_WORK)
+    diag_error(d, x->span, "this value takes too long to work out, with those that it is made of");
+  return false;
 }
 
 /* ---- conditions ---- */

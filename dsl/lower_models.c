@@ -297,7 +297,8 @@ static bool add_point(struct lower_run *r, const struct ast_expr *x, double step
   double k = step / r->every;
   if (k != floor(k)) {
     diag_error(r->l->diag, x->span,
-               "the trunk has no checkpoint here: this is step %g, and checkpoints are %g steps apart",
+               "the trunk has no checkpoint here: this is step %g, and checkpoints are %g steps "
+               "apart",
                step, r->every);
     diag_note(r->l->diag, r->at.experiment->trunk->span, "the trunk");
     return false;

@@ -327,7 +327,8 @@ bool dsl_is_lost(const struct ast_expr *x)
 
 static void keep_lost(struct dsl *dsl, struct dsl_var *v)
 {
-  struct ast_expr *x = arena_alloc(dsl->arena, sizeof *x), **values = arena_alloc(dsl->arena, sizeof x);
+  struct ast_expr *x = arena_alloc(dsl->arena, sizeof *x);
+  struct ast_expr **values = arena_alloc(dsl->arena, sizeof *values);
   *x = (struct ast_expr){.kind = AST_NUMBER, .span = v->stmt->span, .number = 1, .text = lost,
                          .text_span = v->stmt->span, .depth = 1};
   *values = x;
