@@ -24,7 +24,7 @@ static struct data_set noise(struct arena *a, unsigned n, unsigned h, unsigned w
     set.mean[i] = 0.1f * (float)(i + 1);
     set.std[i] = 0.3f + 0.05f * (float)i;
   }
-  set.split[DATA_TRAIN] = (struct data_samples){n, p, labels};
+  set.split[DATA_TRAIN] = (struct data_samples){.n = n, .pixels = p, .labels = labels};
   return set;
 }
 

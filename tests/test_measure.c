@@ -39,7 +39,7 @@ static int setup(void **state)
       p[i] = (uint8_t)((r = r * 1664525 + 1013904223) >> 24);
     for (unsigned i = 0; i < sizes[k]; i++)
       labels[i] = (int32_t)((r = r * 1664525 + 1013904223) >> 8) % CLASSES;
-    f->set.split[k] = (struct data_samples){sizes[k], p, labels};
+    f->set.split[k] = (struct data_samples){.n = sizes[k], .pixels = p, .labels = labels};
   }
   *state = f;
   return 0;

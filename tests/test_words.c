@@ -146,6 +146,7 @@ static void test_fixed_names(void **state)
   (void)state;
   static const struct thing fixed[] = {
       {WORDS_OPTIMIZER, "sgd", true},
+      {WORDS_OPTIMIZER, "adamw", true},
       {WORDS_MEASUREMENT, "accuracy", true},
       {WORDS_MEASUREMENT, "loss", true},
       {WORDS_MEASUREMENT, "cka", true},

@@ -74,6 +74,8 @@ struct kernel_norm {
   const float *a, *b, *s; /* [c] */
 };
 
+struct ops_adamw; /* ops.h */
+
 struct kernels {
   const char *isa;
   unsigned lanes;
@@ -105,6 +107,8 @@ struct kernels {
   void (*mask)(size_t n, const float *y, float *dy);
   void (*sgd)(size_t n, float lr, float momentum, float weight_decay, float *w, float *v,
               const float *grad);
+  void (*adamw)(const struct ops_adamw *, size_t n, float *w, float *m, float *v,
+                const float *grad);
 };
 
 extern const struct kernels kernels_baseline;

@@ -135,5 +135,6 @@ void KERNEL(norm_sums)(const struct kernel_norm *, double *, double *);
 void KERNEL(norm_apply)(const struct kernel_norm *, const float *, bool, float *);
 void KERNEL(norm_grad_sums)(const struct kernel_norm *, const float *, float *, double *, double *);
 void KERNEL(norm_grad)(const struct kernel_norm *, const float *, bool, float *);
+void KERNEL(adamw)(const struct ops_adamw *, size_t, float *, float *, float *, const float *);
 
 #endif

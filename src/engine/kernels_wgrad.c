@@ -227,4 +227,5 @@ const struct kernels KERNEL_TABLE = {
     .bias = bias,
     .mask = mask,
     .sgd = sgd,
+    .adamw = KERNEL(adamw),
 };

@@ -17,7 +17,8 @@ libengine_a_SOURCES = \
 ENGINE_LIBS = libengine.a $(KERNEL_LIBS) $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LIBS)
 
 # The kernels, once an instruction set; ops_cpu.c chooses one at run time.
-KERNEL_SOURCES = src/engine/kernels_conv.c src/engine/kernels_norm.c src/engine/kernels_wgrad.c
+KERNEL_SOURCES = src/engine/kernels_conv.c src/engine/kernels_norm.c src/engine/kernels_optim.c \
+  src/engine/kernels_wgrad.c
 # Without the sanitizers' flags: they take minutes to compile, and hide nothing that
 # valgrind does not find.
 KERNEL_CFLAGS = $(WARN_CFLAGS) -O2 -ffp-contract=fast

@@ -40,6 +40,14 @@ struct ops_rows {
   unsigned x_row, y_row; /* floats from one row to the next: of x, dx; of y, dy and the residual */
 };
 
+/* A step of AdamW: what is the same for all weights. */
+struct ops_adamw {
+  float keep;               /* 1 - learning rate * weight decay */
+  float mean, square;       /* 1 - beta1, 1 - beta2 */
+  float rate, root;         /* learning rate and root, corrected for the first steps' bias */
+  float epsilon;
+};
+
 struct kernels; /* of one instruction set, kernels.h; CPU backend only */
 
 struct ops {
@@ -113,6 +121,10 @@ struct ops {
   /* g += weight_decay * w;  v = momentum * v + g;  w -= lr * v */
   void (*sgd)(const struct ops *, size_t n, float lr, float momentum, float weight_decay, float *w,
               float *v, const float *grad);
+  /* w *= keep;  m += (1 - beta1) (g - m);  v += (1 - beta2) (g^2 - v);
+   * w -= rate * m / (root * sqrt(v) + epsilon) */
+  void (*adamw)(const struct ops *, const struct ops_adamw *, size_t n, float *w, float *m,
+                float *v, const float *grad);
 };
 
 /* The CPU's table for the best instruction set that it has; the environment

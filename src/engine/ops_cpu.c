@@ -21,7 +21,7 @@
     .max_forward = cpu_max_forward, .max_backward = cpu_max_backward,                              \
     .flatten_forward = cpu_flatten_forward, .flatten_backward = cpu_flatten_backward,              \
     .linear_forward = cpu_linear_forward, .linear_backward = cpu_linear_backward,                  \
-    .softmax_loss = cpu_softmax_loss, .sgd = cpu_sgd,                                              \
+    .softmax_loss = cpu_softmax_loss, .sgd = cpu_sgd, .adamw = cpu_adamw,                          \
   }
 
 static const struct ops tables[] = {

@@ -47,6 +47,8 @@ float cpu_softmax_loss(const struct ops *, unsigned n, unsigned classes, const f
                        const int32_t *labels, float *dlogits);
 void cpu_sgd(const struct ops *, size_t n, float lr, float momentum, float weight_decay, float *w,
              float *v, const float *grad);
+void cpu_adamw(const struct ops *, const struct ops_adamw *, size_t n, float *w, float *m, float *v,
+               const float *grad);
 
 enum { OPS_MAX_CHANNELS = 4096 };
 

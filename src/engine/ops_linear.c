@@ -124,3 +124,9 @@ void cpu_sgd(const struct ops *ops, size_t n, float lr, float momentum, float we
 {
   ops->kernels->sgd(n, lr, momentum, weight_decay, w, v, grad);
 }
+
+void cpu_adamw(const struct ops *ops, const struct ops_adamw *p, size_t n, float *w, float *m,
+               float *v, const float *grad)
+{
+  ops->kernels->adamw(p, n, w, m, v, grad);
+}

@@ -161,7 +161,7 @@ static void run_train(struct probe *p)
     m = p->batch - done < PROBE_SAMPLES ? p->batch - done : PROBE_SAMPLES;
     size_t pixels = (size_t)p->data.channels * p->data.height * p->data.width;
     data_batch(&p->data, DATA_TRAIN, order, m, p->augment ? &augment : NULL, 0, 0, 0,
-               p->x + done * pixels, p->labels + done);
+               p->x + done * pixels, p->labels + (size_t)done * p->data.targets);
   }
   net_loss_gradient(p->work, p->flat, p->x, p->labels, p->batch, p->grad);
   optim_sgd_step(bind_ops(), &sgd, net_params(p->net), p->flat, p->momentum, p->grad);
@@ -183,22 +183,36 @@ static void run_once(struct probe *p, enum calibrate_what what)
 static struct data_set noise(struct arena *a, const struct data_set *shape, unsigned n)
 {
   struct data_set set = *shape;
+  struct data_samples samples = {.n = n};
   size_t bytes = (size_t)n * set.channels * set.height * set.width;
+  uint32_t state = 1;
+  if (set.block) {
+    uint16_t *tokens = arena_array(a, n, (set.block + 1) * sizeof *tokens);
+    for (size_t i = 0; i < (size_t)n * (set.block + 1); i++) {
+      state = state * 1664525 + 1013904223;
+      tokens[i] = (uint16_t)((state >> 16) % set.classes);
+    }
+    samples.tokens = tokens;
+    for (int k = 0; k < DATA_SPLIT_COUNT; k++)
+      set.split[k] = samples;
+    return set;
+  }
   uint8_t *pixels = arena_alloc(a, bytes);
   int32_t *labels = arena_array(a, n, sizeof *labels);
-  uint32_t state = 1;
   for (size_t i = 0; i < bytes; i++) {
     state = state * 1664525 + 1013904223;
     pixels[i] = (uint8_t)(state >> 24);
   }
   for (unsigned i = 0; i < n; i++)
     labels[i] = (int32_t)(i % set.classes);
+  samples.pixels = pixels;
+  samples.labels = labels;
   for (int k = 0; k < DATA_MAX_CHANNELS; k++) {
     set.mean[k] = 0.5f;
     set.std[k] = 0.3f;
   }
   for (int k = 0; k < DATA_SPLIT_COUNT; k++)
-    set.split[k] = (struct data_samples){n, pixels, labels};
+    set.split[k] = samples;
   return set;
 }
 
@@ -228,7 +242,7 @@ static double probe(const struct net *net, const struct data_set *shape, enum ca
   p.momentum = arena_array(a, net_params(net), sizeof *p.momentum);
   p.grad = arena_array(a, net_params(net), sizeof *p.grad);
   p.x = arena_array(a, batch * pixels, sizeof *p.x);
-  p.labels = arena_array(a, batch, sizeof *p.labels);
+  p.labels = arena_array(a, (size_t)batch * shape->targets, sizeof *p.labels);
   for (uint32_t i = 0; i < PROBE_SAMPLES; i++)
     p.order[i] = i;
   fill_weights(net, p.flat);

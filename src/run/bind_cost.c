@@ -1,5 +1,6 @@
 #include "run/bind_int.h"
 
+#include "engine/optim.h"
 #include "run/bind_calibrate.h"
 
 #include <math.h>
@@ -200,8 +201,10 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
   }
   if (s->kind != PLAN_MEASURE)
     cost.bytes += header_bytes + 4 * (double)net_count(n->net);
-  if (s->kind == PLAN_TRAIN && bind_keeps_momentum(s))
-    cost.bytes += header_bytes + 4 * (double)net_params(n->net);
+  if (s->kind == PLAN_TRAIN && bind_keeps_momentum(s)) {
+    const struct optim_rule *rule = optim_find(plan_str(s, PLAN_A_optimizer));
+    cost.bytes += header_bytes + 4 * (double)net_params(n->net) * (rule ? rule->n_states : 1);
+  }
   return cost;
 }
 

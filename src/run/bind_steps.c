@@ -9,32 +9,42 @@
 #include <math.h>
 #include <string.h>
 
-/* Momentum of the checkpoint.  Training that begins has none, whatever it begins from. */
-static float *load_momentum(struct work *w, const struct net *net, const struct plan_step *from)
+/* The optimizer's state of the checkpoint: zeros where training begins, whatever it begins
+ * from.  How many steps it has seen is the number of the step. */
+static bool load_states(struct work *w, const struct net *net, const struct plan_step *from,
+                        const struct optim_rule *rule, float **states)
 {
   size_t n = net_params(net);
-  float *v = arena_array(w->arena, n, sizeof *v);
+  for (unsigned k = 0; k < rule->n_states; k++)
+    states[k] = arena_array(w->arena, n, sizeof *states[k]);
   if (from->kind != PLAN_TRAIN || plan_num(w->step, PLAN_A_from) == 0)
-    return v;
+    return true;
   const char *path = work_file(w, from, work_optimizer_file);
   struct safetensors file;
   if (!path || !safetensors_open(w->arena, path, &file, w->diag))
-    return NULL;
-  const struct safetensors_tensor *t = safetensors_find(&file, "momentum_buffer");
-  bool fits = t && t->dtype == SAFETENSORS_F32 && t->bytes == n * sizeof *v;
-  if (fits)
-    memcpy(v, t->data, t->bytes);
-  else
-    diag_error(w->diag, SPAN_NONE, "%s: no momentum_buffer of %zu floats", path, n);
+    return false;
+  unsigned before = diag_errors(w->diag);
+  for (unsigned k = 0; k < rule->n_states; k++) {
+    const struct safetensors_tensor *t = safetensors_find(&file, rule->states[k]);
+    if (t && t->dtype == SAFETENSORS_F32 && t->bytes == n * sizeof *states[k])
+      memcpy(states[k], t->data, t->bytes);
+    else
+      diag_error(w->diag, SPAN_NONE, "%s: no %s of %zu floats, which %s goes on from", path,
+                 rule->states[k], n, rule->name);
+  }
   safetensors_close(&file);
-  return fits ? v : NULL;
+  return diag_errors(w->diag) == before;
 }
 
-static bool save_momentum(struct work *w, size_t n, const float *v)
+static bool save_states(struct work *w, size_t n, const struct optim_rule *rule,
+                        float *const *states)
 {
   const char *path = work_draft_file(w, work_optimizer_file);
-  struct safetensors_tensor t = {"momentum_buffer", SAFETENSORS_F32, 1, {n}, n * sizeof *v, v};
-  struct safetensors file = {.tensors = &t, .n_tensors = 1};
+  struct safetensors_tensor t[OPTIM_MOST_STATES];
+  for (unsigned k = 0; k < rule->n_states; k++)
+    t[k] = (struct safetensors_tensor){rule->states[k], SAFETENSORS_F32,       1, {n},
+                                       n * sizeof *states[k], states[k]};
+  struct safetensors file = {.tensors = t, .n_tensors = rule->n_states};
   return path && safetensors_write(path, &file, w->diag);
 }
 
@@ -113,12 +123,39 @@ struct training {
   const struct net *net;
   struct net_work *work;
   const struct data_set *data;
-  float *flat, *momentum, *grad, *x;
+  struct optim optim;
+  float *flat, *states[OPTIM_MOST_STATES], *grad, *x;
   int32_t *labels;
   uint32_t *order;
   double loss; /* mean over the segment */
   const char *diverged;
 };
+
+static double number_or(const struct plan_step *s, enum plan_attr_id id, double otherwise)
+{
+  const struct plan_attr *at = plan_attr(s, id);
+  return at ? at->num : otherwise;
+}
+
+static bool find_optimizer(struct work *w, struct training *t)
+{
+  const struct plan_step *s = w->step;
+  const struct plan_attr *decay = plan_attr(s, PLAN_A_decay);
+  struct optim *o = &t->optim;
+  o->rule = optim_find(plan_str(s, PLAN_A_optimizer));
+  if (!o->rule) {
+    diag_error(w->diag, SPAN_NONE, "no optimizer `%s`", plan_str(s, PLAN_A_optimizer));
+    return false;
+  }
+  o->weight_decay = plan_num(s, PLAN_A_weight_decay);
+  o->momentum = number_or(s, PLAN_A_momentum, 0);
+  o->beta1 = number_or(s, PLAN_A_beta1, 0);
+  o->beta2 = number_or(s, PLAN_A_beta2, 0);
+  o->epsilon = number_or(s, PLAN_A_epsilon, 0);
+  if (decay && !strcmp(decay->str, "weights"))
+    o->ranges = optim_ranges(w->arena, t->net, &o->n_ranges);
+  return true;
+}
 
 static bool begin_training(struct work *w, struct training *t)
 {
@@ -126,14 +163,15 @@ static bool begin_training(struct work *w, struct training *t)
   unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
   t->net = bind_net(w->bind, w->plan, s, w->diag);
   t->data = t->net ? work_data(w, s, true) : NULL;
-  if (!t->data || !(t->flat = work_weights(w, t->net, work_input(w, 0))) ||
-      !(t->momentum = load_momentum(w, t->net, work_input(w, 0))))
+  if (!t->data || !find_optimizer(w, t) ||
+      !(t->flat = work_weights(w, t->net, work_input(w, 0))) ||
+      !load_states(w, t->net, work_input(w, 0), t->optim.rule, t->states))
     return false;
   size_t pixels = (size_t)t->data->channels * t->data->height * t->data->width;
   t->work = bind_train_work(w->bind, batch);
   t->grad = arena_array(w->arena, net_params(t->net), sizeof *t->grad);
   t->x = arena_array(w->arena, batch * pixels, sizeof *t->x);
-  t->labels = arena_array(w->arena, batch, sizeof *t->labels);
+  t->labels = arena_array(w->arena, (size_t)batch * t->data->targets, sizeof *t->labels);
   t->order = arena_array(w->arena, t->data->split[DATA_TRAIN].n, sizeof *t->order);
   return true;
 }
@@ -147,11 +185,8 @@ static void train_segment(struct work *w, struct training *t)
   uint64_t per_epoch = (uint64_t)plan_num(s, PLAN_A_steps_per_epoch);
   uint64_t from = (uint64_t)plan_num(s, PLAN_A_from), to = (uint64_t)plan_num(s, PLAN_A_to);
   double start = plan_num(s, PLAN_A_schedule_from), length = plan_num(s, PLAN_A_schedule_length);
-  const struct plan_attr *rise = plan_attr(s, PLAN_A_schedule_warmup);
-  double lr = plan_num(s, PLAN_A_lr), warmup = rise ? rise->num : 0, sum = 0;
+  double lr = plan_num(s, PLAN_A_lr), warmup = number_or(s, PLAN_A_schedule_warmup, 0), sum = 0;
   struct data_augment augment = work_augment(s);
-  struct optim_sgd sgd = {.momentum = (float)plan_num(s, PLAN_A_momentum),
-                          .weight_decay = (float)plan_num(s, PLAN_A_weight_decay)};
   enum schedule_kind schedule = SCHEDULE_CONSTANT;
   schedule_find(plan_str(s, PLAN_A_schedule), &schedule);
   uint64_t ordered = UINT64_MAX;
@@ -169,8 +204,8 @@ static void train_segment(struct work *w, struct training *t)
       return;
     }
     sum += loss;
-    sgd.lr = (float)(lr * schedule_factor(schedule, (double)i - start, length, warmup));
-    optim_sgd_step(bind_ops(), &sgd, net_params(t->net), t->flat, t->momentum, t->grad);
+    t->optim.lr = lr * schedule_factor(schedule, (double)i - start, length, warmup);
+    optim_step(bind_ops(), &t->optim, i, net_params(t->net), t->flat, t->states, t->grad);
   }
   t->loss = sum / (double)(to - from);
   if (!work_all_finite(t->flat, net_count(t->net)))
@@ -204,7 +239,7 @@ static bool run_train(struct work *w)
     return work_commit(w);
   bool goes_on = bind_keeps_momentum(w->step);
   return work_save_weights(w, t.net, t.flat) &&
-         (!goes_on || save_momentum(w, net_params(t.net), t.momentum)) && work_commit(w);
+         (!goes_on || save_states(w, net_params(t.net), t.optim.rule, t.states)) && work_commit(w);
 }
 
 bool bind_execute(void *context, struct store *store, const struct plan *plan,

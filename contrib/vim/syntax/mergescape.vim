@@ -65,6 +65,7 @@ syn keyword expName
   \ growth
   \ heads
   \ patch
+  \ decay
   \ beta1
   \ beta2
   \ epsilon
@@ -181,6 +182,8 @@ syn keyword expValue
   \ new
   \ bytes
   \ gpt2
+  \ all
+  \ weights
   \ tensor
   \ sum
   \ recalibrated
