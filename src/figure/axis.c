@@ -342,6 +342,13 @@ static struct figure_ticks log_ticks(struct arena *a, const struct figure_range 
   }
   if (n >= 2)
     return list_ticks(a, digits, n);
+  /* A range of less than an octave: the round numbers of a linear axis. */
+  for (int k = 0, power = (int)floor(log10((r->hi - r->lo) / 20)); k < 9; k++) {
+    double round[6];
+    n = multiples(r, (const int[]){1, 2, 5}[k % 3], power + k / 3, round, 6);
+    if (n <= 6 && fits(r, true, length, horizontal, round, n))
+      return list_ticks(a, round, n);
+  }
   double ends[] = {figure_inside(r, true, 0.1), figure_inside(r, true, 0.9)};
   for (size_t i = 0; i < 2; i++) { /* a narrow range: three digits name its ends */
     char text[32];

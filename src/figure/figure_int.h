@@ -160,6 +160,8 @@ char *figure_label(struct arena *, const char *);
 char *figure_field(struct arena *, const char *);
 /* A number as a label, already enhanced: 5e-05 -> 5·10^{−5}; other text is enhanced. */
 char *figure_pretty(struct arena *, const char *);
+/* 0.031250000000000014, which was computed, as 0.03125; a short number as it is. */
+const char *figure_rounded(struct arena *, const char *);
 /* For a comment: no line ends, no backslash (gnuplot would join lines). */
 char *figure_comment(struct arena *, const char *);
 /* A part of a gnuplot variable's name: [a-z0-9_]. */

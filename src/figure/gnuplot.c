@@ -39,12 +39,6 @@ static char *join_labels(struct arena *a, const char *const *lines, size_t n)
   return t.s;
 }
 
-static char *wrapped_label(struct arena *a, const char *text, double size, double width)
-{
-  const char *lines[2];
-  return join_labels(a, lines, figure_wrap(a, text, size, width, lines, 2));
-}
-
 void figure_text_array(struct figure_gp *s, const char *name, const char *const *text, size_t n)
 {
   figure_add(&s->t, "array %s[%zu] = [", name, n);
@@ -432,12 +426,15 @@ static void omitted(struct figure_gp *s, const struct figure_panel *p,
              join_labels(s->arena, lines, n), 0.5 + 0.04 * (double)(n - 1));
 }
 
-void figure_upright_label(struct figure_gp *s, const char *text, double x,
+void figure_upright_label(struct figure_gp *s, const char *text, double x, int side,
                           const struct figure_box *beside)
 {
+  const char *lines[2];
+  size_t n = figure_wrap(s->arena, text, FIGURE_FONT, beside->h * 72, lines, 2);
+  double line = 1.2 * FIGURE_FONT / 72; /* gnuplot centres all lines around the place */
+  x += side * line * (n > 1 ? 1.25 : 0.5);
   figure_add(&s->t, "set label %s at %s center rotate font base tc rgb INK\n",
-             wrapped_label(s->arena, text, FIGURE_FONT, beside->h * 72),
-             figure_screen(s, x, beside->y + beside->h / 2));
+             join_labels(s->arena, lines, n), figure_screen(s, x, beside->y + beside->h / 2));
 }
 
 static void axes(struct figure_gp *s, const struct figure_panel *p, const struct figure_place *at)
@@ -468,7 +465,7 @@ static void axes(struct figure_gp *s, const struct figure_panel *p, const struct
                figure_label(a, p->plan->x.label),
                figure_screen(s, at->plot.x + at->plot.w / 2, at->x_label_y));
   if (at->y_label)
-    figure_upright_label(s, p->plan->y.label, at->y_label_x - 0.065, &at->plot);
+    figure_upright_label(s, p->plan->y.label, at->y_label_x, -1, &at->plot);
 }
 
 static void panel(struct figure_gp *s, const struct figure_panel *p, const struct figure_place *at,

@@ -33,7 +33,7 @@ void figure_colours(struct figure_gp *s, const struct figure_panel *p,
              at->bar.x / page->width, 1 - (at->bar.y + at->bar.h) / page->height,
              at->bar.w / page->width, at->bar.h / page->height);
   if (p->plan->z.label && *p->plan->z.label)
-    figure_upright_label(s, p->plan->z.label, at->z_label_x + 0.1, &at->bar);
+    figure_upright_label(s, p->plan->z.label, at->z_label_x + 0.03, 1, &at->bar);
 }
 
 /* ---- heatmaps ---- */

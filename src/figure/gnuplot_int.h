@@ -32,8 +32,8 @@ void figure_text_array(struct figure_gp *, const char *name, const char *const *
 /* Begins the next clause of a plot command. */
 void figure_clause(struct figure_gp *, struct figure_drawn *);
 void figure_ticks_command(struct figure_gp *, const char *axis, const struct figure_ticks *);
-/* An upright label, centred at x, in one line or two. */
-void figure_upright_label(struct figure_gp *, const char *text, double x,
+/* An upright label in one line or two; side: -1, it ends left of x; 1, it begins there. */
+void figure_upright_label(struct figure_gp *, const char *text, double x, int side,
                           const struct figure_box *beside);
 
 /* ---- gnuplot_grid.c: heatmaps and contours ---- */

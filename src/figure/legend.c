@@ -52,7 +52,7 @@ static void add_series(struct arena *a, const struct figure_page *page, size_t v
     struct figure_entry e = {
         .sample = sample, .text = figure_pretty(a, v->text[i]), .variable = variable, .value = i};
     if (sample != FIGURE_NO_SAMPLE)
-      add_entry(a, l, e, v->text[i]);
+      add_entry(a, l, e, figure_rounded(a, v->text[i]));
   }
 }
 

@@ -1,6 +1,7 @@
 #include "figure/figure_int.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,9 +49,18 @@ char *figure_field(struct arena *a, const char *s)
   return copy;
 }
 
+const char *figure_rounded(struct arena *a, const char *s)
+{
+  char *end;
+  double v = strtod(s, &end);
+  bool computed = *s && !*end && strlen(s) > 9;
+  return computed ? arena_printf(a, "%.4g", v) : s;
+}
+
 char *figure_pretty(struct arena *a, const char *s)
 {
   char *end;
+  s = figure_rounded(a, s);
   strtod(s, &end);
   const char *e = strpbrk(s, "eE");
   if (*s == '\0' || *end != '\0' || !e)

@@ -52,7 +52,7 @@ set xtics nomirror ('0.01' 0.01, '0.1' 0.1)
 set ytics nomirror 0.5
 set format y '%.1f'
 set label 'learning rate' at screen 0.2830, screen 0.5393 center font base tc rgb INK
-set label 'gain (points)' at screen 0.0207, screen 0.7412 center rotate font base tc rgb INK
+set label 'gain (points)' at screen 0.0205, screen 0.7412 center rotate font base tc rgb INK
 # legend
 set label 'batch size' at screen 0.1666, screen 0.5085 left font small tc rgb GREY
 set arrow from screen 0.2484, screen 0.5085 to screen 0.2741, screen 0.5085 nohead ls 1 lc rgb colour_batch(1)
@@ -81,7 +81,7 @@ set xtics nomirror ('0.01' 1, '0.1' 2)
 set ytics nomirror 0.5
 set format y '%.1f'
 set label 'learning rate' at screen 0.7780, screen 0.5393 center font base tc rgb INK
-set label 'gain' at screen 0.5157, screen 0.7412 center rotate font base tc rgb INK
+set label 'gain' at screen 0.5155, screen 0.7412 center rotate font base tc rgb INK
 array boxes_b[2] = ['0.01', '0.1']
 plot \
   for [i=1:|boxes_b|] data using (place_b(boxes_b[i])):(panel('b') && strcol('x') eq boxes_b[i] ? num('y') : NaN):(0.55) \
@@ -102,7 +102,7 @@ set format x '%.0f'
 set ytics nomirror 0.5
 set format y '%.1f'
 set label 'epoch' at screen 0.2830, screen 0.0897 center font base tc rgb INK
-set label 'gain' at screen 0.0207, screen 0.2916 center rotate font base tc rgb INK
+set label 'gain' at screen 0.0205, screen 0.2916 center rotate font base tc rgb INK
 # legend
 set label 'learning rate' at screen 0.1710, screen 0.0589 left font small tc rgb GREY
 set label '' at screen 0.2762, screen 0.0589 point ls 3 ps 0.55 lc rgb colour_lr(1)
