@@ -161,7 +161,8 @@ static void check_branch_points(struct dsl_experiment *e, struct diag *d)
   if (!e->trunk || !e->trunk->length || e->trunk->length->kind == AST_NAME ||
       !check_length(e->trunk->length, &length, &length_epochs, d))
     return;
-  if (e->trunk->every && (e->trunk->every->kind == AST_NAME || !check_length(e->trunk->every, &trunk_every, &trunk_epochs, d)))
+  if (e->trunk->every && (e->trunk->every->kind == AST_NAME ||
+                          !check_length(e->trunk->every, &trunk_every, &trunk_epochs, d)))
     return;
   for (size_t i = 0; i < e->n_branches; i++) {
     const struct ast_expr *x = e->branches[i]->every;

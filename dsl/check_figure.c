@@ -87,8 +87,10 @@ static void check_spread(const struct checked *c, const struct ast_expr *w,
     diag_hint(c->diag, "make one point of the rows of one x: `y = median(%s) %s %s`",
               c->setting->value->text, w->text, next->text);
   } else if (c->statistic && !plan_claim_reduced(c->statistic)) {
-    diag_error(c->diag, w->span, "`%s` spans the values of one column, and this statistic is not of "
-               "just one", w->text);
+    diag_error(c->diag, w->span,
+               "`%s` spans the values of one column, and this statistic is not of "
+               "just one",
+               w->text);
     diag_hint(c->diag, "`median(gain)` is; `let` and `measure` name a longer expression in the "
               "experiment");
   }
@@ -167,7 +169,8 @@ static void check_value(struct checked *c)
 static void check_panel_setting(struct dsl *dsl, const struct rows *rows, const struct ast_block *p,
                                 const struct ast_stmt *s, struct diag *d)
 {
-  static const char *const usual[] = {"x", "y", "series", "opacity"}, *const grid[] = {"x", "y", "z"};
+  static const char *const usual[] = {"x", "y", "series", "opacity"}, *const grid[] = {"x", "y",
+                                                                                       "z"};
   const char *const *names = is_grid(p) ? grid : usual;
   size_t n = is_grid(p) ? 3 : 4, which = 0;
   while (which < n && (s->kind != AST_SETTING || strcmp(s->name.text, names[which])))
@@ -242,7 +245,8 @@ void check_figure(struct dsl *dsl, const struct ast_block *f, struct diag *d)
     check_panel(dsl, &f->blocks[i], d);
     for (size_t j = 0; j < i; j++)
       if (!strcmp(f->blocks[i].name.text, f->blocks[j].name.text)) {
-        diag_error(d, f->blocks[i].name.span, "the figure has two panels `%s`", f->blocks[i].name.text);
+        diag_error(d, f->blocks[i].name.span, "the figure has two panels `%s`",
+                   f->blocks[i].name.text);
         diag_note(d, f->blocks[j].name.span, "first here");
       }
   }

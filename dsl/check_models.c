@@ -209,14 +209,15 @@ static void check_snapshots(const struct dsl_experiment *e, const struct ast_exp
 }
 
 /* How many models the merge is given; false after a diagnostic. */
-static bool count_models(const struct dsl_experiment *e, const struct ast_expr *call, size_t *models,
-                         const struct ast_stmt **branch, struct diag *d)
+static bool count_models(const struct dsl_experiment *e, const struct ast_expr *call,
+                         size_t *models, const struct ast_stmt **branch, struct diag *d)
 {
   const struct words_thing *method = words_thing(WORDS_METHOD, call->text);
   bool ok = true;
   for (size_t k = 0; k < call->n_args; k++) {
     const struct ast_arg *arg = &call->args[k];
-    const struct words_param *p = arg->name.text && method ? words_param(method, arg->name.text) : NULL;
+    const struct words_param *p =
+        arg->name.text && method ? words_param(method, arg->name.text) : NULL;
     struct model_name m;
     if (arg->name.text && (!p || p->type != WORDS_WEIGHTS))
       continue;
@@ -241,8 +242,8 @@ static bool count_models(const struct dsl_experiment *e, const struct ast_expr *
   return ok;
 }
 
-static void check_count_of_models(const struct ast_expr *call, const struct words_merge *w, size_t n,
-                                  const struct ast_stmt *branch, struct diag *d)
+static void check_count_of_models(const struct ast_expr *call, const struct words_merge *w,
+                                  size_t n, const struct ast_stmt *branch, struct diag *d)
 {
   if (n >= w->fewest && n <= w->most)
     return;

@@ -117,7 +117,8 @@ static void check_start(const struct ast_expr *x, struct diag *d)
   if (x->kind == AST_NAME && diag_nearest(x->text, (const char *[]){"scratch"}, 1))
     diag_hint(d, "did you mean `scratch`?");
   else
-    diag_hint(d, "such as `start = trunk of pretraining;` or `start = file(\"weights.safetensors\");`");
+    diag_hint(
+        d, "such as `start = trunk of pretraining;` or `start = file(\"weights.safetensors\");`");
 }
 
 static void check_value(struct arena *a, const char *name, enum words_type type,
@@ -155,7 +156,9 @@ static void check_needed(const struct words_thing *thing, const struct ast_expr 
     if (said)
       continue;
     diag_error(d, x->span, "`%s` does not say its `%s`", x->text, p->name);
-    diag_hint(d, p->type == WORDS_LENGTH ? "such as `%s(%s = 500 steps)`" : "such as `%s(..., %s = trunk)`",
+    diag_hint(d,
+              p->type == WORDS_LENGTH ? "such as `%s(%s = 500 steps)`"
+                                      : "such as `%s(..., %s = trunk)`",
               x->text, p->name);
   }
 }
@@ -330,7 +333,8 @@ static void check_schedule(struct arena *a, const struct ast_stmt *s, struct dia
       check_said_length(s->values[i], d);
   check_said_length(s->length, d);
   check_said_length(s->snapshots, d);
-  if (s->schedule && (s->schedule->kind != AST_NAME || words_thing(WORDS_SCHEDULE, s->schedule->text)))
+  if (s->schedule &&
+      (s->schedule->kind != AST_NAME || words_thing(WORDS_SCHEDULE, s->schedule->text)))
     check_thing(a, WORDS_SCHEDULE, s->schedule, 0, d);
 }
 

@@ -77,12 +77,15 @@ static bool find_model(struct compiler *c, const struct ast_expr *x, size_t memb
   size_t n = model_count(c->e, out);
   if (n > 1 && member == SIZE_MAX) {
     diag_error(c->diag, x->span, "`%s` holds %zu models where one value is expected", x->text, n);
-    diag_hint(c->diag, "reduce them with mean(...), median(...), min(...) or max(...), or pick one: "
-              "`%s[0]`", x->text);
+    diag_hint(c->diag,
+              "reduce them with mean(...), median(...), min(...) or max(...), or pick one: "
+              "`%s[0]`",
+              x->text);
     return false;
   }
   if (n > 1 && member != SIZE_MAX && member >= n) {
-    diag_error(c->diag, x->span, "`%s` holds %zu models, and others beside it hold more", x->text, n);
+    diag_error(c->diag, x->span, "`%s` holds %zu models, and others beside it hold more", x->text,
+               n);
     diag_hint(c->diag, "the first goes with the first, the second with the second: pick, such as "
               "`%s[0]`, or reduce each by itself", x->text);
     return false;
@@ -98,7 +101,8 @@ static bool find_split(struct compiler *c, const struct ast_expr *x, struct comp
   const struct words_thing *known =
       split->kind == AST_NAME ? words_thing(WORDS_SPLIT, split->text) : NULL;
   if (!known) {
-    diag_error(c->diag, split->span, split->text ? "unknown split `%s`" : "a split is expected here%s",
+    diag_error(c->diag, split->span,
+               split->text ? "unknown split `%s`" : "a split is expected here%s",
                split->text ? split->text : "");
     const char *near = split->text ? words_near_thing(WORDS_SPLIT, split->text) : NULL;
     if (near)

@@ -112,7 +112,8 @@ bool lower_params(const struct lower_run *, struct lower_attrs *, enum words_typ
                   const struct ast_expr *);
 /* A training segment's attributes; `schedule` and its first and last step. */
 bool lower_training(const struct lower_run *, struct lower_attrs *, const struct ast_expr *schedule,
-                    double schedule_from, double schedule_to, double from, double to, double stream);
+                    double schedule_from, double schedule_to, double from, double to,
+                    double stream);
 
 /* lower_models.c: branches, uses and merges at a checkpoint (SIZE_MAX: no trunk). */
 bool lower_models(struct lower_run *, size_t checkpoint, const char *text, struct lower_models *);

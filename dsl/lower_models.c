@@ -165,7 +165,8 @@ static bool is_mixed(const struct lower_model *v, size_t n)
 }
 
 /* Batch norm's statistics are mended as the first model was trained. */
-static bool put_batchnorm(struct lower_attrs *a, const struct ast_stmt *s, const struct lower_run *of)
+static bool put_batchnorm(struct lower_attrs *a, const struct ast_stmt *s,
+                          const struct lower_run *of)
 {
   const char *batchnorm = "none";
   if (of->has_batchnorm && words_merge(s->value->text)->averages)
@@ -224,8 +225,8 @@ static bool add_averages(struct lower_run *r, const struct ast_stmt *s, const ch
     return false;
   size_t last = (size_t)a.list[0].num, have = m->n_snapshots[name.index];
   if (last > have) {
-    diag_error(r->l->diag, s->value->span, "%zu snapshots are averaged, and the branch has %zu", last,
-               have);
+    diag_error(r->l->diag, s->value->span, "%zu snapshots are averaged, and the branch has %zu",
+               last, have);
     diag_note(r->l->diag, r->at.experiment->branches[name.index]->span, "the branch");
     return false;
   }

@@ -83,7 +83,8 @@ static bool find_data(struct lower_run *r, const struct compile_slot *slot,
   if (is_of_one_task(m, *data))
     return true;
   if (!slot->split_of) {
-    diag_error(d, slot->call->span, "this model is merged from models of different data: on which is "
+    diag_error(d, slot->call->span,
+               "this model is merged from models of different data: on which is "
                "it measured?");
     diag_hint(d, "such as `%s of EXPERIMENT`", slot->split);
     return false;
@@ -93,8 +94,10 @@ static bool find_data(struct lower_run *r, const struct compile_slot *slot,
     *head = own;
   if (own || classes == m->run->classes)
     return true;
-  diag_error(d, slot->split_of->span, "no part of this model was trained on the data of `%s`: there is "
-             "no classifier for its %u classes", slot->split_of->text, classes);
+  diag_error(d, slot->split_of->span,
+             "no part of this model was trained on the data of `%s`: there is "
+             "no classifier for its %u classes",
+             slot->split_of->text, classes);
   return false;
 }
 

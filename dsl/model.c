@@ -322,10 +322,11 @@ bool model_check_reference(const struct dsl_experiment *asking, const struct ast
     const struct dsl_var *v = &target->vars[i];
     if (!is_swept(v) || v->n_values < 2 || is_bound(asking, target, of, v->name))
       continue;
-    diag_error(d, of->span, "`%s` sweeps `%s`: which of its values is meant?", target->name, v->name);
+    diag_error(d, of->span, "`%s` sweeps `%s`: which of its values is meant?", target->name,
+               v->name);
     diag_note(d, v->stmt->span, "the sweep");
-    diag_hint(d, "write `%s(%s = ...)`, or sweep `%s` here too: `sweep %s over %s of %s;`", target->name,
-              v->name, v->name, v->name, v->name, target->name);
+    diag_hint(d, "write `%s(%s = ...)`, or sweep `%s` here too: `sweep %s over %s of %s;`",
+              target->name, v->name, v->name, v->name, v->name, target->name);
     return false;
   }
   return true;

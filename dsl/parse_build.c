@@ -221,16 +221,17 @@ static struct ast_block *innermost(const struct parser *p)
 }
 
 enum {
-  TRAINING = 1 << AST_SETTING | 1 << AST_SWEEP | 1 << AST_WHERE | 1 << AST_LET | 1 << AST_TRUNK | 1 << AST_BRANCH |
-             1 << AST_USE | 1 << AST_MERGE | 1 << AST_MEASURE
+  TRAINING = 1 << AST_SETTING | 1 << AST_SWEEP | 1 << AST_WHERE | 1 << AST_LET | 1 << AST_TRUNK |
+             1 << AST_BRANCH | 1 << AST_USE | 1 << AST_MERGE | 1 << AST_MEASURE
 };
 
 static const struct {
   unsigned stmts;
   const char *holds;
 } blocks[] = {
-    [AST_EXPERIMENT] = {TRAINING, "an experiment holds settings, sweep, where, let, trunk, branch, use, "
-                                  "merge and measure"},
+    [AST_EXPERIMENT] = {TRAINING,
+                        "an experiment holds settings, sweep, where, let, trunk, branch, use, "
+                        "merge and measure"},
     [AST_FIGURE] = {1 << AST_SETTING, "a figure holds settings and panels"},
     [AST_PANEL] = {1 << AST_SETTING, "a panel holds settings, such as x, y and series"},
     [AST_CLAIM] = {1 << AST_SETTING | 1 << AST_EXPECT, "a claim holds settings and expect"},

@@ -144,7 +144,8 @@ static void values_of_pairs(struct dsl *dsl, const struct ast_expr *x, size_t co
   for (size_t i = 0; i < x->n_args; i++)
     one_value(dsl, x->args[i].value, &all, paper, d);
   if (all.n_values < 2 && !column && !diag_errors(d))
-    diag_error(d, x->span, "%zu value%s no pair", all.n_values, all.n_values == 1 ? " makes" : "s make");
+    diag_error(d, x->span, "%zu value%s no pair", all.n_values,
+               all.n_values == 1 ? " makes" : "s make");
   for (size_t i = 0; i < all.n_values; i++)
     for (size_t k = i + 1; k < all.n_values; k++)
       ARENA_PUSH(dsl->arena, out->values, out->n_values, out->cap_values,

@@ -156,7 +156,8 @@ static void print_shapes(struct context *c)
             shapes[i].classes);
   fputs("\n| text | training tokens | test tokens |\n|---|---|---|\n", c->out);
   for (size_t i = 0; i < COUNT(text_sets); i++)
-    fprintf(c->out, "| `%s` | %.0f | %.0f |\n", text_sets[i].name, text_sets[i].train, text_sets[i].test);
+    fprintf(c->out, "| `%s` | %.0f | %.0f |\n", text_sets[i].name, text_sets[i].train,
+            text_sets[i].test);
 }
 
 static void print_measures(struct context *c)

@@ -32,7 +32,8 @@ struct explain session_describe(struct session *s)
   bind_calibrate_save(s->bind);
   uint32_t *asked = arena_array(s->arena, (size_t)n + 1, sizeof *asked);
   plan_asked(s->plan, s->wanted, asked);
-  return (struct explain){s->plan, s->wanted, shown, costs, s->program->sources, s->options.jobs, asked};
+  return (struct explain){s->plan,         s->wanted, shown, costs, s->program->sources,
+                          s->options.jobs, asked};
 }
 
 static bool is_of(const struct ast_block *b, const char *experiment)
@@ -60,7 +61,8 @@ static bool is_asked_for(const struct session *s, const char *experiment)
 /* Adds what is planned and cannot be computed yet to what is told of. */
 static void add_later(struct session *s, struct explain *e, enum explain_state *states)
 {
-  uint32_t n = plan_count(s->plan), *targets = arena_array(s->arena, s->lowered.n + 1, sizeof *targets);
+  uint32_t n = plan_count(s->plan),
+           *targets = arena_array(s->arena, s->lowered.n + 1, sizeof *targets);
   bool *later = arena_array(s->arena, (size_t)n + 1, sizeof *later);
   size_t n_targets = 0;
   for (size_t i = 0; i < s->lowered.n; i++) {

@@ -51,7 +51,8 @@ static void read_tier(struct session *s)
   else if (!defines_tier(s) && file_exists(installed))
     parse_file(s->program, installed, s->diag);
   else if (!defines_tier(s)) {
-    diag_error(s->diag, SPAN_NONE, "unknown tier `%s`: neither %s nor %s exists, and no file defines it",
+    diag_error(s->diag, SPAN_NONE,
+               "unknown tier `%s`: neither %s nor %s exists, and no file defines it",
                s->options.tier, beside, installed);
     diag_hint(s->diag, "choose one with --tier=NAME");
   }

@@ -42,8 +42,8 @@ const struct plan_claim_operator *plan_claim_operator(const char *text, unsigned
 
 const char *plan_claim_reduced(const struct plan_claim_node *n)
 {
-  bool reduces = n->op == PLAN_CLAIM_MEAN || n->op == PLAN_CLAIM_MEDIAN || n->op == PLAN_CLAIM_MIN ||
-                 n->op == PLAN_CLAIM_MAX || n->op == PLAN_CLAIM_QUANTILE;
+  bool reduces = n->op == PLAN_CLAIM_MEAN || n->op == PLAN_CLAIM_MEDIAN ||
+                 n->op == PLAN_CLAIM_MIN || n->op == PLAN_CLAIM_MAX || n->op == PLAN_CLAIM_QUANTILE;
   return reduces && n->args[0]->op == PLAN_CLAIM_COLUMN ? n->args[0]->text : NULL;
 }
 

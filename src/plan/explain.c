@@ -20,7 +20,9 @@ void explain_steps(const struct explain *e, FILE *out)
     if (e->states[i] == EXPLAIN_UNWANTED)
       continue;
     fprintf(out, "#%-5u %-6s %s", (unsigned)i,
-            e->states[i] == EXPLAIN_CACHED ? "cached" : e->states[i] == EXPLAIN_LATER ? "later" : "to do",
+            e->states[i] == EXPLAIN_CACHED  ? "cached"
+            : e->states[i] == EXPLAIN_LATER ? "later"
+                                            : "to do",
             plan_step_text(a, s));
     print_inputs(s, out);
     fprintf(out, "  [%s%s%s, %s", s->origin.experiment, *s->origin.point ? " " : "",
@@ -97,7 +99,8 @@ void explain_summary(const struct explain *e, FILE *out)
       training_todo += plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from);
   }
   bool later = all->of[EXPLAIN_LATER] > 0;
-  fprintf(out, "%-8s %8s %8s %8s%s\n", "steps", "planned", "cached", "to do", later ? "    later" : "");
+  fprintf(out, "%-8s %8s %8s %8s%s\n", "steps", "planned", "cached", "to do",
+          later ? "    later" : "");
   for (int k = 0; k < PLAN_KIND_COUNT; k++)
     if (counts[k].all)
       print_counts(plan_kind_name((enum plan_kind)k), &counts[k], later, out);

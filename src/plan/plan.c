@@ -190,7 +190,8 @@ static bool same_parts(const struct plan_step *a, const struct plan_step *b)
 static uint32_t *find_seen(const struct plan *p, const struct plan_step *s, uint64_t quick)
 {
   size_t i = quick & (p->n_slots - 1);
-  while (p->seen[i] && (p->quick[p->seen[i] - 1] != quick || !same_parts(s, &p->steps[p->seen[i] - 1])))
+  while (p->seen[i] &&
+         (p->quick[p->seen[i] - 1] != quick || !same_parts(s, &p->steps[p->seen[i] - 1])))
     i = (i + 1) & (p->n_slots - 1);
   return &p->seen[i];
 }
