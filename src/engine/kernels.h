@@ -75,9 +75,11 @@ struct kernel_norm {
 };
 
 struct ops_adamw; /* ops.h */
+struct kernels_token;
 
 struct kernels {
   const char *isa;
+  const struct kernels_token *token; /* of transformers, kernels_token.h */
   unsigned lanes;
   bool half;                             /* are there half blocks? */
   unsigned wgrad_channels[KERNEL_FORMS]; /* most channels (half: pairs) a call, one tap */

@@ -13,18 +13,21 @@
 #if defined KERNEL_AVX512
 #define KERNEL(name) kernels_avx512_##name
 #define KERNEL_TABLE kernels_avx512
+#define KERNEL_TOKEN_TABLE kernels_token_avx512
 #define KERNEL_NAME "avx512"
 #define LANES 16
 #define REGISTERS 32
 #elif defined KERNEL_AVX2
 #define KERNEL(name) kernels_avx2_##name
 #define KERNEL_TABLE kernels_avx2
+#define KERNEL_TOKEN_TABLE kernels_token_avx2
 #define KERNEL_NAME "avx2"
 #define LANES 8
 #define REGISTERS 16
 #else
 #define KERNEL(name) kernels_baseline_##name
 #define KERNEL_TABLE kernels_baseline
+#define KERNEL_TOKEN_TABLE kernels_token_baseline
 #define KERNEL_NAME "baseline"
 #define LANES 4
 #define REGISTERS 16

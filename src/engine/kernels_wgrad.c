@@ -1,5 +1,6 @@
 /* Gradient of a convolution's weights: channels times a vector in registers,
  * over pixels. */
+#include "engine/kernels_token.h"
 #include "engine/kernels_vec.h"
 
 #if REGISTERS == 32
@@ -212,6 +213,7 @@ static void sgd(size_t n, float lr, float momentum, float weight_decay, float *w
 
 const struct kernels KERNEL_TABLE = {
     .isa = KERNEL_NAME,
+    .token = &KERNEL_TOKEN_TABLE,
     .lanes = LANES,
     .half = LANES == 16,
     .wgrad_channels = {MAX_ONE, MAX_TWO, MAX_HALF},

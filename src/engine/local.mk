@@ -4,20 +4,23 @@ libengine_a_SOURCES = \
   src/engine/data_batch.c \
   src/engine/data_cifar.c \
   src/engine/data_idx.c \
-  src/engine/kernels.h src/engine/kernels_vec.h \
+  src/engine/kernels.h src/engine/kernels_token.h src/engine/kernels_vec.h \
   src/engine/net.c src/engine/net.h src/engine/net_int.h \
   src/engine/net_file.c src/engine/net_plan.c src/engine/net_work.c \
   src/engine/ops.h src/engine/ops_int.h \
   src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_linear.c src/engine/ops_norm.c \
   src/engine/ops_pool.c \
+  src/engine/ops_attention.c src/engine/ops_dense.c src/engine/ops_embedding.c \
+  src/engine/ops_layernorm.c \
   src/engine/optim.c src/engine/optim.h \
   src/engine/schedule.c src/engine/schedule.h \
-  src/engine/zoo.c src/engine/zoo.h src/engine/zoo_densenet.c src/engine/zoo_mlp.c \
-  src/engine/zoo_resnet.c
+  src/engine/zoo.c src/engine/zoo.h src/engine/zoo_densenet.c src/engine/zoo_gpt.c \
+  src/engine/zoo_mlp.c src/engine/zoo_resnet.c
 ENGINE_LIBS = libengine.a $(KERNEL_LIBS) $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LIBS)
 
 # The kernels, once an instruction set; ops_cpu.c chooses one at run time.
-KERNEL_SOURCES = src/engine/kernels_conv.c src/engine/kernels_norm.c src/engine/kernels_optim.c \
+KERNEL_SOURCES = src/engine/kernels_conv.c src/engine/kernels_gemm.c src/engine/kernels_norm.c \
+  src/engine/kernels_optim.c src/engine/kernels_token.c \
   src/engine/kernels_wgrad.c
 # Without the sanitizers' flags: they take minutes to compile, and hide nothing that
 # valgrind does not find.

@@ -64,7 +64,9 @@ static unsigned add_layer(struct net_builder *b, struct net_layer layer, struct 
 {
   struct net *net = b->net;
   out.gradient = layer.kind == LAYER_CONV || layer.kind == LAYER_BATCHNORM ||
-                 layer.kind == LAYER_LINEAR || net->values[layer.in].gradient;
+                 layer.kind == LAYER_LINEAR || layer.kind == LAYER_EMBEDDING ||
+                 layer.kind == LAYER_LAYERNORM || layer.kind == LAYER_DENSE ||
+                 net->values[layer.in].gradient;
   layer.out = add_value(b, out);
   ARENA_PUSH(b->arena, net->layers, net->n_layers, net->cap_layers, layer);
   return layer.out;
@@ -142,6 +144,75 @@ unsigned net_max(struct net_builder *b, unsigned x, unsigned k, unsigned stride,
   return add_windows(b, x, LAYER_MAX, k, stride, pad);
 }
 
+unsigned net_embedding(struct net_builder *b, const char *words, const char *positions,
+                       unsigned vocabulary, unsigned c)
+{
+  const struct net_value in = b->net->values[0];
+  const struct net_initial initial = {INIT_NORMAL, 0.02};
+  struct net_layer layer = {.kind = LAYER_EMBEDDING, .residual = NET_NONE};
+  layer.weight = add_tensor(b, words, "weight", false, initial, 2, (size_t[]){vocabulary, c});
+  layer.bias = add_tensor(b, positions, "weight", false, initial, 2, (size_t[]){in.w, c});
+  return add_layer(b, layer, (struct net_value){.h = 1, .w = in.w, .c = c});
+}
+
+unsigned net_layernorm(struct net_builder *b, unsigned x, const char *name)
+{
+  const struct net_value v = b->net->values[x];
+  const struct net_initial one = {INIT_CONSTANT, 1}, zero = {INIT_CONSTANT, 0};
+  struct net_layer layer = {.kind = LAYER_LAYERNORM, .in = x, .residual = NET_NONE};
+  layer.weight = add_tensor(b, name, "weight", false, one, 1, (size_t[]){v.c});
+  layer.bias = add_tensor(b, name, "bias", false, zero, 1, (size_t[]){v.c});
+  return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = v.c});
+}
+
+unsigned net_dense(struct net_builder *b, unsigned x, const char *name,
+                   const struct ops_dense *kind, double std, unsigned residual)
+{
+  const struct net_value v = b->net->values[x];
+  const struct net_initial normal = {INIT_NORMAL, std}, zero = {INIT_CONSTANT, 0};
+  const size_t shape[2] = {kind->in_first ? v.c : kind->out, kind->in_first ? kind->out : v.c};
+  struct net_layer layer = {.kind = LAYER_DENSE, .in = x, .residual = residual, .dense = *kind};
+  assert(residual == NET_NONE || kind->act == OPS_IDENTITY);
+  layer.dense.in = v.c;
+  layer.weight = add_tensor(b, name, "weight", false, normal, 2, shape);
+  layer.bias = add_tensor(b, name, "bias", false, zero, 1, (size_t[]){kind->out});
+  b->net->flops += 2.0 * v.h * v.w * v.c * kind->out;
+  return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = kind->out});
+}
+
+unsigned net_attention(struct net_builder *b, unsigned x, unsigned heads, bool causal)
+{
+  const struct net_value v = b->net->values[x];
+  const unsigned c = v.c / 3, tokens = v.h * v.w;
+  const struct net_layer layer = {
+      .kind = LAYER_ATTENTION,
+      .in = x,
+      .residual = NET_NONE,
+      .attention = {.tokens = tokens, .heads = heads, .size = c / heads, .causal = causal}};
+  assert(c * 3 == v.c && c % heads == 0);
+  b->net->flops += 4.0 * tokens * tokens * c;
+  return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = c});
+}
+
+unsigned net_tied_head(struct net_builder *b, unsigned x, unsigned embedding)
+{
+  struct net *net = b->net;
+  const struct net_value v = net->values[x];
+  size_t i = 0;
+  while (net->layers[i].out != embedding)
+    i++;
+  assert(net->layers[i].kind == LAYER_EMBEDDING && net->values[embedding].c == v.c);
+  const size_t words = net->layers[i].weight;
+  const unsigned vocabulary = (unsigned)b->tensors[words].tensor.shape[0];
+  net->flops += 2.0 * v.h * v.w * v.c * vocabulary;
+  const struct net_layer layer = {.kind = LAYER_HEAD,
+                                  .in = x,
+                                  .residual = NET_NONE,
+                                  .dense = {.in = v.c, .out = vocabulary},
+                                  .weight = words};
+  return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = vocabulary});
+}
+
 void net_initial(struct net_builder *b, const char *name, struct net_initial initial)
 {
   size_t i = b->n_tensors;
@@ -209,13 +280,14 @@ static void finish(struct net_builder *b)
   for (size_t i = 0; i < net->n_layers; i++) {
     struct net_layer *l = &net->layers[i];
     const struct net_value *in = &net->values[l->in], *out = &net->values[l->out];
-    l->conv.y_pixel = net->values[out->whole].c;
+    if (l->kind == LAYER_CONV || l->kind == LAYER_AVERAGE || l->kind == LAYER_MAX)
+      l->conv.y_pixel = net->values[out->whole].c;
     assert(in->whole == l->in || l->kind == LAYER_BATCHNORM);
     assert(out->whole == l->out || l->kind == LAYER_CONV || l->kind == LAYER_BATCHNORM ||
            l->kind == LAYER_AVERAGE || l->kind == LAYER_MAX);
     assert(l->residual == NET_NONE || out->whole == l->out);
     if (l->kind == LAYER_POOL || l->kind == LAYER_AVERAGE || l->kind == LAYER_MAX ||
-        l->kind == LAYER_FLATTEN)
+        l->kind == LAYER_FLATTEN || l->kind == LAYER_ATTENTION)
       continue;
     l->weight = offset[l->weight];
     l->bias = offset[l->bias];
@@ -228,11 +300,16 @@ static bool shape_fits(const struct net_spec *s, struct diag *diag)
 {
   const struct span nowhere = {0};
   const unsigned before = diag_errors(diag);
+  const bool text = s->block > 0;
+  if (text != zoo_reads_text(s->model))
+    diag_error(diag, nowhere, "model \"%s\" reads %s, the data are %s", s->model,
+               text ? "images" : "text", text ? "text" : "images");
+  assert(!text || (s->image_width == s->block && s->height == 1 && s->channels == 1));
   if (!s->channels || !s->height || !s->image_width || s->classes < 2)
     diag_error(diag, nowhere, "model \"%s\": data of %u x %u pixels, %u channels, %u classes",
                s->model, s->height, s->image_width, s->channels, s->classes);
-  if (s->channels > NET_MAX_CHANNELS || s->height > 4096 || s->image_width > 4096 ||
-      s->classes > 1u << 20)
+  if (s->channels > NET_MAX_CHANNELS || s->height > 4096 || s->image_width > 65536 ||
+      (s->image_width > 4096 && !text) || s->classes > 1u << 20)
     diag_error(diag, nowhere,
                "model \"%s\": data of %u x %u pixels, %u channels, %u classes is "
                "too large",
@@ -294,16 +371,24 @@ unsigned net_classes(const struct net *net)
   return net->values[net->logits].c;
 }
 
+unsigned net_targets(const struct net *net)
+{
+  const struct net_value *v = &net->values[net->logits];
+  return v->h * v->w;
+}
+
 static const struct net_layer *classifier(const struct net *net)
 {
   const struct net_layer *last = &net->layers[net->n_layers - 1];
-  assert(last->kind == LAYER_LINEAR && last->out == net->logits);
+  assert((last->kind == LAYER_LINEAR || last->kind == LAYER_HEAD) && last->out == net->logits);
   return last;
 }
 
 bool net_in_classifier(const struct net *net, const struct net_tensor *t)
 {
   const struct net_layer *l = classifier(net);
+  if (l->kind == LAYER_HEAD)
+    return false;
   return t->offset == l->weight || t->offset == l->bias;
 }
 

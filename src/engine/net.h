@@ -6,7 +6,8 @@
  * [out][in][kh][kw]), so that a checkpoint is a plain dump of the views.
  * Merging, distances and optimizer updates are passes over flat memory.
  *
- * Activations are channels last: [sample][row][column][channel]. */
+ * Activations are channels last: [sample][row][column][channel].  A sample of text is
+ * `block` token ids as floats, with a target for each: the token that follows. */
 #ifndef MERGESCAPE_ENGINE_NET_H
 #define MERGESCAPE_ENGINE_NET_H
 
@@ -27,7 +28,9 @@ struct net_spec {
   const char *model;                              /* a name of the zoo */
   unsigned width, stages, blocks, layers, growth; /* 0: the architecture's default */
   const char *stem; /* "cifar" (NULL too): 3x3, stride 1; "imagenet": 7x7 and pooling, stride 4 */
+  unsigned heads;
   unsigned channels, height, image_width, classes; /* the data's shape */
+  unsigned block; /* text: tokens a sample, and then the shape is 1, 1, block, vocabulary */
 };
 
 struct net_tensor {
@@ -46,9 +49,12 @@ size_t net_params(const struct net *); /* of these, trainable: they come first *
 const struct net_tensor *net_tensors(const struct net *, size_t *n);
 double net_flops(const struct net *); /* of one sample's forward pass: 2 a multiply-add */
 bool net_has_batchnorm(const struct net *);
-unsigned net_classes(const struct net *);
+unsigned net_classes(const struct net *); /* of text: the vocabulary */
+unsigned net_targets(const struct net *); /* a sample's labels: 1, or of text block */
 /* The classifier is the linear layer that makes the logits; it comes last.  What it
- * reads, floats a sample, are the features of the penultimate layer. */
+ * reads, floats a sample, are the features of the penultimate layer.  A language model's
+ * head is tied to the embedding: no tensor is the classifier's alone, so that `head = new`
+ * draws nothing; its features are the mean over a sample's tokens of the last norm's output. */
 bool net_in_classifier(const struct net *, const struct net_tensor *);
 unsigned net_features(const struct net *);
 
@@ -67,13 +73,13 @@ struct net_work *net_work_new(const struct net *, const struct ops *, unsigned m
 void net_work_free(struct net_work *);
 size_t net_work_bytes(const struct net_work *);
 
-/* x [n][h][w][c], labels [n].  Training mode: batch statistics; the running
+/* x [n][h][w][c], labels [n][net_targets].  Training mode: batch statistics; the running
  * ones in `flat` move by PyTorch's momentum 0.1 (unbiased variance).  Mean
  * cross-entropy; its gradient into grad [net_params]. */
 float net_loss_gradient(struct net_work *, float *flat, const float *x, const int32_t *labels,
                         unsigned n, float *grad);
 
-/* Inference mode: running statistics.  logits [n][classes]. */
+/* Inference mode: running statistics.  logits [n][net_targets][classes]. */
 void net_logits(struct net_work *, const float *flat, const float *x, unsigned n, float *logits);
 
 /* The same as far as the classifier's input: features [n][net_features]. */

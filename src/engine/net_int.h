@@ -24,15 +24,24 @@ enum net_layer_kind {
   LAYER_AVERAGE,
   LAYER_MAX,
   LAYER_FLATTEN,
-  LAYER_LINEAR
+  LAYER_LINEAR,
+  LAYER_EMBEDDING,
+  LAYER_LAYERNORM,
+  LAYER_DENSE,
+  LAYER_ATTENTION,
+  LAYER_HEAD /* dense, last; makes the logits only where they are asked for */
 };
 
 struct net_layer {
   enum net_layer_kind kind;
   unsigned in, out, residual; /* values; residual NET_NONE: none */
   bool relu;
-  struct ops_conv conv; /* of windows too */
-  /* Offsets in the flat vector; `bias` is a batch norm's beta. */
+  union {
+    struct ops_conv conv; /* of windows too */
+    struct ops_dense dense;
+    struct ops_attention attention;
+  };
+  /* Offsets in the flat vector; `bias` is a norm's beta, or an embedding's positions. */
   size_t weight, bias, mean, var;
 };
 
@@ -75,6 +84,23 @@ unsigned net_pool(struct net_builder *, unsigned x); /* the mean over the image 
 unsigned net_average(struct net_builder *, unsigned x, unsigned k, unsigned stride);
 unsigned net_max(struct net_builder *, unsigned x, unsigned k, unsigned stride, unsigned pad);
 unsigned net_flatten(struct net_builder *, unsigned x); /* in PyTorch's order */
+
+/* Transformers: values are [n][1][tokens][channels]. */
+/* WORDS.weight [vocabulary][c], normal 0.02, and POSITIONS.weight [tokens][c], normal 0.02, of
+ * the token ids that the input holds; their sum. */
+unsigned net_embedding(struct net_builder *, const char *words, const char *positions,
+                       unsigned vocabulary, unsigned c);
+/* NAME.weight, NAME.bias; over channels, eps 1e-5. */
+unsigned net_layernorm(struct net_builder *, unsigned x, const char *name);
+/* NAME.weight [in][out] or [out][in], normal `std`, NAME.bias zero; a residual (NET_NONE: none)
+ * is for layers without activation. */
+unsigned net_dense(struct net_builder *, unsigned x, const char *name, const struct ops_dense *kind,
+                   double std, unsigned residual);
+/* From queries, keys and values, [3][heads][size] a token. */
+unsigned net_attention(struct net_builder *, unsigned x, unsigned heads, bool causal);
+/* Logits by the words of the embedding layer that made value `embedding` (a tied head). */
+unsigned net_tied_head(struct net_builder *, unsigned x, unsigned embedding);
+
 /* Draws the tensor NAME, listed before, in another way than the layer's. */
 void net_initial(struct net_builder *, const char *name, struct net_initial);
 
@@ -86,6 +112,13 @@ unsigned net_block(struct net_builder *, unsigned like, unsigned c);
 void net_place(struct net_builder *, unsigned value, unsigned block, unsigned first);
 /* The first c channels of a block. */
 unsigned net_first(struct net_builder *, unsigned block, unsigned c);
+
+/* The last layer where it is a tied head, or NULL. */
+static inline const struct net_layer *net_head(const struct net *net)
+{
+  const struct net_layer *last = &net->layers[net->n_layers - 1];
+  return last->kind == LAYER_HEAD ? last : NULL;
+}
 
 /* Where activations and gradients lie: buffers that live over a span of a
  * step's operations share memory with those that live at other times. */

@@ -16,6 +16,9 @@
 static const float NORM_EPS = 1e-5f, NORM_MOMENTUM = 0.1f;
 
 struct layer_work {
+  /* Transformers, kept for the backward pass: a layer norm's mean and inv_std [2][rows], a
+   * dense layer's slope, attention's log_sum.  NULL: not a training work. */
+  float *saved;
   float *mean, *inv_std, *scale, *shift; /* batch norm, [c] each */
   bool add;                              /* the input's gradient has a part already */
 };
@@ -39,10 +42,10 @@ static size_t pixels(const struct net_value *v)
 
 struct planner {
   const struct net *net;
-  unsigned n; /* layers */
-  struct net_buffer *values, *grads;
-  unsigned *root; /* whose gradient buffer a value uses */
-  bool *written;  /* has a gradient, going backward */
+  unsigned n;                                /* layers */
+  struct net_buffer *values, *grads, *saved; /* saved: by layer */
+  unsigned *root;                            /* whose gradient buffer a value uses */
+  bool *written;                             /* has a gradient, going backward */
 };
 
 static void touch(struct net_buffer *b, size_t floats, unsigned time)
@@ -75,11 +78,28 @@ static void plan_forward(struct planner *p, unsigned max_batch)
   for (unsigned i = 0; i < p->n; i++) {
     const struct net_layer *l = &p->net->layers[i];
     touch_value(p, max_batch, l->in, i);
-    touch_value(p, max_batch, l->out, i);
+    if (l->kind != LAYER_HEAD)
+      touch_value(p, max_batch, l->out, i);
     if (l->residual != NET_NONE)
       touch_value(p, max_batch, l->residual, i);
   }
-  touch_value(p, max_batch, p->net->logits, p->n);
+  const struct net_layer *head = net_head(p->net);
+  touch_value(p, max_batch, head ? head->in : p->net->logits, p->n);
+}
+
+static size_t saved_floats(const struct net *net, const struct net_layer *l)
+{
+  const size_t rows = pixels(&net->values[l->in]);
+  switch (l->kind) {
+  case LAYER_LAYERNORM:
+    return 2 * rows;
+  case LAYER_DENSE:
+    return l->dense.act == OPS_IDENTITY ? 0 : rows * l->dense.out;
+  case LAYER_ATTENTION:
+    return rows * l->attention.heads;
+  default:
+    return 0;
+  }
 }
 
 /* A batch norm is the last reader of its residual but for earlier layers: no
@@ -99,23 +119,52 @@ static void share_norm(struct planner *p, const struct net_layer *l)
   assert(p->written[in] || in == l->in);
 }
 
+/* The gradient of what is added is that of the sum, until earlier layers add to it. */
+static void share_residual(struct planner *p, const struct net_layer *l)
+{
+  if (l->residual == NET_NONE)
+    return;
+  assert(!p->written[l->residual]);
+  p->root[l->residual] = p->root[l->out];
+  p->written[l->residual] = true;
+}
+
+/* Which values a layer reads again, going backward. */
+static bool reads_input(enum net_layer_kind kind)
+{
+  return kind == LAYER_CONV || kind == LAYER_LINEAR || kind == LAYER_BATCHNORM ||
+         kind == LAYER_MAX || kind == LAYER_LAYERNORM || kind == LAYER_DENSE ||
+         kind == LAYER_ATTENTION;
+}
+
 static void plan_backward(struct planner *p, unsigned max_batch, struct layer_work *work)
 {
-  touch_grad(p, max_batch, p->net->logits, p->n);
+  const struct net_layer *head = net_head(p->net);
+  const unsigned last = head ? head->in : p->net->logits;
+  touch_grad(p, max_batch, last, p->n);
+  p->written[last] = head != NULL;
   for (unsigned i = p->n; i-- > 0;) {
     const struct net_layer *l = &p->net->layers[i];
     const unsigned time = 2 * p->n - i;
     const unsigned in = p->net->values[l->in].whole;
-    if (l->kind == LAYER_CONV || l->kind == LAYER_LINEAR || l->kind == LAYER_BATCHNORM ||
-        l->kind == LAYER_MAX)
+    if (l == head)
+      continue;
+    if (reads_input(l->kind))
       touch_value(p, max_batch, l->in, time);
-    if (l->relu)
+    const size_t saved = max_batch * saved_floats(p->net, l);
+    if (saved) {
+      touch(&p->saved[i], saved, i);
+      touch(&p->saved[i], saved, time);
+    }
+    if (l->relu || l->kind == LAYER_ATTENTION)
       touch_value(p, max_batch, l->out, time);
     touch_grad(p, max_batch, l->out, time);
     if (!p->net->values[l->in].gradient)
       continue;
     if (l->kind == LAYER_BATCHNORM)
       share_norm(p, l);
+    else if (l->kind == LAYER_DENSE)
+      share_residual(p, l);
     work[i].add = p->written[in];
     p->written[in] = true;
     touch_grad(p, max_batch, l->in, time);
@@ -136,9 +185,16 @@ static size_t scratch_floats(const struct net *net, const struct ops *ops, unsig
 {
   size_t most = 0;
   for (size_t i = 0; i < net->n_layers; i++) {
-    if (net->layers[i].kind != LAYER_CONV)
-      continue;
-    const size_t need = ops->conv_scratch(ops, &net->layers[i].conv, max_batch);
+    const struct net_layer *l = &net->layers[i];
+    size_t need = 0;
+    if (l->kind == LAYER_CONV)
+      need = ops->conv_scratch(ops, &l->conv, max_batch);
+    else if (l->kind == LAYER_DENSE)
+      need = ops->dense_scratch(ops, &l->dense);
+    else if (l->kind == LAYER_ATTENTION)
+      need = ops->attention_scratch(ops, &l->attention);
+    else if (l->kind == LAYER_HEAD)
+      need = ops->token_loss_scratch(ops, max_batch * pixels(&net->values[l->in]), &l->dense);
     most = need > most ? need : most;
   }
   return most;
@@ -170,11 +226,13 @@ struct net_work *net_work_new(const struct net *net, const struct ops *ops, unsi
   w->value = arena_array(arena, n, sizeof *w->value);
   w->grad = arena_array(arena, n, sizeof *w->grad);
   w->layers = arena_array(arena, net->n_layers, sizeof *w->layers);
-  struct net_buffer *buffers = arena_array(arena, 2 * n, sizeof *buffers);
+  const size_t n_buffers = 2 * n + net->n_layers;
+  struct net_buffer *buffers = arena_array(arena, n_buffers, sizeof *buffers);
   struct planner p = {.net = net,
                       .n = (unsigned)net->n_layers,
                       .values = buffers,
                       .grads = buffers + n,
+                      .saved = buffers + 2 * n,
                       .root = arena_array(arena, n, sizeof *p.root),
                       .written = arena_array(arena, n, sizeof *p.written)};
   for (unsigned i = 0; i < n; i++)
@@ -182,7 +240,7 @@ struct net_work *net_work_new(const struct net *net, const struct ops *ops, unsi
   plan_forward(&p, max_batch);
   if (train)
     plan_backward(&p, max_batch, w->layers);
-  const size_t activations = net_plan_memory(arena, buffers, 2 * n);
+  const size_t activations = net_plan_memory(arena, buffers, n_buffers);
   const size_t norms = norm_floats(net);
   w->floats = activations + norms + scratch_floats(net, ops, max_batch);
   w->memory = mem_alloc(w->floats * sizeof *w->memory);
@@ -192,6 +250,8 @@ struct net_work *net_work_new(const struct net *net, const struct ops *ops, unsi
     w->grad[i] =
         train && v->gradient ? w->memory + p.grads[p.root[v->whole]].offset + v->first : NULL;
   }
+  for (size_t i = 0; i < net->n_layers; i++)
+    w->layers[i].saved = p.saved[i].floats ? w->memory + p.saved[i].offset : NULL;
   place_norms(w, w->memory + activations);
   w->scratch = w->memory + activations + norms;
   return w;
@@ -267,6 +327,52 @@ static void norm_forward(const struct step *s, const struct net_layer *l,
                   s->work->value[l->out]);
 }
 
+static void forward_token_layer(const struct step *s, size_t i)
+{
+  const struct net_work *w = s->work;
+  const struct ops *ops = w->ops;
+  const struct net_layer *l = &w->net->layers[i];
+  const struct net_value *in = &w->net->values[l->in];
+  const size_t rows = s->n * pixels(in);
+  const float *x = input(s, l->in), *weight = s->flat + l->weight, *bias = s->flat + l->bias;
+  float *y = w->value[l->out], *saved = w->layers[i].saved;
+  if (l->kind == LAYER_EMBEDDING)
+    ops->embedding_forward(ops, s->n, in->w, w->net->values[l->out].c, x, weight, bias, y);
+  else if (l->kind == LAYER_LAYERNORM)
+    ops->layernorm_forward(ops, rows, in->c, NORM_EPS, x, weight, bias, y, saved,
+                           saved ? saved + rows : NULL);
+  else if (l->kind == LAYER_DENSE)
+    ops->dense_forward(ops, &l->dense, rows, x, weight, bias,
+                       l->residual == NET_NONE ? NULL : input(s, l->residual), y, saved,
+                       w->scratch);
+  else if (l->kind == LAYER_ATTENTION)
+    ops->attention_forward(ops, &l->attention, s->n, x, y, saved, w->scratch);
+}
+
+static void backward_token_layer(const struct step *s, size_t i, float *grad)
+{
+  const struct net_work *w = s->work;
+  const struct ops *ops = w->ops;
+  const struct net_layer *l = &w->net->layers[i];
+  const struct net_value *in = &w->net->values[l->in];
+  const size_t rows = s->n * pixels(in);
+  const bool add = w->layers[i].add;
+  const float *x = input(s, l->in), *weight = s->flat + l->weight, *saved = w->layers[i].saved;
+  float *dy = w->grad[l->out], *dx = w->grad[l->in];
+  float *dweight = grad + l->weight, *dbias = grad + l->bias;
+  if (l->kind == LAYER_EMBEDDING) /* the tied head has set dweight */
+    ops->embedding_backward(ops, s->n, in->w, w->net->values[l->out].c, x, dy, dweight, dbias);
+  else if (l->kind == LAYER_LAYERNORM)
+    ops->layernorm_backward(ops, rows, in->c, x, saved, saved + rows, weight, dy, dx, add, dweight,
+                            dbias);
+  else if (l->kind == LAYER_DENSE)
+    ops->dense_backward(ops, &l->dense, rows, x, weight, saved, dy, dx, add, dweight, dbias,
+                        w->scratch);
+  else if (l->kind == LAYER_ATTENTION)
+    ops->attention_backward(ops, &l->attention, s->n, x, w->value[l->out], saved, dy, dx,
+                            w->scratch);
+}
+
 static void forward(const struct step *s)
 {
   const struct net_work *w = s->work;
@@ -299,6 +405,14 @@ static void forward(const struct step *s)
     case LAYER_LINEAR:
       ops->linear_forward(ops, s->n, in->c, w->net->values[l->out].c, x, s->flat + l->weight,
                           s->flat + l->bias, l->relu, y);
+      break;
+    case LAYER_EMBEDDING:
+    case LAYER_LAYERNORM:
+    case LAYER_DENSE:
+    case LAYER_ATTENTION:
+      forward_token_layer(s, i);
+      break;
+    case LAYER_HEAD:
       break;
     }
   }
@@ -354,6 +468,14 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
                          s->flat + l->weight, l->relu ? w->value[l->out] : NULL, dy, dx, k->add,
                          grad + l->weight, grad + l->bias);
     break;
+  case LAYER_EMBEDDING:
+  case LAYER_LAYERNORM:
+  case LAYER_DENSE:
+  case LAYER_ATTENTION:
+    backward_token_layer(s, i, grad);
+    break;
+  case LAYER_HEAD:
+    break;
   }
 }
 
@@ -364,8 +486,13 @@ float net_loss_gradient(struct net_work *w, float *flat, const float *x, const i
   const struct step s = {w, flat, flat, NORM_MOMENTUM, x, n};
   const unsigned logits = w->net->logits;
   forward(&s);
-  const float loss = w->ops->softmax_loss(w->ops, n, net_classes(w->net), w->value[logits], labels,
-                                          w->grad[logits]);
+  const struct net_layer *head = net_head(w->net);
+  const float loss =
+      head ? w->ops->token_loss(w->ops, &head->dense, n * pixels(&w->net->values[head->in]),
+                                w->value[head->in], flat + head->weight, labels, w->grad[head->in],
+                                grad + head->weight, w->scratch)
+           : w->ops->softmax_loss(w->ops, n, net_classes(w->net), w->value[logits], labels,
+                                  w->grad[logits]);
   for (size_t i = w->net->n_layers; i-- > 0;)
     backward_layer(&s, i, grad);
   return loss;
@@ -376,7 +503,13 @@ void net_logits(struct net_work *w, const float *flat, const float *x, unsigned 
   assert(n > 0 && n <= w->max_batch);
   const struct step s = {.work = w, .flat = flat, .x = x, .n = n};
   forward(&s);
-  memcpy(logits, w->value[w->net->logits], (size_t)n * net_classes(w->net) * sizeof *logits);
+  const struct net_layer *head = net_head(w->net);
+  if (head)
+    w->ops->dense_forward(w->ops, &head->dense, n * pixels(&w->net->values[head->in]),
+                          w->value[head->in], flat + head->weight, NULL, NULL, logits, NULL,
+                          w->scratch);
+  else
+    memcpy(logits, w->value[w->net->logits], (size_t)n * net_classes(w->net) * sizeof *logits);
 }
 
 void net_penultimate(struct net_work *w, const float *flat, const float *x, unsigned n,
@@ -385,6 +518,12 @@ void net_penultimate(struct net_work *w, const float *flat, const float *x, unsi
   assert(n > 0 && n <= w->max_batch);
   const struct step s = {.work = w, .flat = flat, .x = x, .n = n};
   forward(&s);
+  const struct net_layer *head = net_head(w->net);
+  if (head) {
+    w->ops->pool_forward(w->ops, n, net_targets(w->net), net_features(w->net), w->value[head->in],
+                         features);
+    return;
+  }
   /* No layer comes behind the classifier, so that its input is still there. */
   memcpy(features, input(&s, w->net->layers[w->net->n_layers - 1].in),
          (size_t)n * net_features(w->net) * sizeof *features);

@@ -28,6 +28,14 @@ static inline unsigned ops_conv_out(const struct ops_conv *c, unsigned size)
   return (size + 2 * c->pad - c->k) / c->stride + 1;
 }
 
+/* A step of AdamW: what is the same for all weights. */
+struct ops_adamw {
+  float keep;         /* 1 - learning rate * weight decay */
+  float mean, square; /* 1 - beta1, 1 - beta2 */
+  float rate, root;   /* learning rate and root, corrected for the first steps' bias */
+  float epsilon;
+};
+
 static inline unsigned ops_conv_y_pixel(const struct ops_conv *c)
 {
   return c->y_pixel ? c->y_pixel : c->co;
@@ -40,12 +48,21 @@ struct ops_rows {
   unsigned x_row, y_row; /* floats from one row to the next: of x, dx; of y, dy and the residual */
 };
 
-/* A step of AdamW: what is the same for all weights. */
-struct ops_adamw {
-  float keep;               /* 1 - learning rate * weight decay */
-  float mean, square;       /* 1 - beta1, 1 - beta2 */
-  float rate, root;         /* learning rate and root, corrected for the first steps' bias */
-  float epsilon;
+/* What a transformer's linear layer ends with: GELU as GPT-2 has it (tanh), exactly (erf),
+ * or x * sigmoid(1.702 x) as CLIP has it (Hendrycks & Gimpel 2016). */
+enum ops_act { OPS_IDENTITY, OPS_GELU_TANH, OPS_GELU, OPS_QUICK_GELU };
+
+/* A linear layer over rows; w [out][in], or [in][out] where in_first (GPT-2's Conv1D). */
+struct ops_dense {
+  unsigned in, out;
+  bool in_first;
+  enum ops_act act;
+};
+
+/* Self-attention; causal: a token sees itself and those before. */
+struct ops_attention {
+  unsigned tokens, heads, size; /* channels are heads * size */
+  bool causal;
 };
 
 struct kernels; /* of one instruction set, kernels.h; CPU backend only */
@@ -125,6 +142,50 @@ struct ops {
    * w -= rate * m / (root * sqrt(v) + epsilon) */
   void (*adamw)(const struct ops *, const struct ops_adamw *, size_t n, float *w, float *m,
                 float *v, const float *grad);
+
+  /* x [rows][in] -> y [rows][out] = act(x w + bias), and act's derivative there (slope NULL:
+   * not wanted); or y = x w + bias + residual (NULL: none), without act; or y = x w where
+   * bias is NULL.  scratch: dense_scratch floats, 64-byte aligned, here and below. */
+  size_t (*dense_scratch)(const struct ops *, const struct ops_dense *);
+  void (*dense_forward)(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
+                        const float *w, const float *bias, const float *residual, float *y,
+                        float *slope, float *scratch);
+  /* dy is multiplied by slope in place (NULL: no act).  -> dx (NULL: not wanted) set or
+   * added to, dw, dbias */
+  void (*dense_backward)(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
+                         const float *w, const float *slope, float *dy, float *dx, bool add,
+                         float *dw, float *dbias, float *scratch);
+
+  /* Over the last axis of x [rows][c]; mean, inv_std [rows] for the backward pass (NULL: not
+   * wanted), which sets dx or adds to it; dx may be dy. */
+  void (*layernorm_forward)(const struct ops *, size_t rows, unsigned c, float eps, const float *x,
+                            const float *gamma, const float *beta, float *y, float *mean,
+                            float *inv_std);
+  void (*layernorm_backward)(const struct ops *, size_t rows, unsigned c, const float *x,
+                             const float *mean, const float *inv_std, const float *gamma,
+                             const float *dy, float *dx, bool add, float *dgamma, float *dbeta);
+
+  /* qkv [n][tokens][3][heads][size] -> y [n][tokens][heads][size], scores scaled by
+   * 1/sqrt(size); log_sum [n][heads][tokens] for the backward pass (NULL: not wanted) */
+  size_t (*attention_scratch)(const struct ops *, const struct ops_attention *);
+  void (*attention_forward)(const struct ops *, const struct ops_attention *, unsigned n,
+                            const float *qkv, float *y, float *log_sum, float *scratch);
+  void (*attention_backward)(const struct ops *, const struct ops_attention *, unsigned n,
+                             const float *qkv, const float *y, const float *log_sum,
+                             const float *dy, float *dqkv, float *scratch);
+
+  /* ids [n][tokens] (whole numbers), words [vocabulary][c], positions [tokens][c]
+   * -> y [n][tokens][c], their sum.  Back: dwords is added to, dpositions set. */
+  void (*embedding_forward)(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                            const float *ids, const float *words, const float *positions, float *y);
+  void (*embedding_backward)(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                             const float *ids, const float *dy, float *dwords, float *dpositions);
+
+  /* Mean cross-entropy of softmax(x w), labels [rows], and its gradients dx, dw: all logits
+   * are never there at one time. */
+  size_t (*token_loss_scratch)(const struct ops *, size_t rows, const struct ops_dense *);
+  float (*token_loss)(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
+                      const float *w, const int32_t *labels, float *dx, float *dw, float *scratch);
 };
 
 /* The CPU's table for the best instruction set that it has; the environment

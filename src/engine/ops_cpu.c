@@ -22,6 +22,12 @@
     .flatten_forward = cpu_flatten_forward, .flatten_backward = cpu_flatten_backward,              \
     .linear_forward = cpu_linear_forward, .linear_backward = cpu_linear_backward,                  \
     .softmax_loss = cpu_softmax_loss, .sgd = cpu_sgd, .adamw = cpu_adamw,                          \
+    .dense_scratch = cpu_dense_scratch, .dense_forward = cpu_dense_forward,                        \
+    .dense_backward = cpu_dense_backward, .layernorm_forward = cpu_layernorm_forward,              \
+    .layernorm_backward = cpu_layernorm_backward, .attention_scratch = cpu_attention_scratch,      \
+    .attention_forward = cpu_attention_forward, .attention_backward = cpu_attention_backward,      \
+    .embedding_forward = cpu_embedding_forward, .embedding_backward = cpu_embedding_backward,      \
+    .token_loss_scratch = cpu_token_loss_scratch, .token_loss = cpu_token_loss,                    \
   }
 
 static const struct ops tables[] = {

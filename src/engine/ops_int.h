@@ -52,4 +52,51 @@ void cpu_adamw(const struct ops *, const struct ops_adamw *, size_t n, float *w,
 
 enum { OPS_MAX_CHANNELS = 4096 };
 
+/* c [m][n] = a [m][k] b [k][n], or added; a(i, k) at a[i * a_row + k * a_step], b(k, j) at
+ * b[k * b_row + j * b_column], one of these being 1. */
+struct cpu_gemm {
+  unsigned m, n, k;
+  const float *a;
+  size_t a_row, a_step;
+  const float *b;
+  size_t b_row, b_column;
+  float *c;
+  size_t c_row;
+  bool add;
+};
+
+size_t cpu_gemm_scratch(void);
+void cpu_gemm(const struct ops *, const struct cpu_gemm *, float *scratch);
+
+size_t cpu_dense_scratch(const struct ops *, const struct ops_dense *);
+void cpu_dense_forward(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
+                       const float *w, const float *bias, const float *residual, float *y,
+                       float *slope, float *scratch);
+void cpu_dense_backward(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
+                        const float *w, const float *slope, float *dy, float *dx, bool add,
+                        float *dw, float *dbias, float *scratch);
+void cpu_dense_weights(const struct ops *, const struct ops_dense *, unsigned rows, const float *x,
+                       const float *dy, float *dw, bool add, float *scratch);
+void cpu_dense_data(const struct ops *, const struct ops_dense *, unsigned rows, const float *w,
+                    const float *dy, float *dx, bool add, float *scratch);
+void cpu_layernorm_forward(const struct ops *, size_t rows, unsigned c, float eps, const float *x,
+                           const float *gamma, const float *beta, float *y, float *mean,
+                           float *inv_std);
+void cpu_layernorm_backward(const struct ops *, size_t rows, unsigned c, const float *x,
+                            const float *mean, const float *inv_std, const float *gamma,
+                            const float *dy, float *dx, bool add, float *dgamma, float *dbeta);
+size_t cpu_attention_scratch(const struct ops *, const struct ops_attention *);
+void cpu_attention_forward(const struct ops *, const struct ops_attention *, unsigned n,
+                           const float *qkv, float *y, float *log_sum, float *scratch);
+void cpu_attention_backward(const struct ops *, const struct ops_attention *, unsigned n,
+                            const float *qkv, const float *y, const float *log_sum, const float *dy,
+                            float *dqkv, float *scratch);
+void cpu_embedding_forward(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                           const float *ids, const float *words, const float *positions, float *y);
+void cpu_embedding_backward(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                            const float *ids, const float *dy, float *dwords, float *dpositions);
+size_t cpu_token_loss_scratch(const struct ops *, size_t rows, const struct ops_dense *);
+float cpu_token_loss(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
+                     const float *w, const int32_t *labels, float *dx, float *dw, float *scratch);
+
 #endif

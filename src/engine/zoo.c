@@ -4,11 +4,17 @@
 
 static const struct zoo_model models[] = {
     {"mlp", zoo_mlp},
+    {"gpt", zoo_gpt},
     {"densenet121", zoo_densenet121},
     {"resnet18", zoo_resnet18},
 };
 
 enum { MODELS = sizeof models / sizeof *models };
+
+bool zoo_reads_text(const char *model)
+{
+  return !strcmp(model, "gpt");
+}
 
 bool zoo_large_stem(const struct net_spec *spec)
 {
@@ -28,6 +34,6 @@ const struct zoo_model *zoo_find(const char *name, struct diag *diag)
   if (nearest)
     diag_hint(diag, "did you mean \"%s\"?", nearest);
   else
-    diag_hint(diag, "models are mlp, resnet18 and densenet121");
+    diag_hint(diag, "models are mlp, resnet18, densenet121 and gpt");
   return NULL;
 }

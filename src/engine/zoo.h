@@ -14,6 +14,7 @@ struct zoo_model {
 };
 
 /* Is it ImageNet's, 7x7? */
+bool zoo_reads_text(const char *model); /* or images */
 bool zoo_large_stem(const struct net_spec *);
 
 /* NULL: no such model (a diagnostic names the nearest). */
@@ -22,6 +23,7 @@ const struct zoo_model *zoo_find(const char *name, struct diag *);
 bool zoo_mlp(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
 bool zoo_densenet121(struct net_builder *, const struct net_spec *, unsigned *logits,
                      struct diag *);
+bool zoo_gpt(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
 bool zoo_resnet18(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
 
 #endif

@@ -1,0 +1,199 @@
+/* Matrix products of the shapes that transformers have: c = a b, or c += a b.
+ *
+ * b is packed into panels of a few vectors' width, [panel][k][width], zeros behind the
+ * last column; a is read where it lies, with any strides.  Six rows times one panel of c
+ * stay in registers over a stretch of k, and a panel's stretch stays in the first-level
+ * cache over a block of rows (Goto & van de Geijn 2008, without packing a). */
+#include "engine/kernels_token.h"
+#include "engine/kernels_vec.h"
+
+void KERNEL(gemm)(const struct kernel_gemm *);
+void KERNEL(gemm_pack)(unsigned, unsigned, const float *, size_t, size_t, float *);
+size_t KERNEL(gemm_floats)(unsigned, unsigned);
+
+enum {
+  ROWS = 6,
+  WIDE = LANES == 16 ? 4 : 2, /* vectors of a panel: 6 * 4 + 5 of 32 registers, or 6 * 2 + 3 */
+  PANEL = WIDE * LANES,
+  STEPS = 256, /* k in one go: 64 KiB of a panel */
+  ROW_BLOCK = 96,
+};
+
+size_t KERNEL(gemm_floats)(unsigned n, unsigned k)
+{
+  return (size_t)k * ((n + LANES - 1) / LANES * LANES);
+}
+
+/* The two halves of a and b, interleaved. */
+#if LANES == 16
+#define ZIP_LOW(a, b)                                                                              \
+  __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define ZIP_HIGH(a, b)                                                                             \
+  __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif LANES == 8
+#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#endif
+
+/* LANES x LANES values: interleaving log2(LANES) times turns rows into columns. */
+INLINE void transpose(const float *from, size_t from_row, float *to, size_t to_row)
+{
+  vec v[LANES], t[LANES];
+  UNROLL
+  for (int i = 0; i < LANES; i++)
+    v[i] = vec_load(from + (unsigned)i * from_row);
+  UNROLL
+  for (int stage = 1; stage < LANES; stage *= 2) {
+    UNROLL
+    for (int i = 0; i < LANES / 2; i++) {
+      t[2 * i] = ZIP_LOW(v[i], v[i + LANES / 2]);
+      t[2 * i + 1] = ZIP_HIGH(v[i], v[i + LANES / 2]);
+    }
+    UNROLL
+    for (int i = 0; i < LANES; i++)
+      v[i] = t[i];
+  }
+  UNROLL
+  for (int i = 0; i < LANES; i++)
+    vec_store(to + (unsigned)i * to_row, v[i]);
+}
+
+/* A panel of `columns`, in rows of `width`. */
+static void pack_rows(unsigned columns, unsigned k, const float *b, size_t b_row, float *to,
+                      unsigned width)
+{
+  for (unsigned i = 0; i < k; i++, b += b_row, to += width) {
+    memcpy(to, b, columns * sizeof *to);
+    memset(to + columns, 0, (width - columns) * sizeof *to);
+  }
+}
+
+static void pack_columns(unsigned columns, unsigned k, const float *b, size_t b_column, float *to,
+                         unsigned width)
+{
+  const unsigned whole_j = columns - columns % LANES, whole_i = k - k % LANES;
+  for (unsigned j = 0; j < whole_j; j += LANES) {
+    for (unsigned i = 0; i < whole_i; i += LANES)
+      transpose(b + j * b_column + i, b_column, to + (size_t)i * width + j, width);
+  }
+  for (unsigned i = 0; i < k; i++) {
+    for (unsigned j = i < whole_i ? whole_j : 0; j < width; j++)
+      to[(size_t)i * width + j] = j < columns ? b[j * b_column + i] : 0;
+  }
+}
+
+void KERNEL(gemm_pack)(unsigned n, unsigned k, const float *b, size_t b_row, size_t b_column,
+                       float *to)
+{
+  for (unsigned j = 0; j < n; j += PANEL) {
+    const unsigned columns = n - j < PANEL ? n - j : PANEL;
+    const unsigned width = (columns + LANES - 1) / LANES * LANES;
+    if (b_column == 1)
+      pack_rows(columns, k, b + j, b_row, to, width);
+    else
+      pack_columns(columns, k, b + j * b_column, b_column, to, width);
+    to += (size_t)k * width;
+  }
+}
+
+struct tile {
+  unsigned rows, columns, steps;
+  const float *a, *b;
+  size_t a_row, a_step;
+  float *c;
+  size_t c_row;
+  bool add;
+};
+
+INLINE void store_part(const vec *acc, const struct tile *t, float *c, const int vectors)
+{
+  float row[PANEL];
+  UNROLL
+  for (int j = 0; j < vectors; j++)
+    vec_store(row + j * LANES, acc[j]);
+  for (unsigned j = 0; j < t->columns; j++)
+    c[j] = (t->add ? c[j] : 0) + row[j];
+}
+
+/* Rows beyond the last are the last one again, and are not stored. */
+INLINE void tile_product(const struct tile *t, const int vectors)
+{
+  vec acc[ROWS][WIDE] = {{{0}}};
+  const float *a[ROWS], *b = t->b;
+  UNROLL
+  for (unsigned r = 0; r < ROWS; r++)
+    a[r] = t->a + (r < t->rows ? r : t->rows - 1) * t->a_row;
+  size_t at = 0;
+  for (unsigned k = 0; k < t->steps; k++, at += t->a_step, b += vectors * LANES) {
+    vec v[WIDE];
+    UNROLL
+    for (int j = 0; j < vectors; j++)
+      v[j] = vec_load(b + j * LANES);
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+      UNROLL
+      for (int j = 0; j < vectors; j++)
+        acc[r][j] += a[r][at] * v[j];
+    }
+  }
+  const bool whole = t->columns == (unsigned)vectors * LANES;
+  UNROLL
+  for (unsigned r = 0; r < ROWS; r++) {
+    float *c = t->c + r * t->c_row;
+    if (r >= t->rows)
+      break;
+    if (!whole) {
+      store_part(acc[r], t, c, vectors);
+      continue;
+    }
+    UNROLL
+    for (int j = 0; j < vectors; j++)
+      vec_store(c + j * LANES, t->add ? acc[r][j] + vec_load(c + j * LANES) : acc[r][j]);
+  }
+}
+
+static void any_tile(const struct tile *t)
+{
+  switch ((t->columns + LANES - 1) / LANES) {
+  case 1:
+    tile_product(t, 1);
+    break;
+  case 2:
+    tile_product(t, 2);
+    break;
+#if LANES == 16
+  case 3:
+    tile_product(t, 3);
+    break;
+  default:
+    tile_product(t, 4);
+    break;
+#endif
+  }
+}
+
+void KERNEL(gemm)(const struct kernel_gemm *g)
+{
+  struct tile t = {.a_row = g->a_row, .a_step = g->a_step, .c_row = g->c_row};
+  for (unsigned k = 0; k < g->k; k += STEPS) {
+    t.steps = g->k - k < STEPS ? g->k - k : STEPS;
+    t.add = g->add || k;
+    for (unsigned block = 0; block < g->m; block += ROW_BLOCK) {
+      const unsigned end = g->m - block < ROW_BLOCK ? g->m : block + ROW_BLOCK;
+      for (unsigned j = 0; j < g->n; j += PANEL) {
+        t.columns = g->n - j < PANEL ? g->n - j : PANEL;
+        const unsigned width = (t.columns + LANES - 1) / LANES * LANES;
+        t.b = g->b + (size_t)j * g->packed_k + (size_t)k * width;
+        for (unsigned i = block; i < end; i += ROWS) {
+          t.rows = end - i < ROWS ? end - i : ROWS;
+          t.a = g->a + i * g->a_row + k * g->a_step;
+          t.c = g->c + i * g->c_row + j;
+          any_tile(&t);
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,149 @@
+/* The products of transformers for the CPU: with our own kernels, for OpenBLAS has chosen
+ * those of a lesser instruction set on many machines and cannot fuse what comes behind. */
+#include "engine/kernels_token.h"
+#include "engine/ops_int.h"
+
+#include <string.h>
+
+/* b is packed in pieces that stay in the second-level cache; the rows of a and c go by in
+ * blocks, so that what is fused behind finds them there. */
+enum { PIECE_K = 256, PIECE_N = 1024, SLACK = 16, ROW_BLOCK = 512, STRETCH = 64 };
+
+size_t cpu_gemm_scratch(void)
+{
+  return (size_t)PIECE_K * (PIECE_N + SLACK);
+}
+
+void cpu_gemm(const struct ops *ops, const struct cpu_gemm *g, float *scratch)
+{
+  const struct kernels_token *kernels = ops->kernels->token;
+  for (unsigned j = 0; j < g->n; j += PIECE_N) {
+    const unsigned n = g->n - j < PIECE_N ? g->n - j : PIECE_N;
+    for (unsigned k = 0; k < g->k; k += PIECE_K) {
+      const unsigned steps = g->k - k < PIECE_K ? g->k - k : PIECE_K;
+      kernels->gemm_pack(n, steps, g->b + k * g->b_row + j * g->b_column, g->b_row, g->b_column,
+                         scratch);
+      const struct kernel_gemm job = {.m = g->m,
+                                      .n = n,
+                                      .k = steps,
+                                      .a = g->a + k * g->a_step,
+                                      .a_row = g->a_row,
+                                      .a_step = g->a_step,
+                                      .b = scratch,
+                                      .packed_k = steps,
+                                      .c = g->c + j,
+                                      .c_row = g->c_row,
+                                      .add = g->add || k};
+      kernels->gemm(&job);
+    }
+  }
+}
+
+static enum kernel_act kernel_act(enum ops_act act)
+{
+  switch (act) {
+  case OPS_GELU_TANH:
+    return KERNEL_GELU_TANH;
+  case OPS_GELU:
+    return KERNEL_GELU;
+  case OPS_QUICK_GELU:
+    return KERNEL_QUICK_GELU;
+  case OPS_IDENTITY:
+    break;
+  }
+  return KERNEL_IDENTITY;
+}
+
+size_t cpu_dense_scratch(const struct ops *ops, const struct ops_dense *d)
+{
+  (void)ops;
+  (void)d;
+  return cpu_gemm_scratch();
+}
+
+void cpu_dense_forward(const struct ops *ops, const struct ops_dense *d, size_t rows,
+                       const float *x, const float *w, const float *bias, const float *residual,
+                       float *y, float *slope, float *scratch)
+{
+  const struct kernels_token *kernels = ops->kernels->token;
+  const unsigned in = d->in, out = d->out;
+  for (size_t r = 0; r < rows; r += ROW_BLOCK) {
+    const unsigned m = (unsigned)(rows - r < ROW_BLOCK ? rows - r : ROW_BLOCK);
+    float *to = y + r * out;
+    const struct cpu_gemm g = {.m = m,
+                               .n = out,
+                               .k = in,
+                               .a = x + r * in,
+                               .a_row = in,
+                               .a_step = 1,
+                               .b = w,
+                               .b_row = d->in_first ? out : 1,
+                               .b_column = d->in_first ? 1 : in,
+                               .c = to,
+                               .c_row = out};
+    cpu_gemm(ops, &g, scratch);
+    if (residual)
+      kernels->add_rows(m, out, bias, residual + r * out, to);
+    else if (bias)
+      kernels->act(m, out, bias, kernel_act(d->act), to, slope ? slope + r * out : NULL);
+  }
+}
+
+void cpu_dense_weights(const struct ops *ops, const struct ops_dense *d, unsigned rows,
+                       const float *x, const float *dy, float *dw, bool add, float *scratch)
+{
+  const unsigned in = d->in, out = d->out;
+  /* dw [in][out] = x' dy, or [out][in] = dy' x */
+  const unsigned m = d->in_first ? in : out, n = d->in_first ? out : in;
+  const struct cpu_gemm g = {.m = m,
+                             .n = n,
+                             .k = rows,
+                             .a = d->in_first ? x : dy,
+                             .a_row = 1,
+                             .a_step = m,
+                             .b = d->in_first ? dy : x,
+                             .b_row = n,
+                             .b_column = 1,
+                             .c = dw,
+                             .c_row = n,
+                             .add = add};
+  cpu_gemm(ops, &g, scratch);
+}
+
+void cpu_dense_data(const struct ops *ops, const struct ops_dense *d, unsigned rows, const float *w,
+                    const float *dy, float *dx, bool add, float *scratch)
+{
+  const unsigned in = d->in, out = d->out;
+  const struct cpu_gemm g = {.m = rows,
+                             .n = in,
+                             .k = out,
+                             .a = dy,
+                             .a_row = out,
+                             .a_step = 1,
+                             .b = w,
+                             .b_row = d->in_first ? 1 : in,
+                             .b_column = d->in_first ? out : 1,
+                             .c = dx,
+                             .c_row = in,
+                             .add = add};
+  cpu_gemm(ops, &g, scratch);
+}
+
+void cpu_dense_backward(const struct ops *ops, const struct ops_dense *d, size_t rows,
+                        const float *x, const float *w, const float *slope, float *dy, float *dx,
+                        bool add, float *dw, float *dbias, float *scratch)
+{
+  const struct kernels_token *kernels = ops->kernels->token;
+  const unsigned in = d->in, out = d->out;
+  memset(dbias, 0, out * sizeof *dbias);
+  for (size_t r = 0; r < rows; r += PIECE_K) {
+    const unsigned m = (unsigned)(rows - r < PIECE_K ? rows - r : PIECE_K);
+    float *from = dy + r * out;
+    for (unsigned k = 0; k < m; k += STRETCH)
+      kernels->slope(m - k < STRETCH ? m - k : STRETCH, out, slope ? slope + (r + k) * out : NULL,
+                     from + (size_t)k * out, dbias);
+    cpu_dense_weights(ops, d, m, x + r * in, from, dw, r > 0, scratch);
+    if (dx)
+      cpu_dense_data(ops, d, m, w, from, dx + r * in, add, scratch);
+  }
+}

@@ -1,0 +1,51 @@
+/* GPT-2 (Radford et al. 2019) as nanoGPT trains it: norms before each half of a block, GELU in
+ * its tanh form, a head tied to the embedding, no dropout.  Names and layouts are Hugging
+ * Face's: transformer.wte.weight, transformer.h.0.attn.c_attn.weight [in][out], ...
+ * Weights start normal 0.02; what is added to the residual stream 0.02 / sqrt(2 layers).
+ * Defaults: width 128, 2 layers, 4 heads. */
+#include "engine/net_int.h"
+#include "engine/zoo.h"
+
+#include <math.h>
+
+static unsigned half_block(struct net_builder *b, unsigned x, const char *name, unsigned inner,
+                           double std)
+{
+  const struct ops_dense down = {.out = net_channels(b, x), .in_first = true};
+  return net_dense(b, inner, name, &down, std, x);
+}
+
+static unsigned block(struct net_builder *b, unsigned x, const char *name, unsigned heads,
+                      double std)
+{
+  const unsigned c = net_channels(b, x);
+  const struct ops_dense qkv = {.out = 3 * c, .in_first = true};
+  const struct ops_dense up = {.out = 4 * c, .in_first = true, .act = OPS_GELU_TANH};
+  unsigned y = net_layernorm(b, x, net_name(b, "%s.ln_1", name));
+  y = net_dense(b, y, net_name(b, "%s.attn.c_attn", name), &qkv, 0.02, NET_NONE);
+  y = net_attention(b, y, heads, true);
+  x = half_block(b, x, net_name(b, "%s.attn.c_proj", name), y, std);
+  y = net_layernorm(b, x, net_name(b, "%s.ln_2", name));
+  y = net_dense(b, y, net_name(b, "%s.mlp.c_fc", name), &up, 0.02, NET_NONE);
+  return half_block(b, x, net_name(b, "%s.mlp.c_proj", name), y, std);
+}
+
+bool zoo_gpt(struct net_builder *b, const struct net_spec *spec, unsigned *logits,
+             struct diag *diag)
+{
+  const unsigned width = spec->width ? spec->width : 128;
+  const unsigned layers = spec->layers ? spec->layers : 2;
+  const unsigned heads = spec->heads ? spec->heads : 4;
+  if (width % heads || width > NET_MAX_CHANNELS) {
+    diag_error(diag, SPAN_NONE, "gpt: width %u with %u heads", width, heads);
+    diag_hint(diag, "the width is at most %d and a multiple of the heads", NET_MAX_CHANNELS);
+    return false;
+  }
+  const unsigned embedding =
+      net_embedding(b, "transformer.wte", "transformer.wpe", spec->classes, width);
+  unsigned x = embedding;
+  for (unsigned k = 0; k < layers; k++)
+    x = block(b, x, net_name(b, "transformer.h.%u", k), heads, 0.02 / sqrt(2.0 * layers));
+  *logits = net_tied_head(b, net_layernorm(b, x, "transformer.ln_f"), embedding);
+  return true;
+}
