@@ -42,3 +42,11 @@ check_PROGRAMS += tests/test_transformer
 tests_test_transformer_SOURCES = tests/test_transformer.c
 tests_test_transformer_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_transformer_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
+EXTRA_PROGRAMS += tests/parity_gpt_driver
+tests_parity_gpt_driver_SOURCES = tests/parity_gpt_driver.c
+tests_parity_gpt_driver_LDADD = $(ENGINE_LIBS)
+CLEANFILES += tests/parity_gpt_driver$(EXEEXT)
+TESTS += tests/parity_gpt.sh
+EXTRA_DIST += tests/parity_gpt.sh tests/parity_gpt.py
+check_DATA += tests/parity_gpt_driver$(EXEEXT)
