@@ -118,12 +118,26 @@ static void leave_out_asking(struct dsl *dsl)
   }
 }
 
+/* A misspelt setting is one mistake, and not two. */
+static bool is_misspelt(const struct dsl_experiment *e, const char *setting)
+{
+  for (size_t i = 0; i < e->block->n_stmts; i++) {
+    const struct ast_stmt *s = &e->block->stmts[i];
+    if ((s->kind != AST_SETTING && s->kind != AST_SWEEP) || words_setting(s->name.text))
+      continue;
+    const char *near = words_near_setting(s->name.text);
+    if (near && !strcmp(near, setting))
+      return true;
+  }
+  return false;
+}
+
 static void check_required(struct arena *a, struct dsl_experiment *e, struct diag *d)
 {
   static const char *const names[] = {"data", "model", "lr", "batch"};
   const char *missing = NULL, *first = NULL;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (!dsl_var(e, names[i])) {
+    if (!dsl_var(e, names[i]) && !is_misspelt(e, names[i])) {
       first = first ? first : names[i];
       missing = missing ? arena_printf(a, "%s, `%s`", missing, names[i])
                         : arena_printf(a, "`%s`", names[i]);
