@@ -76,7 +76,10 @@ static bool put_param(const struct lower_run *r, struct lower_attrs *a, const st
 {
   double v = strtod(w->def, NULL);
   if (w->type == WORDS_CHOICE) {
-    lower_put(a, w->attr, 0, said ? said->text : w->def);
+    const char *word = said ? said->text : w->def;
+    /* A later attribute: where it says nothing new, the keys of older results stay. */
+    if (w->attr != PLAN_A_stem || strcmp(word, w->def) != 0)
+      lower_put(a, w->attr, 0, word);
     return true;
   }
   if (w->type == WORDS_LENGTH) {

@@ -96,6 +96,7 @@ static struct net_spec spec_of(const struct words_thing *model, const struct wor
     s.stages = (unsigned)default_of(model, "stages");
     s.blocks = (unsigned)default_of(model, "blocks");
     s.layers = (unsigned)default_of(model, "layers");
+    s.growth = (unsigned)default_of(model, "growth");
   }
   return s;
 }

@@ -114,6 +114,8 @@ struct net *bind_make_net(struct arena *a, const struct plan *plan, const struct
       .stages = optional(init, PLAN_A_stages),
       .blocks = optional(init, PLAN_A_blocks),
       .layers = optional(init, PLAN_A_layers),
+      .growth = optional(init, PLAN_A_growth),
+      .stem = plan_attr(init, PLAN_A_stem) ? plan_str(init, PLAN_A_stem) : NULL,
       .channels = shape.channels,
       .height = shape.height,
       .image_width = shape.width,

@@ -62,6 +62,7 @@ syn keyword expName
   \ layers
   \ stages
   \ blocks
+  \ stem
   \ growth
   \ heads
   \ patch
@@ -182,6 +183,7 @@ syn keyword expValue
   \ new
   \ bytes
   \ gpt2
+  \ cifar
   \ all
   \ weights
   \ tensor
