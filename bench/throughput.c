@@ -3,6 +3,8 @@
  *
  *   bench/throughput resnet --width 16 --stages 3 --blocks 1 --size 14 --channels 2
  *                           --classes 100 --batch 32 [--seconds 4]
+ *   bench/throughput densenet --growth 12 --layers 4 --stages 3 --size 14 --channels 2
+ *                             --classes 100 --batch 32
  *   bench/throughput mlp --width 256 --layers 2 --size 14 --channels 1 --classes 10 --batch 32
  *
  * Prints the median; floating-point operations are the products' alone, three
@@ -108,22 +110,34 @@ int main(int argc, char **argv)
                                    {"--stages", &spec.stages},
                                    {"--blocks", &spec.blocks},
                                    {"--layers", &spec.layers},
+                                   {"--growth", &spec.growth},
                                    {"--size", &size},
                                    {"--channels", &spec.channels},
                                    {"--classes", &spec.classes},
                                    {"--batch", &batch},
                                    {"--seconds", &seconds},
                                    {NULL, NULL}};
-  bool good = argc >= 2 && argc % 2 == 0 && (!strcmp(argv[1], "resnet") || !strcmp(argv[1], "mlp"));
+  static const char *const models[][2] = {
+      {"resnet", "resnet18"}, {"densenet", "densenet121"}, {"mlp", "mlp"}};
+  bool good = argc >= 2 && argc % 2 == 0;
+  for (size_t i = 0; good && i < sizeof models / sizeof *models; i++) {
+    if (!strcmp(argv[1], models[i][0]))
+      spec.model = models[i][1];
+  }
+  if (good && !strcmp(argv[1], "densenet")) { /* as the peer's */
+    spec.stages = 3;
+    spec.growth = 12;
+    spec.layers = 6;
+  }
+  good = good && spec.model;
   for (int i = 2; good && i + 1 < argc; i += 2)
     good = set_option(options, argv[i], argv[i + 1]);
   if (!good) {
-    fprintf(stderr, "usage: throughput resnet|mlp [--width N] [--stages N] [--blocks N] "
-                    "[--layers N] [--size N]\n"
-                    "         [--channels N] [--classes N] [--batch N] [--seconds N]\n");
+    fprintf(stderr, "usage: throughput resnet|densenet|mlp [--width N] [--stages N] [--blocks N] "
+                    "[--layers N] [--growth N]\n"
+                    "         [--size N] [--channels N] [--classes N] [--batch N] [--seconds N]\n");
     return 2;
   }
-  spec.model = strcmp(argv[1], "mlp") ? "resnet18" : "mlp";
   spec.height = spec.image_width = size;
   struct arena *arena = arena_new();
   struct diag *diag = diag_new(arena);
@@ -147,10 +161,12 @@ int main(int argc, char **argv)
   net_init(net, 0, b.flat);
   fill(&b, values, spec.classes);
   const double dt = measure(&b, ops, seconds);
-  printf("%s width=%u stages=%u blocks=%u layers=%u size=%u channels=%u classes=%u batch=%u isa=%s "
+  printf("%s width=%u stages=%u blocks=%u layers=%u growth=%u size=%u channels=%u classes=%u "
+         "batch=%u isa=%s "
          "threads=1 samples_per_s=%.1f gflops=%.1f\n",
-         argv[1], spec.width, spec.stages, spec.blocks, spec.layers, size, spec.channels,
-         spec.classes, batch, ops->isa, batch / dt, 3 * batch * net_flops(net) / dt / 1e9);
+         argv[1], spec.width, spec.stages, spec.blocks, spec.layers, spec.growth, size,
+         spec.channels, spec.classes, batch, ops->isa, batch / dt,
+         3 * batch * net_flops(net) / dt / 1e9);
   free(b.flat);
   free(b.velocity);
   free(b.grad);

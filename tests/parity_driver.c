@@ -1,11 +1,13 @@
 /* Trains a network on given batches, for tests/parity.py.
  *
- *   parity_driver MODEL WIDTH STAGES BLOCKS LAYERS CHANNELS SIZE CLASSES BATCH STEPS
- *                 WEIGHTS BATCHES RESULT
+ *   parity_driver MODEL [NAME=VALUE]... WEIGHTS BATCHES RESULT
  *
- * BATCHES holds, per step, x [batch][h][w][c] as floats and labels as int32; RESULT
- * gets the final weights.  Prints one loss a line, then the logits' sum in inference mode
- * on the last batch.  SGD: lr 0.05, momentum 0.9, weight decay 5e-4. */
+ * The names are those of a net_spec and `size` (height and width), `batch`, `steps`, `lr`.
+ * BATCHES holds, per step, x [batch][h][w][c] as floats and labels as int32.  RESULT
+ * gets the final weights, RESULT.grad the first step's gradient (0 for buffers), and
+ * RESULT.logits the first batch's logits in inference mode before training and the
+ * last one's behind it, as floats.  Prints one loss a line.
+ * SGD: momentum 0.9, weight decay 5e-4. */
 #include "config.h"
 
 #include "engine/net.h"
@@ -14,6 +16,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static unsigned number(const char *text)
 {
@@ -25,65 +28,112 @@ struct run {
   const struct ops *ops;
   struct net_work *work;
   unsigned batch, steps;
+  float lr;
   size_t values; /* floats in a batch */
   float *flat, *grad, *velocity, *x, *logits;
   int32_t *labels;
 };
 
-static bool train(const struct run *r, FILE *batches)
+static bool read_batch(const struct run *r, FILE *batches)
 {
-  const struct optim_sgd sgd = {.lr = 0.05f, .momentum = 0.9f, .weight_decay = 5e-4f};
+  return fread(r->x, sizeof *r->x, r->values, batches) == r->values &&
+         fread(r->labels, sizeof *r->labels, r->batch, batches) == r->batch;
+}
+
+static bool write_logits(const struct run *r, FILE *to)
+{
+  const size_t n = (size_t)r->batch * net_classes(r->net);
+  net_logits(r->work, r->flat, r->x, r->batch, r->logits);
+  return fwrite(r->logits, sizeof *r->logits, n, to) == n;
+}
+
+static bool train(const struct run *r, FILE *batches, FILE *logits, const char *gradient,
+                  struct diag *diag)
+{
+  const struct optim_sgd sgd = {.lr = r->lr, .momentum = 0.9f, .weight_decay = 5e-4f};
   for (unsigned i = 0; i < r->steps; i++) {
-    if (fread(r->x, sizeof *r->x, r->values, batches) != r->values ||
-        fread(r->labels, sizeof *r->labels, r->batch, batches) != r->batch)
+    if (!read_batch(r, batches) || (!i && !write_logits(r, logits)))
       return false;
     printf("%.9g\n",
            (double)net_loss_gradient(r->work, r->flat, r->x, r->labels, r->batch, r->grad));
+    if (!i && !net_save(r->net, r->grad, gradient, diag))
+      return false;
     optim_sgd_step(r->ops, &sgd, net_params(r->net), r->flat, r->velocity, r->grad);
   }
-  net_logits(r->work, r->flat, r->x, r->batch, r->logits);
-  double sum = 0;
-  for (size_t i = 0; i < (size_t)r->batch * net_classes(r->net); i++)
-    sum += (double)(r->logits[i] * r->logits[i]);
-  printf("%.9g\n", sum);
-  return true;
+  return write_logits(r, logits);
+}
+
+struct options {
+  struct net_spec spec;
+  unsigned size, batch, steps;
+  float lr;
+};
+
+static bool set_option(struct options *o, char *text)
+{
+  struct net_spec *s = &o->spec;
+  const struct {
+    const char *name;
+    unsigned *value;
+  } numbers[] = {{"width", &s->width},       {"stages", &s->stages},   {"blocks", &s->blocks},
+                 {"layers", &s->layers},     {"growth", &s->growth},   {"size", &o->size},
+                 {"channels", &s->channels}, {"classes", &s->classes}, {"batch", &o->batch},
+                 {"steps", &o->steps}};
+  char *value = strchr(text, '=');
+  if (!value)
+    return false;
+  *value++ = 0;
+  if (!strcmp(text, "stem")) {
+    s->stem = value;
+    return true;
+  }
+  if (!strcmp(text, "lr")) {
+    o->lr = strtof(value, NULL);
+    return true;
+  }
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    if (!strcmp(text, numbers[i].name)) {
+      *numbers[i].value = number(value);
+      return true;
+    }
+  }
+  return false;
 }
 
 int main(int argc, char **argv)
 {
-  if (argc != 14) {
+  struct options o = {.spec.model = argc > 1 ? argv[1] : ""};
+  bool ok = argc >= 5;
+  for (int i = 2; ok && i < argc - 3; i++)
+    ok = set_option(&o, argv[i]);
+  if (!ok) {
     fprintf(stderr, "parity_driver: run by tests/parity.py\n");
     return 2;
   }
-  const unsigned size = number(argv[7]);
-  const struct net_spec spec = {.model = argv[1],
-                                .width = number(argv[2]),
-                                .stages = number(argv[3]),
-                                .blocks = number(argv[4]),
-                                .layers = number(argv[5]),
-                                .channels = number(argv[6]),
-                                .height = size,
-                                .image_width = size,
-                                .classes = number(argv[8])};
+  o.spec.height = o.spec.image_width = o.size;
   struct arena *arena = arena_new();
   struct diag *diag = diag_new(arena);
-  struct run r = {.net = net_new(arena, &spec, diag),
+  const char *weights = argv[argc - 3], *result = argv[argc - 1];
+  struct run r = {.net = net_new(arena, &o.spec, diag),
                   .ops = ops_cpu(),
-                  .batch = number(argv[9]),
-                  .steps = number(argv[10])};
-  FILE *batches = fopen(argv[12], "rb");
-  bool ok = r.net && batches;
+                  .batch = o.batch,
+                  .steps = o.steps,
+                  .lr = o.lr};
+  FILE *batches = fopen(argv[argc - 2], "rb");
+  FILE *logits = fopen(arena_printf(arena, "%s.logits", result), "wb");
+  ok = r.net && batches && logits;
   if (ok) {
     r.work = net_work_new(r.net, r.ops, r.batch, true);
-    r.values = (size_t)r.batch * size * size * spec.channels;
+    r.values = (size_t)r.batch * o.size * o.size * o.spec.channels;
     r.flat = arena_array(arena, net_count(r.net), sizeof *r.flat);
     r.grad = arena_array(arena, net_count(r.net), sizeof *r.grad);
     r.velocity = arena_array(arena, net_count(r.net), sizeof *r.velocity);
     r.x = arena_array(arena, r.values, sizeof *r.x);
     r.labels = arena_array(arena, r.batch, sizeof *r.labels);
-    r.logits = arena_array(arena, r.batch, spec.classes * sizeof *r.logits);
-    ok = net_load(r.net, argv[11], r.flat, diag) && train(&r, batches) &&
-         net_save(r.net, r.flat, argv[13], diag);
+    r.logits = arena_array(arena, r.batch, o.spec.classes * sizeof *r.logits);
+    ok = net_load(r.net, weights, r.flat, diag) &&
+         train(&r, batches, logits, arena_printf(arena, "%s.grad", result), diag) &&
+         net_save(r.net, r.flat, result, diag);
     net_work_free(r.work);
   }
   if (!ok) {
@@ -92,6 +142,8 @@ int main(int argc, char **argv)
   }
   if (batches)
     fclose(batches);
+  if (logits)
+    ok = !fclose(logits) && ok;
   arena_free(arena);
   return ok ? 0 : 2;
 }
