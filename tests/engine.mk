@@ -5,6 +5,16 @@ tests_test_data_SOURCES = tests/test_data.c
 tests_test_data_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_data_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_data_text
+tests_test_data_text_SOURCES = tests/test_data_text.c tests/scratch.h
+tests_test_data_text_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_data_text_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_optim
+tests_test_optim_SOURCES = tests/test_optim.c
+tests_test_optim_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_optim_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_batch
 tests_test_batch_SOURCES = tests/test_batch.c
 tests_test_batch_CPPFLAGS = $(CHECK_CPPFLAGS)

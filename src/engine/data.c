@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "engine/data_int.h"
+#include "engine/data_text.h"
 
 #include "base/file.h"
 #include "base/rng.h"
@@ -67,11 +68,14 @@ static const struct data_source *find_source(const char *name, struct diag *d)
   const struct data_source *s = data_source_find(name);
   if (s)
     return s;
-  const char *names[N_SOURCES];
-  for (size_t i = 0; i < N_SOURCES; i++)
-    names[i] = sources[i].name;
+  const char *names[2 * N_SOURCES], *text;
+  size_t n = 0;
+  for (; n < N_SOURCES; n++)
+    names[n] = sources[n].name;
+  for (size_t i = 0; n < 2 * N_SOURCES && (text = data_text_name(i)); i++)
+    names[n++] = text;
   diag_error(d, SPAN_NONE, "unknown data set \"%s\"", name);
-  const char *near = diag_nearest(name, names, N_SOURCES);
+  const char *near = diag_nearest(name, names, n);
   if (near)
     diag_hint(d, "did you mean \"%s\"?", near);
   return NULL;
@@ -84,6 +88,8 @@ static const char *split_name(enum data_split s)
 
 bool data_shape(const struct data_spec *spec, struct data_set *set, struct diag *d)
 {
+  if (data_is_text(spec->name))
+    return data_text_shape(spec, set, d);
   *set = (struct data_set){0};
   const struct data_source *s = find_source(spec->name, d);
   if (!s)
@@ -312,6 +318,8 @@ static void find_digest(struct data_set *set)
 bool data_load(struct arena *a, const struct data_spec *spec, const char *const *dirs,
                size_t n_dirs, struct data_set *set, struct diag *d)
 {
+  if (data_is_text(spec->name))
+    return data_text_load(a, spec, dirs, n_dirs, set, d);
   if (!data_shape(spec, set, d))
     return false;
   const struct data_source *source = data_source_find(spec->name);

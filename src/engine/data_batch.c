@@ -115,11 +115,27 @@ static void shift_image(const struct data_set *set, const uint8_t *image, struct
   }
 }
 
+static void text_batch(const struct data_set *set, const uint16_t *tokens, const uint32_t *indices,
+                       unsigned count, float *x, int32_t *labels)
+{
+  for (size_t i = 0; i < count; i++) {
+    const uint16_t *sample = tokens + indices[i] * ((size_t)set->block + 1);
+    for (unsigned k = 0; k < set->block; k++) {
+      *x++ = sample[k];
+      *labels++ = sample[k + 1];
+    }
+  }
+}
+
 void data_batch(const struct data_set *set, enum data_split split, const uint32_t *indices,
                 unsigned count, const struct data_augment *augment, uint64_t seed, uint32_t stream,
                 uint32_t epoch, float *x, int32_t *labels)
 {
   const struct data_samples *samples = &set->split[split];
+  if (set->block) {
+    text_batch(set, samples->tokens, indices, count, x, labels);
+    return;
+  }
   size_t bytes = (size_t)set->height * set->width * set->channels;
   bool shifted = augment && (augment->flip || augment->padding);
   uint8_t *scratch = shifted ? mem_alloc(bytes) : NULL;

@@ -4,6 +4,7 @@ libengine_a_SOURCES = \
   src/engine/data_batch.c \
   src/engine/data_cifar.c \
   src/engine/data_idx.c \
+  src/engine/data_bible.c src/engine/data_gpt2.c src/engine/data_text.c src/engine/data_text.h \
   src/engine/kernels.h src/engine/kernels_token.h src/engine/kernels_vec.h \
   src/engine/net.c src/engine/net.h src/engine/net_int.h \
   src/engine/net_file.c src/engine/net_plan.c src/engine/net_work.c \

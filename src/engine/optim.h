@@ -32,8 +32,8 @@ struct optim_range *optim_ranges(struct arena *, const struct net *, size_t *n);
 struct optim {
   const struct optim_rule *rule;
   double lr, weight_decay;
-  double momentum;              /* sgd */
-  double beta1, beta2, epsilon; /* adamw */
+  double momentum;                  /* sgd */
+  double beta1, beta2, epsilon;     /* adamw */
   const struct optim_range *ranges; /* NULL: every weight decays */
   size_t n_ranges;
 };

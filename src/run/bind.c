@@ -44,6 +44,14 @@ const char *bind_libraries(void)
 
 struct data_spec bind_data_spec(const struct plan_step *s)
 {
+  const struct plan_attr *block = plan_attr(s, PLAN_A_block);
+  if (block)
+    return (struct data_spec){
+        .name = plan_str(s, PLAN_A_data),
+        .block = (unsigned)block->num,
+        .tokenizer = plan_str(s, PLAN_A_tokenizer),
+        .size = {(unsigned)plan_num(s, PLAN_A_train_size), (unsigned)plan_num(s, PLAN_A_test_size)},
+    };
   return (struct data_spec){
       .name = plan_str(s, PLAN_A_data),
       .image_size = (unsigned)plan_num(s, PLAN_A_image_size),
