@@ -203,15 +203,24 @@ static bool size_images(struct lower_run *r, struct lower_attrs *a)
          whole_size(r, a, PLAN_A_test_size, shape->test, !pairs);
 }
 
-/* The counts are of GPT-2's tokens, which are about four bytes long. */
+/* A sample is `block` tokens, and the last one's successor.  GPT-2's tokens are about four
+ * bytes long, where the bytes are not counted. */
+static double text_samples(bool bytes, double tokens, double counted, double block)
+{
+  double n = !bytes ? tokens : counted > 0 ? counted : 4 * tokens;
+  return floor((n - 1) / block);
+}
+
 static bool size_text(struct lower_run *r, struct lower_attrs *a)
 {
   const struct words_text *text = words_text(r->data_value->text);
   bool bytes = !strcmp(word_of(a, PLAN_A_tokenizer), "bytes");
-  double block = *number_of(a, PLAN_A_block) / (bytes ? 4 : 1);
+  double block = *number_of(a, PLAN_A_block);
+  double train = text_samples(bytes, text->train, text->train_bytes, block);
+  double test = text_samples(bytes, text->test, text->test_bytes, block);
   r->classes = bytes ? 256 : 50257;
-  return whole_size(r, a, PLAN_A_train_size, floor(text->train / block), true) &&
-         whole_size(r, a, PLAN_A_test_size, floor(text->test / block), true);
+  return whole_size(r, a, PLAN_A_train_size, train, true) &&
+         whole_size(r, a, PLAN_A_test_size, test, true);
 }
 
 static bool add_data(struct lower_run *r)

@@ -40,7 +40,8 @@ static const struct words_shape shapes[] = {
 };
 
 static const struct words_text texts[] = {
-#define TEXT(name, train, test) {#name, train, test},
+#define TEXT(name, train, test, train_bytes, test_bytes)                                           \
+  {#name, train, test, train_bytes, test_bytes},
 #include "dsl/words.def"
 };
 

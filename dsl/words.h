@@ -48,7 +48,8 @@ struct words_shape {
 
 struct words_text {
   const char *name;
-  double train, test; /* tokens */
+  double train, test;             /* tokens */
+  double train_bytes, test_bytes; /* 0: not known */
 };
 
 struct words_measure {

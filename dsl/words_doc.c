@@ -54,7 +54,7 @@ static const struct {
   const char *name;
   double train, test;
 } text_sets[] = {
-#define TEXT(name, train, test) {#name, train, test},
+#define TEXT(name, train, test, train_bytes, test_bytes) {#name, train, test},
 #include "dsl/words.def"
 };
 

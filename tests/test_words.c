@@ -73,6 +73,20 @@ static void test_data_sets(void **state)
     assert_int_equal(set.split[DATA_TEST].n, w->test);
   }
   assert_int_equal(found, data_source_count());
+  /* Text: with blocks of one token, what is counted are the tokens that have a successor. */
+  for (size_t i = 0; i < THINGS; i++) {
+    const struct words_text *w = words_text(things[i].name);
+    for (int bytes = 0; w && things[i].sort == WORDS_DATASET && bytes < 2; bytes++) {
+      struct data_spec spec = {
+          .name = w->name, .block = 1, .tokenizer = bytes ? "bytes" : "gpt2"};
+      struct data_set set;
+      assert_int_equal(data_shape(&spec, &set, f->diag), !bytes || w->train_bytes > 0);
+      if (bytes && w->train_bytes <= 0)
+        continue;
+      assert_true(set.split[DATA_TRAIN].n == (bytes ? w->train_bytes : w->train) - 1);
+      assert_true(set.split[DATA_TEST].n == (bytes ? w->test_bytes : w->test) - 1);
+    }
+  }
 }
 
 static double default_of(const struct words_thing *model, const char *name)
