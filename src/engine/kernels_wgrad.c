@@ -125,9 +125,12 @@ INLINE void fill_pixels(const float *from, size_t stride, unsigned n, unsigned c
     for (unsigned i = 0; i < n; i++, from += stride, to += KERNEL_BLOCK)
       memcpy(to, from, KERNEL_BLOCK / 2 * sizeof *to);
   } else {
+    const unsigned part = count % LANES;
     for (unsigned i = 0; i < n; i++, from += stride, to += KERNEL_BLOCK) {
-      for (unsigned c = 0; c < count; c++)
-        to[c] = from[c];
+      for (unsigned c = 0; c < count - part; c += LANES)
+        vec_store(to + c, vec_load(from + c));
+      /* The slot's other lanes are 0 anyway. */
+      vec_store(to + count - part, vec_load_part(from + count - part, part));
     }
   }
 }
