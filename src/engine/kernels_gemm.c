@@ -175,21 +175,36 @@ static void any_tile(const struct tile *t)
   }
 }
 
+/* Rows of a transposed a lie far apart: some of them side by side touch fewer pages. */
+static void copy_columns(unsigned rows, unsigned steps, const float *a, size_t a_step, float *to)
+{
+  for (unsigned k = 0; k < steps; k++, a += a_step, to += ROW_BLOCK)
+    memcpy(to, a, rows * sizeof *to);
+}
+
 void KERNEL(gemm)(const struct kernel_gemm *g)
 {
+  const bool copy = g->a_row == 1 && g->a_step > ROW_BLOCK;
+  float columns[STEPS * ROW_BLOCK];
   struct tile t = {.a_row = g->a_row, .a_step = g->a_step, .c_row = g->c_row};
   for (unsigned k = 0; k < g->k; k += STEPS) {
     t.steps = g->k - k < STEPS ? g->k - k : STEPS;
     t.add = g->add || k;
     for (unsigned block = 0; block < g->m; block += ROW_BLOCK) {
       const unsigned end = g->m - block < ROW_BLOCK ? g->m : block + ROW_BLOCK;
+      const float *a = g->a + block * g->a_row + k * g->a_step;
+      if (copy) {
+        copy_columns(end - block, t.steps, a, g->a_step, columns);
+        a = columns;
+        t.a_step = ROW_BLOCK;
+      }
       for (unsigned j = 0; j < g->n; j += PANEL) {
         t.columns = g->n - j < PANEL ? g->n - j : PANEL;
         const unsigned width = (t.columns + LANES - 1) / LANES * LANES;
         t.b = g->b + (size_t)j * g->packed_k + (size_t)k * width;
         for (unsigned i = block; i < end; i += ROWS) {
           t.rows = end - i < ROWS ? end - i : ROWS;
-          t.a = g->a + i * g->a_row + k * g->a_step;
+          t.a = a + (i - block) * g->a_row;
           t.c = g->c + i * g->c_row + j;
           any_tile(&t);
         }

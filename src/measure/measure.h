@@ -8,13 +8,13 @@
 #define MEASURE_VERSION "1"
 
 struct measure_evaluation {
-  double loss;     /* mean cross-entropy, nats */
-  double accuracy; /* share of samples whose largest logit is the label's, in [0, 1] */
+  double loss;     /* mean cross-entropy, nats a label: of text, a token */
+  double accuracy; /* share of labels whose logit is the largest, in [0, 1] */
 };
 
 /* Over a whole split, without augmentation, in inference mode; `work` is for
  * `batch` samples.  A logit that is not finite makes the loss NaN, and its
- * sample counts as wrong. */
+ * label counts as wrong. */
 struct measure_evaluation measure_evaluate(struct net_work *, unsigned batch, const float *flat,
                                            const struct net *, const struct data_set *,
                                            enum data_split);

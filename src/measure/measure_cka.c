@@ -18,7 +18,7 @@ double *measure_features(struct net_work *work, unsigned batch, const float *fla
   double *features = mem_alloc((size_t)n * p * sizeof *features);
   float *x = mem_alloc(batch * pixels * sizeof *x);
   float *y = mem_alloc((size_t)batch * p * sizeof *y);
-  int32_t *labels = mem_alloc(batch * sizeof *labels);
+  int32_t *labels = mem_alloc((size_t)batch * net_targets(net) * sizeof *labels);
   uint32_t *indices = mem_alloc(batch * sizeof *indices);
   for (unsigned first = 0, m; first < n; first += m) {
     m = n - first < batch ? n - first : batch;

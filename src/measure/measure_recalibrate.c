@@ -18,7 +18,7 @@ void measure_recalibrate(struct net_work *work, unsigned batch, float *flat, con
     batch = n;
   size_t pixels = (size_t)set->height * set->width * set->channels;
   float *x = mem_alloc(batch * pixels * sizeof *x);
-  int32_t *labels = mem_alloc(batch * sizeof *labels);
+  int32_t *labels = mem_alloc((size_t)batch * net_targets(net) * sizeof *labels);
   uint32_t *order = mem_alloc(n * sizeof *order);
   data_order(seed, 0, 0, order, n);
   /* The first batch has momentum 1, but 0 times what is not finite is not 0. */

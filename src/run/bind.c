@@ -124,6 +124,8 @@ struct net *bind_make_net(struct arena *a, const struct plan *plan, const struct
       .layers = optional(init, PLAN_A_layers),
       .growth = optional(init, PLAN_A_growth),
       .stem = plan_attr(init, PLAN_A_stem) ? plan_str(init, PLAN_A_stem) : NULL,
+      .heads = optional(init, PLAN_A_heads),
+      .block = shape.block,
       .channels = shape.channels,
       .height = shape.height,
       .image_width = shape.width,
