@@ -1,5 +1,5 @@
 """The engine and PyTorch from the same weights on the same batches must agree: logits,
-the first gradients, and 20 SGD steps (losses, final weights, running statistics).
+the first gradients, and 20 steps of SGD or AdamW (losses, final weights, running statistics).
 
 A value within a rounding error of zero may fall on either side of a ReLU; from
 there the two runs part, as two runs of PyTorch do whose weights differ in the
@@ -163,13 +163,23 @@ def run_driver(driver, name, state, x, y, options):
                 logits.reshape(2, options["batch"], -1))
 
 
-def run_torch(model, x, y, lr):
+def optimizer_of(model, options):
+    """SGD, or AdamW that spares norms and biases."""
+    if options.get("optimizer") != "adamw":
+        return torch.optim.SGD(model.parameters(), lr=options["lr"], momentum=0.9,
+                               weight_decay=5e-4)
+    groups = [{"params": [p for p in model.parameters() if (p.dim() >= 2) == decays],
+               "weight_decay": 0.1 if decays else 0.0} for decays in (True, False)]
+    return torch.optim.AdamW(groups, lr=options["lr"], betas=(0.9, 0.95))
+
+
+def run_torch(model, x, y, options):
     """What run_driver returns, of PyTorch in the model's precision."""
     model.eval()
     with torch.no_grad():
         logits = [model(x[0])]
     model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+    optimizer = optimizer_of(model, options)
     losses, gradient = [], {}
     for images, labels in zip(x, y):
         optimizer.zero_grad()
@@ -211,7 +221,7 @@ def compare(driver, name, model, options):
     y = torch.randint(0, options["classes"], (steps, batch))
     exact = copy.deepcopy(model).double()
     ours = run_driver(driver, name, model.state_dict(), x, y, options)
-    theirs = run_torch(model, x, y, options["lr"])
+    theirs = run_torch(model, x, y, options)
     text = name + " " + " ".join(f"{k}={v}" for k, v in options.items())
     if set(ours[1]) != set(theirs[1]) or len(ours[0]) != len(theirs[0]) or any(
             ours[1][key].shape != value.shape for key, value in theirs[1].items()):
@@ -225,7 +235,7 @@ def compare(driver, name, model, options):
     print(f"{text}: logits differ by {most['logits']:.1e}, gradients by {most['gradient']:.1e}, "
           f"losses by {most['loss']:.1e}, tensors in the end by {tensors:.1e}", flush=True)
     if bad:
-        exact = run_torch(exact, x.double(), y, options["lr"])
+        exact = run_torch(exact, x.double(), y, options)
         near, far = distances(ours, exact), distances(theirs, exact)
         still = [key for key in bad if not near[key][0] < max(near[key][1], CHANCE * far[key][0])]
         worst = max(bad, key=lambda key: found[key][0])
@@ -254,6 +264,10 @@ def small(driver):
                       width=12, stages=2, blocks=2, channels=3, size=9, classes=10)
     good &= agrees(driver, "mlp", lambda: MLP(48, 2, 3, 7, 10),
                       width=48, layers=2, channels=3, size=7, classes=10)
+    good &= agrees(driver, "mlp", lambda: MLP(48, 2, 3, 7, 10), lr=1e-3, optimizer="adamw",
+                      width=48, layers=2, channels=3, size=7, classes=10)
+    good &= agrees(driver, "resnet18", lambda: ResNet(8, 3, 1, 2, 20), lr=1e-4, optimizer="adamw",
+                      width=8, stages=3, blocks=1, channels=2, size=14, classes=20)
     if not zoo:
         print("parity: torchvision is not installed (Debian: python3-torchvision); its networks "
               "are skipped")

@@ -11,6 +11,7 @@
 #include "run_fixture.h"
 
 #include "base/file.h"
+#include "base/safetensors.h"
 #include "engine/net.h"
 #include "run/bind.h"
 
@@ -131,14 +132,27 @@ struct schedule {
   double from, length;
 };
 
-static uint32_t add_train(struct world *w, uint32_t start, double from, double to, double stream,
-                          struct schedule s)
+static void put_optimizer(struct attrs *a, const char *name, const char *decay)
 {
-  struct attrs a = {0};
-  put(&a, PLAN_A_optimizer, 0, "sgd");
-  put(&a, PLAN_A_lr, 0.05, NULL);
-  put(&a, PLAN_A_momentum, 0.9, NULL);
-  put(&a, PLAN_A_weight_decay, 1e-3, NULL);
+  bool sgd = !strcmp(name, "sgd");
+  put(a, PLAN_A_optimizer, 0, name);
+  put(a, PLAN_A_lr, sgd ? 0.05 : 1e-3, NULL);
+  put(a, PLAN_A_weight_decay, sgd ? 1e-3 : 0.1, NULL);
+  if (decay)
+    put(a, PLAN_A_decay, 0, decay);
+  if (sgd) {
+    put(a, PLAN_A_momentum, 0.9, NULL);
+    return;
+  }
+  put(a, PLAN_A_beta1, 0.9, NULL);
+  put(a, PLAN_A_beta2, 0.99, NULL);
+  put(a, PLAN_A_epsilon, 1e-8, NULL);
+}
+
+static uint32_t add_training(struct world *w, const struct attrs *optimizer, uint32_t start,
+                             double from, double to, double stream, struct schedule s)
+{
+  struct attrs a = *optimizer;
   put(&a, PLAN_A_batch, BATCH, NULL);
   put(&a, PLAN_A_augment, 0, "flip_crop");
   put(&a, PLAN_A_crop_padding, 1, NULL);
@@ -153,6 +167,14 @@ static uint32_t add_train(struct world *w, uint32_t start, double from, double t
   put(&a, PLAN_A_seed, 1, NULL);
   put(&a, PLAN_A_stream, stream, NULL);
   return add(w, PLAN_TRAIN, &a, (uint32_t[]){start, w->data}, 2, NULL);
+}
+
+static uint32_t add_train(struct world *w, uint32_t start, double from, double to, double stream,
+                          struct schedule s)
+{
+  struct attrs sgd = {0};
+  put_optimizer(&sgd, "sgd", NULL);
+  return add_training(w, &sgd, start, from, to, stream, s);
 }
 
 static const struct schedule constant = {"constant", 0, 0};
@@ -335,6 +357,59 @@ static void a_branch_may_be_cut(void **state)
     }
     assert_false(has_momentum(w, add_train(w, trunk, 4, 11, 1, constant)));
   }
+}
+
+/* The same with Adam's two means, whose correction needs the number of steps since the trunk
+ * began; and with norms and biases spared. */
+static void adamw_goes_on_where_it_was(void **state)
+{
+  struct world *w = *state;
+  static const char *const decays[] = {NULL, "weights"};
+  const struct schedule decay = {"sqrt_decay", 4, 7};
+  struct net *net = net_of(w, "resnet18", 10);
+  const float *ends[2];
+  for (int k = 0; k < 2; k++) {
+    struct attrs o = {0};
+    put_optimizer(&o, "adamw", decays[k]);
+    uint32_t init = add_init(w, "resnet18", 1);
+    uint32_t trunk = add_training(w, &o, init, 0, 4, 0, constant);
+    uint32_t half = add_training(w, &o, init, 0, 2, 0, constant);
+    uint32_t other = add_training(w, &o, half, 2, 4, 0, constant);
+    const float *one = weights(w, net, trunk), *cut = weights(w, net, other);
+    assert_memory_equal(one, cut, net_count(net) * sizeof *one);
+    uint32_t whole = add_training(w, &o, trunk, 4, 11, 1, decay);
+    uint32_t first = add_training(w, &o, other, 4, 9, 1, decay);
+    uint32_t second = add_training(w, &o, first, 9, 11, 1, decay);
+    ends[k] = weights(w, net, whole);
+    cut = weights(w, net, second);
+    assert_memory_equal(ends[k], cut, net_count(net) * sizeof *cut);
+    assert_true(has_momentum(w, first));
+    assert_false(has_momentum(w, second) || has_momentum(w, whole));
+    struct safetensors file;
+    assert_true(safetensors_open(w->f->arena, fixture_path(w->f, first, "optimizer.safetensors"),
+                                 &file, w->f->diag));
+    assert_int_equal(file.n_tensors, 2);
+    assert_non_null(safetensors_find(&file, "exp_avg"));
+    assert_non_null(safetensors_find(&file, "exp_avg_sq"));
+    safetensors_close(&file);
+    struct cost kept = bind_cost(w->bind, w->f->plan, step_at(w, first));
+    struct cost dropped = bind_cost(w->bind, w->f->plan, step_at(w, second));
+    assert_true(kept.bytes - dropped.bytes > 8 * (double)net_params(net));
+    /* Another trunk from its end begins anew: as from a copy of its weights. */
+    const float *anew = weights(w, net, add_training(w, &o, whole, 0, 2, 0, constant));
+    uint32_t copy = add_init_from(w, "resnet18", 1, whole, "kept");
+    cut = weights(w, net, add_training(w, &o, copy, 0, 2, 0, constant));
+    assert_memory_equal(anew, cut, net_count(net) * sizeof *cut);
+  }
+  assert_memory_not_equal(ends[0], ends[1], net_params(net) * sizeof *ends[0]);
+  /* What SGD left behind is not Adam's. */
+  struct attrs o = {0};
+  put_optimizer(&o, "adamw", NULL);
+  uint32_t sgd = add_train(w, add_init(w, "mlp", 1), 0, 4, 0, constant);
+  run(w, sgd);
+  assert_false(try_step(w, add_training(w, &o, sgd, 4, 8, 1, decay)));
+  assert_true(fixture_said(w->f->diag, "no exp_avg_sq"));
+  diag_clear(w->f->diag);
 }
 
 /* At the first step of a trunk there is no momentum, whatever it starts from. */
@@ -562,6 +637,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       WORLD_TEST(a_branch_may_be_cut),
+      WORLD_TEST(adamw_goes_on_where_it_was),
       WORLD_TEST(a_trunk_starts_without_momentum),
       WORLD_TEST(first_weights_may_be_another_model),
       WORLD_TEST(first_weights_may_be_a_file),

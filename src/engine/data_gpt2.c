@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NO_MERGE = UINT32_MAX };
+#define NO_MERGE UINT32_MAX
 
 /* Two tokens that become one; of several the one with the least rank first. */
 struct merge {

@@ -42,7 +42,7 @@ static bool save_states(struct work *w, size_t n, const struct optim_rule *rule,
   const char *path = work_draft_file(w, work_optimizer_file);
   struct safetensors_tensor t[OPTIM_MOST_STATES];
   for (unsigned k = 0; k < rule->n_states; k++)
-    t[k] = (struct safetensors_tensor){rule->states[k], SAFETENSORS_F32,       1, {n},
+    t[k] = (struct safetensors_tensor){rule->states[k],       SAFETENSORS_F32, 1, {n},
                                        n * sizeof *states[k], states[k]};
   struct safetensors file = {.tensors = t, .n_tensors = rule->n_states};
   return path && safetensors_write(path, &file, w->diag);
@@ -163,8 +163,7 @@ static bool begin_training(struct work *w, struct training *t)
   unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
   t->net = bind_net(w->bind, w->plan, s, w->diag);
   t->data = t->net ? work_data(w, s, true) : NULL;
-  if (!t->data || !find_optimizer(w, t) ||
-      !(t->flat = work_weights(w, t->net, work_input(w, 0))) ||
+  if (!t->data || !find_optimizer(w, t) || !(t->flat = work_weights(w, t->net, work_input(w, 0))) ||
       !load_states(w, t->net, work_input(w, 0), t->optim.rule, t->states))
     return false;
   size_t pixels = (size_t)t->data->channels * t->data->height * t->data->width;
@@ -245,8 +244,13 @@ static bool run_train(struct work *w)
 bool bind_execute(void *context, struct store *store, const struct plan *plan,
                   const struct plan_step *step, struct diag *d)
 {
-  struct work w = {.bind = context, .store = store, .plan = plan, .step = step, .diag = d,
-                   .arena = arena_new(), .started = work_now()};
+  struct work w = {.bind = context,
+                   .store = store,
+                   .plan = plan,
+                   .step = step,
+                   .diag = d,
+                   .arena = arena_new(),
+                   .started = work_now()};
   bool ok = false;
   switch (step->kind) {
   case PLAN_DATA:
