@@ -49,7 +49,7 @@ tests_test_net_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_net_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_transformer
-tests_test_transformer_SOURCES = tests/test_transformer.c
+tests_test_transformer_SOURCES = tests/test_transformer.c tests/scratch.h
 tests_test_transformer_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_transformer_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 

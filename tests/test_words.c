@@ -111,33 +111,44 @@ static struct net_spec spec_of(const struct words_thing *model, const struct wor
     s.blocks = (unsigned)default_of(model, "blocks");
     s.layers = (unsigned)default_of(model, "layers");
     s.growth = (unsigned)default_of(model, "growth");
+    s.heads = (unsigned)default_of(model, "heads");
   }
   return s;
 }
 
-/* Each model takes each data set, and the table's defaults are the engine's. */
+/* The table's defaults are the engine's. */
+static void check_model(struct fixture *f, const struct words_thing *model, bool available,
+                        const struct words_shape *shape, unsigned block)
+{
+  struct net_spec said = spec_of(model, shape, true), unsaid = spec_of(model, shape, false);
+  said.block = unsaid.block = block;
+  struct net *net = net_new(f->arena, &said, f->diag);
+  assert_int_equal(net != NULL, available);
+  if (!net)
+    return;
+  struct net *same = net_new(f->arena, &unsaid, f->diag);
+  assert_non_null(same);
+  assert_int_equal(net_count(net), net_count(same));
+  assert_int_equal(net_classes(net), shape->classes);
+  assert_int_equal(net_targets(net), block ? block : 1);
+  /* dsl/lower_point.c knows which merges have statistics to treat. */
+  assert_int_equal(net_has_batchnorm(net), words_has_batchnorm(model->name));
+}
+
+/* Language models take text and nothing else, the others each data set of images. */
 static void test_models(void **state)
 {
   struct fixture *f = *state;
+  const struct words_shape text = {.channels = 1, .height = 1, .width = 32, .classes = 256};
   for (size_t i = 0; i < THINGS; i++) {
     if (things[i].sort != WORDS_MODEL)
       continue;
     const struct words_thing *model = words_thing(WORDS_MODEL, things[i].name);
+    const bool language = !strcmp(model->name, "gpt");
+    check_model(f, model, things[i].available && language, &text, text.width);
     for (size_t k = 0; k < THINGS; k++) {
-      if (things[k].sort != WORDS_DATASET || words_text(things[k].name))
-        continue;
-      const struct words_shape *data = words_shape(things[k].name);
-      struct net_spec said = spec_of(model, data, true), unsaid = spec_of(model, data, false);
-      struct net *net = net_new(f->arena, &said, f->diag);
-      assert_int_equal(net != NULL, things[i].available);
-      if (!net)
-        continue;
-      struct net *same = net_new(f->arena, &unsaid, f->diag);
-      assert_non_null(same);
-      assert_int_equal(net_count(net), net_count(same));
-      assert_int_equal(net_classes(net), data->classes);
-      /* dsl/lower_point.c knows which merges have statistics to treat. */
-      assert_int_equal(net_has_batchnorm(net), words_has_batchnorm(model->name));
+      if (things[k].sort == WORDS_DATASET && !words_text(things[k].name))
+        check_model(f, model, things[i].available && !language, words_shape(things[k].name), 0);
     }
   }
 }
