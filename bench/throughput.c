@@ -1,4 +1,4 @@
-/* Training-step throughput: forward, loss, backward and SGD update, one thread,
+/* Training-step throughput: forward, loss, backward and update (SGD; gpt: AdamW), one thread,
  * data in memory, no augmentation.
  *
  *   bench/throughput resnet --width 16 --stages 3 --blocks 1 --size 14 --channels 2
@@ -7,8 +7,10 @@
  *                             --classes 100 --batch 32
  *   bench/throughput mlp --width 256 --layers 2 --size 14 --channels 1 --classes 10 --batch 32
  *
- * Prints the median; floating-point operations are the products' alone, three
- * times the forward pass. */
+ *   bench/throughput gpt --width 128 --layers 2 --heads 4 --block 128 --vocab 256 --batch 32
+ *
+ * A sample is an image, or of gpt a token.  Prints the median; floating-point operations are the
+ * products' alone, three times the forward pass. */
 #include "config.h"
 
 #include "base/rng.h"
@@ -53,29 +55,31 @@ static bool set_option(const struct option *options, const char *name, const cha
 struct bench {
   struct net_work *work;
   size_t params;
-  float *flat, *velocity, *grad, *x;
+  struct optim optim;
+  uint64_t steps;
+  float *flat, *velocity, *square, *grad, *x;
   int32_t *labels;
   unsigned batch;
 };
 
-static void step(const struct bench *b, const struct ops *ops)
+static void step(struct bench *b, const struct ops *ops)
 {
-  const struct optim_sgd sgd = {.lr = 0.01f, .momentum = 0.9f, .weight_decay = 5e-4f};
+  float *states[OPTIM_MOST_STATES] = {b->velocity, b->square};
   net_loss_gradient(b->work, b->flat, b->x, b->labels, b->batch, b->grad);
-  optim_sgd_step(ops, &sgd, b->params, b->flat, b->velocity, b->grad);
+  optim_step(ops, &b->optim, b->steps++, b->params, b->flat, states, b->grad);
 }
 
-static void fill(const struct bench *b, size_t values, unsigned classes)
+static void fill(const struct bench *b, size_t values, size_t targets, const struct net_spec *spec)
 {
   struct rng r = rng_at(0, RNG_TEST, 0, 0, 0);
   for (size_t i = 0; i < values; i++)
-    b->x[i] = (float)rng_normal(&r);
-  for (unsigned i = 0; i < b->batch; i++)
-    b->labels[i] = (int32_t)rng_below(&r, classes);
+    b->x[i] = spec->block ? (float)rng_below(&r, spec->classes) : (float)rng_normal(&r);
+  for (size_t i = 0; i < targets; i++)
+    b->labels[i] = (int32_t)rng_below(&r, spec->classes);
 }
 
 /* Median seconds of a step. */
-static double measure(const struct bench *b, const struct ops *ops, double seconds)
+static double measure(struct bench *b, const struct ops *ops, double seconds)
 {
   size_t n = 0, cap = 1024;
   double *times = malloc(cap * sizeof *times);
@@ -101,44 +105,81 @@ static double measure(const struct bench *b, const struct ops *ops, double secon
   return median;
 }
 
-int main(int argc, char **argv)
+/* What the arguments ask for; false: usage. */
+static bool parse(int argc, char **argv, struct net_spec *spec, unsigned *batch, unsigned *seconds)
 {
-  unsigned size = 32, batch = 128, seconds = 4;
-  struct net_spec spec = {
-      .width = 64, .stages = 4, .blocks = 2, .layers = 2, .channels = 3, .classes = 100};
-  const struct option options[] = {{"--width", &spec.width},
-                                   {"--stages", &spec.stages},
-                                   {"--blocks", &spec.blocks},
-                                   {"--layers", &spec.layers},
-                                   {"--growth", &spec.growth},
-                                   {"--size", &size},
-                                   {"--channels", &spec.channels},
-                                   {"--classes", &spec.classes},
-                                   {"--batch", &batch},
-                                   {"--seconds", &seconds},
-                                   {NULL, NULL}};
   static const char *const models[][2] = {
-      {"resnet", "resnet18"}, {"densenet", "densenet121"}, {"mlp", "mlp"}};
+      {"resnet", "resnet18"}, {"densenet", "densenet121"}, {"mlp", "mlp"}, {"gpt", "gpt"}};
+  unsigned size = 32, block = 128, vocab = 256;
+  const struct option options[] = {{"--width", &spec->width},
+                                   {"--stages", &spec->stages},
+                                   {"--blocks", &spec->blocks},
+                                   {"--layers", &spec->layers},
+                                   {"--growth", &spec->growth},
+                                   {"--heads", &spec->heads},
+                                   {"--block", &block},
+                                   {"--vocab", &vocab},
+                                   {"--size", &size},
+                                   {"--channels", &spec->channels},
+                                   {"--classes", &spec->classes},
+                                   {"--batch", batch},
+                                   {"--seconds", seconds},
+                                   {NULL, NULL}};
   bool good = argc >= 2 && argc % 2 == 0;
   for (size_t i = 0; good && i < sizeof models / sizeof *models; i++) {
     if (!strcmp(argv[1], models[i][0]))
-      spec.model = models[i][1];
+      spec->model = models[i][1];
   }
   if (good && !strcmp(argv[1], "densenet")) { /* as the peer's */
-    spec.stages = 3;
-    spec.growth = 12;
-    spec.layers = 6;
+    spec->stages = 3;
+    spec->growth = 12;
+    spec->layers = 6;
   }
-  good = good && spec.model;
+  good = good && spec->model;
   for (int i = 2; good && i + 1 < argc; i += 2)
     good = set_option(options, argv[i], argv[i + 1]);
-  if (!good) {
+  spec->height = spec->image_width = size;
+  if (good && !strcmp(argv[1], "gpt")) {
+    spec->channels = spec->height = 1;
+    spec->image_width = spec->block = block;
+    spec->classes = vocab;
+  }
+  return good;
+}
+
+static void print_shape(const struct net_spec *s, const char *model)
+{
+  printf("%s width=%u ", model, s->width);
+  if (s->block)
+    printf("layers=%u heads=%u block=%u vocab=%u ", s->layers, s->heads, s->block, s->classes);
+  else
+    printf("stages=%u blocks=%u layers=%u growth=%u size=%u channels=%u classes=%u ", s->stages,
+           s->blocks, s->layers, s->growth, s->image_width, s->channels, s->classes);
+}
+
+static const struct optim sgd = {.lr = 0.01, .momentum = 0.9, .weight_decay = 5e-4};
+static const struct optim adamw = {
+    .lr = 1e-3, .weight_decay = 0.01, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+
+int main(int argc, char **argv)
+{
+  unsigned batch = 128, seconds = 4;
+  struct net_spec spec = {.width = 64,
+                          .stages = 4,
+                          .blocks = 2,
+                          .layers = 2,
+                          .heads = 4,
+                          .channels = 3,
+                          .classes = 100};
+  if (!parse(argc, argv, &spec, &batch, &seconds)) {
     fprintf(stderr, "usage: throughput resnet|densenet|mlp [--width N] [--stages N] [--blocks N] "
                     "[--layers N] [--growth N]\n"
-                    "         [--size N] [--channels N] [--classes N] [--batch N] [--seconds N]\n");
+                    "         [--size N] [--channels N] [--classes N] [--batch N] [--seconds N]\n"
+                    "       throughput gpt [--width N] [--layers N] [--heads N] [--block N] "
+                    "[--vocab N]\n"
+                    "         [--batch N] [--seconds N]\n");
     return 2;
   }
-  spec.height = spec.image_width = size;
   struct arena *arena = arena_new();
   struct diag *diag = diag_new(arena);
   const struct net *net = net_new(arena, &spec, diag);
@@ -147,28 +188,30 @@ int main(int argc, char **argv)
     return 2;
   }
   const struct ops *ops = ops_cpu();
-  const size_t values = (size_t)batch * size * size * spec.channels;
-  const struct bench b = {
+  const size_t values = (size_t)batch * spec.height * spec.image_width * spec.channels;
+  const size_t targets = (size_t)batch * net_targets(net);
+  struct bench b = {
       .work = net_work_new(net, ops, batch, true),
       .params = net_params(net),
+      .optim = spec.block ? adamw : sgd,
       .flat = mem_alloc(net_count(net) * sizeof(float)),
       .velocity = mem_zalloc(net_count(net) * sizeof(float)),
+      .square = mem_zalloc(net_count(net) * sizeof(float)),
       .grad = mem_zalloc(net_count(net) * sizeof(float)),
       .x = mem_alloc(values * sizeof(float)),
-      .labels = mem_alloc(batch * sizeof(int32_t)),
+      .labels = mem_alloc(targets * sizeof(int32_t)),
       .batch = batch,
   };
+  b.optim.rule = optim_find(spec.block ? "adamw" : "sgd");
   net_init(net, 0, b.flat);
-  fill(&b, values, spec.classes);
+  fill(&b, values, targets, &spec);
   const double dt = measure(&b, ops, seconds);
-  printf("%s width=%u stages=%u blocks=%u layers=%u growth=%u size=%u channels=%u classes=%u "
-         "batch=%u isa=%s "
-         "threads=1 samples_per_s=%.1f gflops=%.1f\n",
-         argv[1], spec.width, spec.stages, spec.blocks, spec.layers, spec.growth, size,
-         spec.channels, spec.classes, batch, ops->isa, batch / dt,
-         3 * batch * net_flops(net) / dt / 1e9);
+  print_shape(&spec, argv[1]);
+  printf("batch=%u isa=%s threads=1 samples_per_s=%.1f gflops=%.1f\n", batch, ops->isa,
+         (double)targets / dt, 3 * batch * net_flops(net) / dt / 1e9);
   free(b.flat);
   free(b.velocity);
+  free(b.square);
   free(b.grad);
   free(b.x);
   free(b.labels);
