@@ -68,14 +68,6 @@ static void check_measure(struct dsl *dsl, const struct ast_stmt *s, struct diag
   diag_warning(d, s->name.span, "no figure and no claim uses the measure `%s`", s->name.text);
 }
 
-static bool is_included(const struct ast_program *p, uint32_t file)
-{
-  for (size_t i = 0; i < p->n_files; i++)
-    if (p->files[i].file == file)
-      return p->files[i].included_at.file != 0;
-  return false;
-}
-
 /* What common files measure is for the figures of other files too; and where
  * nothing of an experiment is drawn, its table is what is wanted. */
 void check_unused(struct dsl *dsl, struct diag *d)
@@ -84,7 +76,7 @@ void check_unused(struct dsl *dsl, struct diag *d)
   enum { MANY = 2000 }; /* each measure is looked for everywhere */
   for (size_t i = 0; p->n_blocks <= MANY && i < p->n_blocks; i++) {
     const struct ast_block *b = &p->blocks[i];
-    if (b->kind != AST_EXPERIMENT || is_included(p, b->span.file))
+    if (b->kind != AST_EXPERIMENT || dsl_is_included(p, b->span.file))
       continue;
     for (size_t k = 0; k < b->n_stmts; k++)
       if (b->stmts[k].kind == AST_MEASURE)

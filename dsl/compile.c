@@ -117,15 +117,11 @@ static bool find_split(struct compiler *c, const struct ast_expr *x, struct comp
   slot->split_of = x->args[1].value;
   if (slot->split_of->kind == AST_NAME && model_target(c->e->dsl, x))
     return true;
-  if (dsl_knows_all(c->e->dsl->program)) {
-    diag_error(c->diag, slot->split_of->span, slot->split_of->kind == AST_NAME
-               ? "unknown experiment `%s`" : "the data of `%s` are meant: its name is enough",
+  if (slot->split_of->kind != AST_NAME)
+    diag_error(c->diag, slot->split_of->span, "the data of `%s` are meant: its name is enough",
                slot->split_of->text);
-    const char **names = arena_array(c->arena, c->e->dsl->n_experiments + 1, sizeof *names);
-    for (size_t i = 0; i < c->e->dsl->n_experiments; i++)
-      names[i] = c->e->dsl->experiments[i].name;
-    formula_suggest(slot->split_of->text, names, c->e->dsl->n_experiments, c->diag);
-  }
+  else if (dsl_knows_all(c->e->dsl->program))
+    dsl_unknown_experiment(c->e->dsl, slot->split_of->text, slot->split_of->span, c->diag);
   return false;
 }
 

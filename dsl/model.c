@@ -307,12 +307,7 @@ bool model_check_reference(const struct dsl_experiment *asking, const struct ast
   if (!target) {
     if (!dsl_knows_all(asking->dsl->program))
       return false;
-    const char **names = arena_array(asking->dsl->arena, asking->dsl->n_experiments + 1,
-                                     sizeof *names);
-    for (size_t i = 0; i < asking->dsl->n_experiments; i++)
-      names[i] = asking->dsl->experiments[i].name;
-    diag_error(d, name->text_span, "unknown experiment `%s`", name->text);
-    formula_suggest(name->text, names, asking->dsl->n_experiments, d);
+    dsl_unknown_experiment(asking->dsl, name->text, name->text_span, d);
     return false;
   }
   if (!target->complete || !model_find(target, of->args[0].value, &m, d) ||

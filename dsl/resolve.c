@@ -313,7 +313,7 @@ static void check_overlays(const struct dsl *dsl, struct diag *d)
     }
 }
 
-static bool is_included(const struct ast_program *p, uint32_t file)
+bool dsl_is_included(const struct ast_program *p, uint32_t file)
 {
   for (size_t i = 0; i < p->n_files; i++)
     if (p->files[i].file == file)
@@ -348,7 +348,7 @@ static bool is_planned(const struct dsl *dsl, const struct dsl_experiment *e)
   if (names_find(&dsl->drawn, 0, e->name) != SIZE_MAX)
     return true;
   return names_find(&dsl->bases, 0, e->name) == SIZE_MAX &&
-         (is_whole(e) || !is_included(dsl->program, e->block->span.file));
+         (is_whole(e) || !dsl_is_included(dsl->program, e->block->span.file));
 }
 
 struct dsl *dsl_resolve(struct arena *a, const struct ast_program *p, const char *tier,
@@ -375,6 +375,13 @@ struct dsl *dsl_resolve(struct arena *a, const struct ast_program *p, const char
       dsl_walk(&dsl->experiments[i], mark_asked, dsl);
   check_overlays(dsl, d);
   return dsl;
+}
+
+void dsl_unknown_experiment(const struct dsl *dsl, const char *name, struct span at,
+                            struct diag *d)
+{
+  diag_error(d, at, "unknown experiment `%s`", name);
+  dsl_suggest_block(dsl->arena, dsl->program, AST_EXPERIMENT, name, d);
 }
 
 struct dsl_experiment *dsl_experiment(const struct dsl *dsl, const char *name)

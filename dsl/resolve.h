@@ -70,6 +70,11 @@ struct dsl *dsl_resolve(struct arena *, const struct ast_program *, const char *
  * that was reported. */
 bool dsl_knows_all(const struct ast_program *);
 
+/* Says that no experiment has this name, and which one is near. */
+void dsl_unknown_experiment(const struct dsl *, const char *name, struct span, struct diag *);
+/* Was the file included by another one, and not named on the command line? */
+bool dsl_is_included(const struct ast_program *, uint32_t file);
+
 struct dsl_experiment *dsl_experiment(const struct dsl *, const char *name); /* or NULL */
 const struct dsl_var *dsl_var(const struct dsl_experiment *, const char *name);
 

@@ -18,18 +18,6 @@ struct rows rows_find(const struct dsl *dsl, const struct ast_block *b)
   return r;
 }
 
-static void unknown_experiment(const struct dsl *dsl, const struct ast_name *name, struct diag *d)
-{
-  size_t n = dsl->n_experiments;
-  const char **words = arena_array(dsl->arena, n + 1, sizeof *words);
-  for (size_t i = 0; i < n; i++)
-    words[i] = dsl->experiments[i].name;
-  diag_error(d, name->span, "unknown experiment `%s`", name->text);
-  const char *near = diag_nearest(name->text, words, n);
-  if (near)
-    diag_hint(d, "did you mean `%s`?", near);
-}
-
 bool rows_check(struct dsl *dsl, const struct ast_block *b, struct rows *r, struct diag *d)
 {
   bool fine = b->n_of > 0;
@@ -37,7 +25,7 @@ bool rows_check(struct dsl *dsl, const struct ast_block *b, struct rows *r, stru
     const struct dsl_experiment *e = dsl_experiment(dsl, b->of[i].text);
     size_t k = 0;
     if (!e && dsl_knows_all(dsl->program))
-      unknown_experiment(dsl, &b->of[i], d);
+      dsl_unknown_experiment(dsl, b->of[i].text, b->of[i].span, d);
     while (k < i && strcmp(b->of[k].text, b->of[i].text))
       k++;
     if (k < i) {

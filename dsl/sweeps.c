@@ -70,12 +70,6 @@ bool dsl_same_expr(const struct ast_expr *x, const struct ast_expr *y)
   return true;
 }
 
-static void unknown_target(struct dsl *dsl, const struct ast_expr *name, struct diag *d)
-{
-  diag_error(d, name->text_span, "unknown experiment `%s`", name->text);
-  dsl_suggest_block(dsl->arena, dsl->program, AST_EXPERIMENT, name->text, d);
-}
-
 static void suggest_swept(struct dsl *dsl, const struct dsl_experiment *e, const char *name,
                           struct diag *d)
 {
@@ -97,7 +91,7 @@ static void values_of(struct dsl *dsl, const struct ast_expr *x, struct ast_stmt
   struct dsl_experiment *e = dsl_experiment(dsl, target->text);
   if (!e) {
     if (dsl_knows_all(dsl->program))
-      unknown_target(dsl, target, d);
+      dsl_unknown_experiment(dsl, target->text, target->text_span, d);
     return;
   }
   if (target->kind != AST_NAME || name->kind != AST_NAME) {
