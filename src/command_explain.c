@@ -58,11 +58,14 @@ static bool is_asked_for(const struct session *s, const char *experiment)
   return false;
 }
 
-/* Adds what is planned and cannot be computed yet to what is told of. */
-static void add_later(struct session *s, struct explain *e, enum explain_state *states)
+/* Adds what is planned and cannot be computed yet to what is told of, and to what is
+ * wanted. */
+static void add_later(struct session *s, struct explain *e)
 {
-  uint32_t n = plan_count(s->plan),
-           *targets = arena_array(s->arena, s->lowered.n + 1, sizeof *targets);
+  uint32_t n = plan_count(s->plan);
+  uint32_t *targets = arena_array(s->arena, s->lowered.n + 1, sizeof *targets);
+  uint32_t *asked = arena_array(s->arena, (size_t)n + 1, sizeof *asked);
+  enum explain_state *states = arena_copy(s->arena, e->states, n * sizeof *states);
   bool *later = arena_array(s->arena, (size_t)n + 1, sizeof *later);
   size_t n_targets = 0;
   for (size_t i = 0; i < s->lowered.n; i++) {
@@ -76,8 +79,10 @@ static void add_later(struct session *s, struct explain *e, enum explain_state *
       states[i] = EXPLAIN_LATER;
     later[i] = later[i] || s->wanted[i];
   }
-  e->wanted = later;
-  plan_asked(s->plan, later, (uint32_t *)e->asked);
+  plan_asked(s->plan, later, asked);
+  e->wanted = s->wanted = later;
+  e->states = states;
+  e->asked = asked;
 }
 
 /* Does the wanted part of the plan hold the experiment's table? */
@@ -99,8 +104,7 @@ int command_explain(struct session *s)
   if (!session_open_store(s))
     return EXIT_ENVIRONMENT;
   struct explain e = session_describe(s);
-  add_later(s, &e, (enum explain_state *)e.states);
-  s->wanted = (bool *)e.wanted;
+  add_later(s, &e);
   if (s->options.json)
     return explain_json(&e, stdout) ? EXIT_DONE : EXIT_ENVIRONMENT;
   if (s->options.dot) {

@@ -47,7 +47,8 @@ struct run_graph {
   struct progress_count count;
 };
 
-/* done[i] as the store says; state[i] OUT, CACHED or TODO. */
+/* What is wanted becomes CACHED where the store has it, else a step to do; the rest
+ * is OUT. */
 void graph_plan(const struct plan *, const bool *wanted, struct store *,
                 const struct run_kind *kinds, struct arena *, enum step_state *state);
 void graph_begin(struct run_graph *, const bool *wanted);
