@@ -328,15 +328,81 @@ static uint32_t add_figure(struct fixture *f, uint32_t table, const struct plan_
   return plan_add_step(f->plan, &s);
 }
 
+static const struct plan_claim_node gain = {.op = PLAN_CLAIM_COLUMN, .text = "gain"};
+static const struct plan_claim_node median = {
+    .op = PLAN_CLAIM_MEDIAN, .n_args = 1, .args = {&gain}};
+static const struct plan_claim_node mean = {.op = PLAN_CLAIM_MEAN, .n_args = 1, .args = {&gain}};
+
+enum { FIGURE_CHANGES = 19 };
+
+/* One part of a figure or of its panel, made another one. */
+static void change_figure(int change, struct plan_figure *g, struct plan_panel *p)
+{
+  switch (change) {
+  case 0:
+    g->number = 2;
+    break;
+  case 1:
+    g->title = "other";
+    break;
+  case 2:
+    g->subtitle = "other";
+    break;
+  case 3:
+    g->columns = 3;
+    break;
+  case 4:
+    p->name = "b";
+    break;
+  case 5:
+    p->title = "other";
+    break;
+  case 6:
+    p->kind = PLAN_PANEL_BOX;
+    break;
+  case 7:
+    p->x.log = false;
+    break;
+  case 8:
+    p->y.statistic = &mean;
+    break;
+  case 9:
+    p->y.band = PLAN_SPREAD_RANGE;
+    break;
+  case 10:
+    p->series = NULL;
+    break;
+  case 11:
+    p->series_label = "b";
+    break;
+  case 12:
+    p->opacity = "epoch";
+    break;
+  case 13:
+    p->y.statistic = NULL;
+    break;
+  case 14:
+    p->y.bars = true;
+    break;
+  case 15:
+    p->y.fit = true;
+    break;
+  case 16:
+    p->z.column = "gain";
+    break;
+  case 17:
+    p->z.statistic = &mean;
+    break;
+  default:
+    p->omitted = "not yet";
+  }
+}
+
 static void test_figure_keys(void **state)
 {
   struct fixture *f = *state;
   add_chain(f->plan);
   uint32_t table = add_table(f, example_table(f->arena));
-  static const struct plan_claim_node gain = {.op = PLAN_CLAIM_COLUMN, .text = "gain"};
-  static const struct plan_claim_node median = {
-      .op = PLAN_CLAIM_MEDIAN, .n_args = 1, .args = {&gain}};
-  static const struct plan_claim_node mean = {.op = PLAN_CLAIM_MEAN, .n_args = 1, .args = {&gain}};
   struct plan_panel panel = {.name = "a",
                              .title = "t",
                              .x = {.column = "lr", .label = "rate", .log = true},
@@ -351,68 +417,11 @@ static void test_figure_keys(void **state)
   assert_int_equal(add_figure(f, table, &figure), first);
   assert_string_equal(hex_of(f, first), "70de1fa55ec961a4fa62195c1346d315");
   assert_string_equal(plan_figure_id(f->arena, &figure), "fig01");
-  for (int change = 0; change < 19; change++) {
+  for (int change = 0; change < FIGURE_CHANGES; change++) {
     struct plan_panel p = panel;
     struct plan_figure g = figure;
     g.panels = &p;
-    switch (change) {
-    case 0:
-      g.number = 2;
-      break;
-    case 1:
-      g.title = "other";
-      break;
-    case 2:
-      g.subtitle = "other";
-      break;
-    case 3:
-      g.columns = 3;
-      break;
-    case 4:
-      p.name = "b";
-      break;
-    case 5:
-      p.title = "other";
-      break;
-    case 6:
-      p.kind = PLAN_PANEL_BOX;
-      break;
-    case 7:
-      p.x.log = false;
-      break;
-    case 8:
-      p.y.statistic = &mean;
-      break;
-    case 9:
-      p.y.band = PLAN_SPREAD_RANGE;
-      break;
-    case 10:
-      p.series = NULL;
-      break;
-    case 11:
-      p.series_label = "b";
-      break;
-    case 12:
-      p.opacity = "epoch";
-      break;
-    case 13:
-      p.y.statistic = NULL;
-      break;
-    case 14:
-      p.y.bars = true;
-      break;
-    case 15:
-      p.y.fit = true;
-      break;
-    case 16:
-      p.z.column = "gain";
-      break;
-    case 17:
-      p.z.statistic = &mean;
-      break;
-    default:
-      p.omitted = "not yet";
-    }
+    change_figure(change, &g, &p);
     assert_int_equal(add_figure(f, table, &g), first + 1 + (uint32_t)change);
   }
 }
