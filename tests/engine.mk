@@ -49,9 +49,14 @@ tests_test_net_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_net_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_transformer
-tests_test_transformer_SOURCES = tests/test_transformer.c tests/scratch.h
+tests_test_transformer_SOURCES = tests/test_transformer.c tests/scratch.h tests/twin.h
 tests_test_transformer_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_transformer_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_vit
+tests_test_vit_SOURCES = tests/test_vit.c tests/twin.h
+tests_test_vit_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_vit_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 EXTRA_PROGRAMS += tests/parity_gpt_driver
 tests_parity_gpt_driver_SOURCES = tests/parity_gpt_driver.c

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "scratch.h"
+#include "twin.h"
 
 #include "base/arena.h"
 #include "base/rng.h"
@@ -20,88 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const sets[] = {"baseline", "avx2", "avx512"};
-enum { SETS = sizeof sets / sizeof *sets, MOST_INPUTS = 4 };
-
-/* A function of some arrays, in double. */
-struct twin {
-  const void *shape;
-  void (*run)(const struct twin *, double *y);
-  size_t n[MOST_INPUTS], n_y;
-  double *in[MOST_INPUTS];
-};
-
-static float *random_floats(struct arena *a, size_t n, uint32_t stream)
-{
-  struct rng r = rng_at(7, RNG_TEST, stream, 0, 0);
-  float *v = arena_array(a, n + 1, sizeof *v);
-  for (size_t i = 0; i < n; i++)
-    v[i] = (float)rng_normal(&r);
-  return v;
-}
-
-/* Random numbers, the same in float and in double. */
-static float *input(struct arena *a, struct twin *t, unsigned k, size_t n)
-{
-  float *v = random_floats(a, n, k);
-  t->n[k] = n;
-  t->in[k] = arena_array(a, n + 1, sizeof *t->in[k]);
-  for (size_t i = 0; i < n; i++)
-    t->in[k][i] = (double)v[i];
-  return v;
-}
-
-static void assert_near(double got, double want, double tolerance, const char *what, size_t i)
-{
-  if (!(fabs(got - want) <= tolerance * (1 + fabs(want))))
-    fail_msg("%s: [%zu] is %.9g, not %.9g", what, i, got, want);
-}
-
-static void check_output(struct arena *a, const struct twin *t, const float *y, const char *what)
-{
-  double *want = arena_array(a, t->n_y, sizeof *want);
-  t->run(t, want);
-  for (size_t i = 0; i < t->n_y; i++)
-    assert_near((double)y[i], want[i], 1e-5, what, i);
-}
-
-static double dot(const double *y, const float *upstream, size_t n)
-{
-  double sum = 0;
-  for (size_t i = 0; i < n; i++)
-    sum += y[i] * (double)upstream[i];
-  return sum;
-}
-
-/* grad, of sum(upstream * y) with respect to input k, at some places. */
-static void check_gradient(struct arena *a, const struct twin *t, unsigned k, const float *upstream,
-                           const float *grad, const char *what)
-{
-  double *y = arena_array(a, t->n_y, sizeof *y);
-  const double h = 1e-5;
-  for (size_t i = 0; i < t->n[k]; i += 1 + t->n[k] / 12) {
-    const double was = t->in[k][i];
-    t->in[k][i] = was + h;
-    t->run(t, y);
-    const double up = dot(y, upstream, t->n_y);
-    t->in[k][i] = was - h;
-    t->run(t, y);
-    t->in[k][i] = was;
-    assert_near((double)grad[i], (up - dot(y, upstream, t->n_y)) / (2 * h), 1e-4, what, i);
-  }
-}
-
-typedef void check(const struct ops *);
-
-static void each_set(check *one)
-{
-  for (int s = 0; s < SETS; s++) {
-    const struct ops *ops = ops_cpu_isa(sets[s]);
-    if (ops)
-      one(ops);
-  }
-}
 
 /* ---- linear layers and activations ---- */
 
@@ -139,6 +58,21 @@ static void dense_twin(const struct twin *t, double *y)
   }
 }
 
+/* The weights' gradient is what it is with a bias. */
+static void check_no_bias(const struct ops *ops, struct twin *t, const struct dense_shape *s,
+                          const float *x, const float *w, float *dy, const float *dw,
+                          float *scratch)
+{
+  struct arena *a = arena_new();
+  float *y = arena_array(a, t->n_y, sizeof *y), *again = arena_array(a, t->n[1], sizeof *again);
+  memset(t->in[2], 0, t->n[2] * sizeof *t->in[2]);
+  ops->dense_forward(ops, &s->d, s->rows, x, w, NULL, NULL, y, NULL, scratch);
+  check_output(a, t, y, "dense without bias");
+  ops->dense_backward(ops, &s->d, s->rows, x, w, NULL, dy, NULL, false, again, NULL, scratch);
+  assert_memory_equal(again, dw, t->n[1] * sizeof *dw);
+  arena_free(a);
+}
+
 static void check_dense(const struct ops *ops, const struct dense_shape *s)
 {
   struct arena *a = arena_new();
@@ -163,6 +97,8 @@ static void check_dense(const struct ops *ops, const struct dense_shape *s)
   ops->dense_backward(ops, &s->d, s->rows, x, w, NULL, dy, added, true, dw, dbias, scratch);
   for (size_t i = 0; i < t.n[0]; i++)
     assert_near((double)added[i], (double)x[i] + (double)dx[i], 1e-5, "dense, dx added", i);
+  if (s->d.act == OPS_IDENTITY && !s->residual)
+    check_no_bias(ops, &t, s, x, w, dy, dw, scratch);
   free(scratch);
   arena_free(a);
 }

@@ -12,7 +12,7 @@ libengine_a_SOURCES = \
   src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_linear.c src/engine/ops_norm.c \
   src/engine/ops_pool.c \
   src/engine/ops_attention.c src/engine/ops_dense.c src/engine/ops_embedding.c \
-  src/engine/ops_layernorm.c \
+  src/engine/ops_layernorm.c src/engine/ops_patches.c \
   src/engine/optim.c src/engine/optim.h \
   src/engine/schedule.c src/engine/schedule.h \
   src/engine/zoo.c src/engine/zoo.h src/engine/zoo_densenet.c src/engine/zoo_gpt.c \

@@ -36,11 +36,11 @@ unsigned net_channels(const struct net_builder *b, unsigned value)
 }
 
 /* Returns the tensor's number in the order of listing. */
-static size_t add_tensor(struct net_builder *b, const char *name, const char *what, bool buffer,
-                         struct net_initial initial, unsigned rank, const size_t *shape)
+static size_t add_named(struct net_builder *b, const char *name, bool buffer,
+                        struct net_initial initial, unsigned rank, const size_t *shape)
 {
   struct pending p = {
-      .tensor = {.name = net_name(b, "%s.%s", name, what), .rank = rank, .buffer = buffer},
+      .tensor = {.name = name, .rank = rank, .buffer = buffer},
       .initial = initial,
   };
   p.tensor.count = 1;
@@ -50,6 +50,12 @@ static size_t add_tensor(struct net_builder *b, const char *name, const char *wh
   }
   ARENA_PUSH(b->arena, b->tensors, b->n_tensors, b->cap_tensors, p);
   return b->n_tensors - 1;
+}
+
+static size_t add_tensor(struct net_builder *b, const char *name, const char *what, bool buffer,
+                         struct net_initial initial, unsigned rank, const size_t *shape)
+{
+  return add_named(b, net_name(b, "%s.%s", name, what), buffer, initial, rank, shape);
 }
 
 static unsigned add_value(struct net_builder *b, struct net_value v)
@@ -155,29 +161,56 @@ unsigned net_embedding(struct net_builder *b, const char *words, const char *pos
   return add_layer(b, layer, (struct net_value){.h = 1, .w = in.w, .c = c});
 }
 
-unsigned net_layernorm(struct net_builder *b, unsigned x, const char *name)
+unsigned net_layernorm(struct net_builder *b, unsigned x, const char *name, float eps)
 {
   const struct net_value v = b->net->values[x];
   const struct net_initial one = {INIT_CONSTANT, 1}, zero = {INIT_CONSTANT, 0};
-  struct net_layer layer = {.kind = LAYER_LAYERNORM, .in = x, .residual = NET_NONE};
+  struct net_layer layer = {.kind = LAYER_LAYERNORM, .in = x, .residual = NET_NONE, .eps = eps};
   layer.weight = add_tensor(b, name, "weight", false, one, 1, (size_t[]){v.c});
   layer.bias = add_tensor(b, name, "bias", false, zero, 1, (size_t[]){v.c});
   return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = v.c});
 }
 
+unsigned net_dense_layer(struct net_builder *b, unsigned x, const struct net_dense *d)
+{
+  const struct net_value v = b->net->values[x];
+  const struct net_initial normal = {INIT_NORMAL, d->std}, zero = {INIT_CONSTANT, 0};
+  const unsigned in = v.c, out = d->op.out, k = d->kernel;
+  const size_t plain[] = {d->op.in_first ? in : out, d->op.in_first ? out : in};
+  const size_t windows[] = {out, k ? in / k / k : 0, k, k};
+  struct net_layer layer = {
+      .kind = LAYER_DENSE, .in = x, .residual = d->residual, .dense = d->op, .bias = SIZE_MAX};
+  assert(d->residual == NET_NONE || d->op.act == OPS_IDENTITY);
+  assert(!k || (in % (k * k) == 0 && !d->op.in_first));
+  assert(d->bias || (d->residual == NET_NONE && d->op.act == OPS_IDENTITY));
+  layer.dense.in = in;
+  layer.weight = add_named(b, d->weight, false, normal, k ? 4 : 2, k ? windows : plain);
+  if (d->bias)
+    layer.bias = add_named(b, d->bias, false, zero, 1, (size_t[]){out});
+  b->net->flops += 2.0 * v.h * v.w * in * out;
+  return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = out});
+}
+
 unsigned net_dense(struct net_builder *b, unsigned x, const char *name,
                    const struct ops_dense *kind, double std, unsigned residual)
 {
+  const struct net_dense d = {.weight = net_name(b, "%s.weight", name),
+                              .bias = net_name(b, "%s.bias", name),
+                              .op = *kind,
+                              .std = std,
+                              .residual = residual};
+  return net_dense_layer(b, x, &d);
+}
+
+unsigned net_patches(struct net_builder *b, unsigned x, unsigned k)
+{
   const struct net_value v = b->net->values[x];
-  const struct net_initial normal = {INIT_NORMAL, std}, zero = {INIT_CONSTANT, 0};
-  const size_t shape[2] = {kind->in_first ? v.c : kind->out, kind->in_first ? kind->out : v.c};
-  struct net_layer layer = {.kind = LAYER_DENSE, .in = x, .residual = residual, .dense = *kind};
-  assert(residual == NET_NONE || kind->act == OPS_IDENTITY);
-  layer.dense.in = v.c;
-  layer.weight = add_tensor(b, name, "weight", false, normal, 2, shape);
-  layer.bias = add_tensor(b, name, "bias", false, zero, 1, (size_t[]){kind->out});
-  b->net->flops += 2.0 * v.h * v.w * v.c * kind->out;
-  return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = kind->out});
+  const struct net_layer layer = {.kind = LAYER_PATCHES,
+                                  .in = x,
+                                  .residual = NET_NONE,
+                                  .patches = {.h = v.h, .w = v.w, .c = v.c, .k = k}};
+  assert(k && v.h >= k && v.w >= k);
+  return add_layer(b, layer, (struct net_value){.h = v.h / k, .w = v.w / k, .c = v.c * k * k});
 }
 
 unsigned net_attention(struct net_builder *b, unsigned x, unsigned heads, bool causal)
@@ -287,10 +320,10 @@ static void finish(struct net_builder *b)
            l->kind == LAYER_AVERAGE || l->kind == LAYER_MAX);
     assert(l->residual == NET_NONE || out->whole == l->out);
     if (l->kind == LAYER_POOL || l->kind == LAYER_AVERAGE || l->kind == LAYER_MAX ||
-        l->kind == LAYER_FLATTEN || l->kind == LAYER_ATTENTION)
+        l->kind == LAYER_FLATTEN || l->kind == LAYER_ATTENTION || l->kind == LAYER_PATCHES)
       continue;
     l->weight = offset[l->weight];
-    l->bias = offset[l->bias];
+    l->bias = l->bias == SIZE_MAX ? SIZE_MAX : offset[l->bias];
     l->mean = offset[l->mean];
     l->var = offset[l->var];
   }

@@ -29,6 +29,7 @@ enum net_layer_kind {
   LAYER_LAYERNORM,
   LAYER_DENSE,
   LAYER_ATTENTION,
+  LAYER_PATCHES,
   LAYER_HEAD /* dense, last; makes the logits only where they are asked for */
 };
 
@@ -40,8 +41,11 @@ struct net_layer {
     struct ops_conv conv; /* of windows too */
     struct ops_dense dense;
     struct ops_attention attention;
+    struct ops_patches patches;
+    float eps; /* layer norm */
   };
-  /* Offsets in the flat vector; `bias` is a norm's beta, or an embedding's positions. */
+  /* Offsets in the flat vector; `bias` is a norm's beta, or an embedding's positions.
+   * SIZE_MAX: none. */
   size_t weight, bias, mean, var;
 };
 
@@ -90,12 +94,25 @@ unsigned net_flatten(struct net_builder *, unsigned x); /* in PyTorch's order */
  * the token ids that the input holds; their sum. */
 unsigned net_embedding(struct net_builder *, const char *words, const char *positions,
                        unsigned vocabulary, unsigned c);
-/* NAME.weight, NAME.bias; over channels, eps 1e-5. */
-unsigned net_layernorm(struct net_builder *, unsigned x, const char *name);
+/* NAME.weight, NAME.bias; over channels. */
+unsigned net_layernorm(struct net_builder *, unsigned x, const char *name, float eps);
 /* NAME.weight [in][out] or [out][in], normal `std`, NAME.bias zero; a residual (NET_NONE: none)
  * is for layers without activation. */
 unsigned net_dense(struct net_builder *, unsigned x, const char *name, const struct ops_dense *kind,
                    double std, unsigned residual);
+/* The same with all that there is to choose. */
+struct net_dense {
+  const char *weight, *bias; /* names of the tensors; bias NULL: none */
+  unsigned kernel;           /* x's channels are windows [c][k][k]: the weight is [out][c][k][k] */
+  struct ops_dense op;       /* `in` is what x has */
+  double std;                /* the weight starts normal */
+  unsigned residual;         /* NET_NONE: none */
+};
+unsigned net_dense_layer(struct net_builder *, unsigned x, const struct net_dense *);
+/* Windows k x k side by side, [h / k][w / k][c * k * k] in the order of a convolution's weight:
+ * with net_dense_layer a convolution of stride k.  What is left over at the right and below is
+ * dropped, as a convolution without padding does. */
+unsigned net_patches(struct net_builder *, unsigned x, unsigned k);
 /* From queries, keys and values, [3][heads][size] a token. */
 unsigned net_attention(struct net_builder *, unsigned x, unsigned heads, bool causal);
 /* Logits by the words of the embedding layer that made value `embedding` (a tied head). */

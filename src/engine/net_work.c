@@ -158,7 +158,8 @@ static void plan_backward(struct planner *p, unsigned max_batch, struct layer_wo
     }
     if (l->relu || l->kind == LAYER_ATTENTION)
       touch_value(p, max_batch, l->out, time);
-    touch_grad(p, max_batch, l->out, time);
+    if (p->net->values[l->out].gradient)
+      touch_grad(p, max_batch, l->out, time);
     if (!p->net->values[l->in].gradient)
       continue;
     if (l->kind == LAYER_BATCHNORM)
@@ -334,12 +335,13 @@ static void forward_token_layer(const struct step *s, size_t i)
   const struct net_layer *l = &w->net->layers[i];
   const struct net_value *in = &w->net->values[l->in];
   const size_t rows = s->n * pixels(in);
-  const float *x = input(s, l->in), *weight = s->flat + l->weight, *bias = s->flat + l->bias;
+  const float *x = input(s, l->in), *weight = s->flat + l->weight;
+  const float *bias = l->bias == SIZE_MAX ? NULL : s->flat + l->bias;
   float *y = w->value[l->out], *saved = w->layers[i].saved;
   if (l->kind == LAYER_EMBEDDING)
     ops->embedding_forward(ops, s->n, in->w, w->net->values[l->out].c, x, weight, bias, y);
   else if (l->kind == LAYER_LAYERNORM)
-    ops->layernorm_forward(ops, rows, in->c, NORM_EPS, x, weight, bias, y, saved,
+    ops->layernorm_forward(ops, rows, in->c, l->eps, x, weight, bias, y, saved,
                            saved ? saved + rows : NULL);
   else if (l->kind == LAYER_DENSE)
     ops->dense_forward(ops, &l->dense, rows, x, weight, bias,
@@ -347,6 +349,8 @@ static void forward_token_layer(const struct step *s, size_t i)
                        w->scratch);
   else if (l->kind == LAYER_ATTENTION)
     ops->attention_forward(ops, &l->attention, s->n, x, y, saved, w->scratch);
+  else if (l->kind == LAYER_PATCHES)
+    ops->patches_forward(ops, &l->patches, s->n, x, y);
 }
 
 static void backward_token_layer(const struct step *s, size_t i, float *grad)
@@ -359,7 +363,7 @@ static void backward_token_layer(const struct step *s, size_t i, float *grad)
   const bool add = w->layers[i].add;
   const float *x = input(s, l->in), *weight = s->flat + l->weight, *saved = w->layers[i].saved;
   float *dy = w->grad[l->out], *dx = w->grad[l->in];
-  float *dweight = grad + l->weight, *dbias = grad + l->bias;
+  float *dweight = grad + l->weight, *dbias = l->bias == SIZE_MAX ? NULL : grad + l->bias;
   if (l->kind == LAYER_EMBEDDING) /* the tied head has set dweight */
     ops->embedding_backward(ops, s->n, in->w, w->net->values[l->out].c, x, dy, dweight, dbias);
   else if (l->kind == LAYER_LAYERNORM)
@@ -371,6 +375,8 @@ static void backward_token_layer(const struct step *s, size_t i, float *grad)
   else if (l->kind == LAYER_ATTENTION)
     ops->attention_backward(ops, &l->attention, s->n, x, w->value[l->out], saved, dy, dx,
                             w->scratch);
+  else if (l->kind == LAYER_PATCHES && dx)
+    ops->patches_backward(ops, &l->patches, s->n, dy, dx, add);
 }
 
 static void forward(const struct step *s)
@@ -410,6 +416,7 @@ static void forward(const struct step *s)
     case LAYER_LAYERNORM:
     case LAYER_DENSE:
     case LAYER_ATTENTION:
+    case LAYER_PATCHES:
       forward_token_layer(s, i);
       break;
     case LAYER_HEAD:
@@ -472,6 +479,7 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
   case LAYER_LAYERNORM:
   case LAYER_DENSE:
   case LAYER_ATTENTION:
+  case LAYER_PATCHES:
     backward_token_layer(s, i, grad);
     break;
   case LAYER_HEAD:

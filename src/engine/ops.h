@@ -59,6 +59,12 @@ struct ops_dense {
   enum ops_act act;
 };
 
+/* Windows k x k, side by side; what is left over at the right and below belongs to none. */
+struct ops_patches {
+  unsigned h, w, c; /* input */
+  unsigned k;
+};
+
 /* Self-attention; causal: a token sees itself and those before. */
 struct ops_attention {
   unsigned tokens, heads, size; /* channels are heads * size */
@@ -143,15 +149,24 @@ struct ops {
   void (*adamw)(const struct ops *, const struct ops_adamw *, size_t n, float *w, float *m,
                 float *v, const float *grad);
 
+  /* x [n][h][w][c] -> y [n][h / k][w / k][c][k][k]: a window as a convolution's weight has it,
+   * so that a dense layer over y is a convolution with stride k.  Back: dx set or added to;
+   * what belongs to no window is 0, or stays. */
+  void (*patches_forward)(const struct ops *, const struct ops_patches *, unsigned n,
+                          const float *x, float *y);
+  void (*patches_backward)(const struct ops *, const struct ops_patches *, unsigned n,
+                           const float *dy, float *dx, bool add);
+
   /* x [rows][in] -> y [rows][out] = act(x w + bias), and act's derivative there (slope NULL:
    * not wanted); or y = x w + bias + residual (NULL: none), without act; or y = x w where
-   * bias is NULL.  scratch: dense_scratch floats, 64-byte aligned, here and below. */
+   * bias is NULL (then neither).  scratch: dense_scratch floats, 64-byte aligned, here and below.
+   */
   size_t (*dense_scratch)(const struct ops *, const struct ops_dense *);
   void (*dense_forward)(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
                         const float *w, const float *bias, const float *residual, float *y,
                         float *slope, float *scratch);
   /* dy is multiplied by slope in place (NULL: no act).  -> dx (NULL: not wanted) set or
-   * added to, dw, dbias */
+   * added to, dw, dbias (NULL: there is no bias, nor act) */
   void (*dense_backward)(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
                          const float *w, const float *slope, float *dy, float *dx, bool add,
                          float *dw, float *dbias, float *scratch);

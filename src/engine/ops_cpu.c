@@ -22,6 +22,7 @@
     .flatten_forward = cpu_flatten_forward, .flatten_backward = cpu_flatten_backward,              \
     .linear_forward = cpu_linear_forward, .linear_backward = cpu_linear_backward,                  \
     .softmax_loss = cpu_softmax_loss, .sgd = cpu_sgd, .adamw = cpu_adamw,                          \
+    .patches_forward = cpu_patches_forward, .patches_backward = cpu_patches_backward,              \
     .dense_scratch = cpu_dense_scratch, .dense_forward = cpu_dense_forward,                        \
     .dense_backward = cpu_dense_backward, .layernorm_forward = cpu_layernorm_forward,              \
     .layernorm_backward = cpu_layernorm_backward, .attention_scratch = cpu_attention_scratch,      \

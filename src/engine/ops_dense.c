@@ -3,6 +3,7 @@
 #include "engine/kernels_token.h"
 #include "engine/ops_int.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* b is packed in pieces that stay in the second-level cache; the rows of a and c go by in
@@ -67,6 +68,7 @@ void cpu_dense_forward(const struct ops *ops, const struct ops_dense *d, size_t 
 {
   const struct kernels_token *kernels = ops->kernels->token;
   const unsigned in = d->in, out = d->out;
+  assert(bias || (!residual && d->act == OPS_IDENTITY));
   for (size_t r = 0; r < rows; r += ROW_BLOCK) {
     const unsigned m = (unsigned)(rows - r < ROW_BLOCK ? rows - r : ROW_BLOCK);
     float *to = y + r * out;
@@ -135,11 +137,13 @@ void cpu_dense_backward(const struct ops *ops, const struct ops_dense *d, size_t
 {
   const struct kernels_token *kernels = ops->kernels->token;
   const unsigned in = d->in, out = d->out;
-  memset(dbias, 0, out * sizeof *dbias);
+  assert(dbias || !slope);
+  if (dbias)
+    memset(dbias, 0, out * sizeof *dbias);
   for (size_t r = 0; r < rows; r += PIECE_K) {
     const unsigned m = (unsigned)(rows - r < PIECE_K ? rows - r : PIECE_K);
     float *from = dy + r * out;
-    for (unsigned k = 0; k < m; k += STRETCH)
+    for (unsigned k = 0; dbias && k < m; k += STRETCH)
       kernels->slope(m - k < STRETCH ? m - k : STRETCH, out, slope ? slope + (r + k) * out : NULL,
                      from + (size_t)k * out, dbias);
     cpu_dense_weights(ops, d, m, x + r * in, from, dw, r > 0, scratch);

@@ -68,6 +68,10 @@ struct cpu_gemm {
 size_t cpu_gemm_scratch(void);
 void cpu_gemm(const struct ops *, const struct cpu_gemm *, float *scratch);
 
+void cpu_patches_forward(const struct ops *, const struct ops_patches *, unsigned n, const float *x,
+                         float *y);
+void cpu_patches_backward(const struct ops *, const struct ops_patches *, unsigned n,
+                          const float *dy, float *dx, bool add);
 size_t cpu_dense_scratch(const struct ops *, const struct ops_dense *);
 void cpu_dense_forward(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
                        const float *w, const float *bias, const float *residual, float *y,

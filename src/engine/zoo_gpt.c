@@ -8,6 +8,8 @@
 
 #include <math.h>
 
+static const float EPS = 1e-5f;
+
 static unsigned half_block(struct net_builder *b, unsigned x, const char *name, unsigned inner,
                            double std)
 {
@@ -21,11 +23,11 @@ static unsigned block(struct net_builder *b, unsigned x, const char *name, unsig
   const unsigned c = net_channels(b, x);
   const struct ops_dense qkv = {.out = 3 * c, .in_first = true};
   const struct ops_dense up = {.out = 4 * c, .in_first = true, .act = OPS_GELU_TANH};
-  unsigned y = net_layernorm(b, x, net_name(b, "%s.ln_1", name));
+  unsigned y = net_layernorm(b, x, net_name(b, "%s.ln_1", name), EPS);
   y = net_dense(b, y, net_name(b, "%s.attn.c_attn", name), &qkv, 0.02, NET_NONE);
   y = net_attention(b, y, heads, true);
   x = half_block(b, x, net_name(b, "%s.attn.c_proj", name), y, std);
-  y = net_layernorm(b, x, net_name(b, "%s.ln_2", name));
+  y = net_layernorm(b, x, net_name(b, "%s.ln_2", name), EPS);
   y = net_dense(b, y, net_name(b, "%s.mlp.c_fc", name), &up, 0.02, NET_NONE);
   return half_block(b, x, net_name(b, "%s.mlp.c_proj", name), y, std);
 }
@@ -46,6 +48,6 @@ bool zoo_gpt(struct net_builder *b, const struct net_spec *spec, unsigned *logit
   unsigned x = embedding;
   for (unsigned k = 0; k < layers; k++)
     x = block(b, x, net_name(b, "transformer.h.%u", k), heads, 0.02 / sqrt(2.0 * layers));
-  *logits = net_tied_head(b, net_layernorm(b, x, "transformer.ln_f"), embedding);
+  *logits = net_tied_head(b, net_layernorm(b, x, "transformer.ln_f", EPS), embedding);
   return true;
 }
