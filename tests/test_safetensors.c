@@ -10,6 +10,8 @@
 
 #include "scratch.h"
 
+#include <dirent.h>
+#include <math.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -256,6 +258,135 @@ static void write_errors(void **state)
   assert_false(file_exists(path));
 }
 
+/* What F16 and BF16 bits mean, from the definition, in double. */
+static double by_definition(uint16_t bits, int exponent_bits, int bias)
+{
+  int fraction_bits = 15 - exponent_bits, most = (1 << exponent_bits) - 1;
+  int exponent = bits >> fraction_bits & most, fraction = bits & ((1 << fraction_bits) - 1);
+  double sign = bits & 0x8000 ? -1 : 1, m = ldexp(fraction, -fraction_bits);
+  if (exponent == most)
+    return fraction ? NAN : sign * INFINITY;
+  return sign * (exponent ? ldexp(1 + m, exponent - bias) : ldexp(m, 1 - bias));
+}
+
+static void narrow_floats_keep_their_values(void **state)
+{
+  static const struct {
+    enum safetensors_dtype dtype;
+    int exponent_bits, bias;
+  } kinds[] = {{SAFETENSORS_F16, 5, 15}, {SAFETENSORS_BF16, 8, 127}};
+  static uint16_t all[1 << 16];
+  static float got[1 << 16];
+  (void)state;
+  for (uint32_t i = 0; i < 1 << 16; i++)
+    all[i] = (uint16_t)i;
+  for (int k = 0; k < 2; k++) {
+    const struct safetensors_tensor t = {
+        .name = "t", .dtype = kinds[k].dtype, .rank = 1, .bytes = sizeof all, .data = all};
+    safetensors_floats(&t, 0, 1 << 16, got);
+    for (uint32_t i = 0; i < 1 << 16; i++) {
+      double v = by_definition((uint16_t)i, kinds[k].exponent_bits, kinds[k].bias);
+      if (isnan(v) ? !isnan(got[i]) : (double)got[i] != v || !signbit(got[i]) != !signbit(v))
+        fail_msg("%s 0x%04x: %a, not %a", safetensors_dtype_name(kinds[k].dtype), (unsigned)i,
+                 (double)got[i], v);
+    }
+  }
+}
+
+static void wide_floats_are_rounded(void **state)
+{
+  static const double from[] = {1,          0.1,      -1e300, 1e-300,       0x1p-149,
+                                0x1.8p-150, 0x1p-150, -0.0,   0x1.000001p0, 0x1.0000010000001p0};
+  static const float to[] = {1,         0.1f, -INFINITY, 0, 0x1p-149f,
+                             0x1p-149f, 0,    -0.0f,     1, 0x1.000002p0f};
+  enum { N = sizeof from / sizeof *from };
+  float got[N];
+  (void)state;
+  const struct safetensors_tensor t = {
+      .name = "t", .dtype = SAFETENSORS_F64, .rank = 1, .bytes = sizeof from, .data = from};
+  safetensors_floats(&t, 0, N, got);
+  assert_memory_equal(got, to, sizeof to);
+}
+
+/* From any byte on, a part, and F32 with its bits. */
+static void floats_may_lie_anywhere(void **state)
+{
+  static const float values[] = {1, -2, 3e-40f, 4};
+  unsigned char bytes[sizeof values + 1];
+  float got[2];
+  (void)state;
+  memcpy(bytes + 1, values, sizeof values);
+  const struct safetensors_tensor t = {
+      .name = "t", .dtype = SAFETENSORS_F32, .rank = 1, .bytes = sizeof values, .data = bytes + 1};
+  safetensors_floats(&t, 2, 2, got);
+  assert_memory_equal(got, values + 2, sizeof got);
+  safetensors_floats(&t, 4, 0, got);
+  assert_true(safetensors_is_float(SAFETENSORS_BF16));
+  assert_false(safetensors_is_float(SAFETENSORS_I64));
+}
+
+static unsigned entries(const char *path)
+{
+  unsigned n = 0;
+  DIR *dir = opendir(path);
+  assert_non_null(dir);
+  while (readdir(dir))
+    n++;
+  closedir(dir);
+  return n - 2;
+}
+
+/* The same bytes as in one piece, whatever the order they come in. */
+static void pieces_make_the_same_file(void **state)
+{
+  struct scratch *s = *state;
+  struct safetensors in = sample(s->arena);
+  char *whole = scratch_path(s, "whole"), *pieces = scratch_path(s, "pieces");
+  size_t n, m;
+  assert_true(safetensors_write(whole, &in, s->diag));
+  struct safetensors_writer *w = safetensors_writer_new(pieces, &in, s->diag);
+  assert_non_null(w);
+  assert_false(file_exists(pieces));
+  for (size_t i = in.n_tensors; i-- > 0;)
+    for (size_t at = in.tensors[i].bytes; at-- > 0;)
+      assert_true(
+          safetensors_writer_put(w, i, at, (const char *)in.tensors[i].data + at, 1, s->diag));
+  assert_true(safetensors_writer_commit(w, s->diag));
+  char *a = file_read(s->arena, whole, &n, s->diag), *b = file_read(s->arena, pieces, &m, s->diag);
+  assert_int_equal(n, m);
+  assert_memory_equal(a, b, n);
+  assert_int_equal(entries(s->dir), 2);
+}
+
+static void abandoned_pieces_leave_nothing(void **state)
+{
+  struct scratch *s = *state;
+  struct safetensors in = sample(s->arena);
+  char *path = scratch_path(s, "w");
+  assert_true(file_write_synced(path, "old", 3, s->diag));
+  struct safetensors_writer *w = safetensors_writer_new(path, &in, s->diag);
+  assert_non_null(w);
+  assert_true(safetensors_writer_put(w, 1, 4, "1234", 4, s->diag));
+  safetensors_writer_abandon(w);
+  size_t n;
+  assert_string_equal(file_read(s->arena, path, &n, s->diag), "old");
+  assert_int_equal(entries(s->dir), 1);
+  in.tensors[1].name = "i";
+  assert_null(safetensors_writer_new(path, &in, s->diag));
+  scratch_expect(s, path, "\"i\"");
+  in.tensors[1].name = "f";
+  in.tensors[1].bytes = (size_t)1 << 60;
+  assert_null(safetensors_writer_new(path, &in, s->diag));
+  scratch_expect(s, "cannot write", path);
+  assert_null(safetensors_writer_new(s->dir, &in, s->diag));
+  scratch_expect(s, "cannot write", "is a directory");
+  if (!access("/dev/null", W_OK)) {
+    assert_null(safetensors_writer_new("/dev/null", &in, s->diag));
+    scratch_expect(s, "/dev/null", NULL);
+  }
+  assert_int_equal(entries(s->dir), 1);
+}
+
 static void dtypes(void **state)
 {
   (void)state;
@@ -277,6 +408,11 @@ int main(void)
       SCRATCH_TEST(round_trip),
       SCRATCH_TEST(every_truncation_is_refused),
       SCRATCH_TEST(write_errors),
+      SCRATCH_TEST(pieces_make_the_same_file),
+      SCRATCH_TEST(abandoned_pieces_leave_nothing),
+      cmocka_unit_test(narrow_floats_keep_their_values),
+      cmocka_unit_test(wide_floats_are_rounded),
+      cmocka_unit_test(floats_may_lie_anywhere),
       cmocka_unit_test(dtypes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

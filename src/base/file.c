@@ -148,28 +148,109 @@ static int open_temp(const char *path, char *temp, size_t size)
   return fd;
 }
 
-bool file_write_atomic(const char *path, const void *bytes, size_t length, struct diag *d)
+struct file_draft {
+  char *path, *temp;
+  int fd;
+};
+
+/* A file system that cannot reserve is asked for space when it is written to. */
+static bool reserve(int fd, uint64_t bytes)
 {
-  size_t size = strlen(path) + 64;
-  char *temp = mem_alloc(size);
-  int fd = open_temp(path, temp, size);
-  int error = errno;
-  if (fd >= 0) {
-    error = write_fd(fd, &(struct file_part){bytes, length}, 1);
-    if (!error && rename(temp, path))
-      error = errno;
-    if (error)
-      unlink(temp);
+  if (bytes > INT64_MAX) {
+    errno = EFBIG;
+    return false;
   }
-  free(temp);
-  if (fd < 0 || error) {
-    file_report(d, "write", path, error);
+  return !bytes || !fallocate(fd, 0, 0, (off_t)bytes) || (errno != ENOSPC && errno != EFBIG);
+}
+
+static void free_draft(struct file_draft *f)
+{
+  free(f->path);
+  free(f->temp);
+  free(f);
+}
+
+struct file_draft *file_draft_new(const char *path, uint64_t bytes, struct diag *d)
+{
+  struct file_draft *f = mem_zalloc(sizeof *f);
+  struct stat st;
+  size_t size = strlen(path) + 64;
+  int error = 0;
+  f->path = mem_alloc(size);
+  f->temp = mem_alloc(size);
+  memcpy(f->path, path, strlen(path) + 1);
+  /* Renaming would put a file in a device's place. */
+  if (!stat(path, &st) && !S_ISREG(st.st_mode))
+    error = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+  f->fd = error ? -1 : open_temp(path, f->temp, size);
+  if (f->fd >= 0 && reserve(f->fd, bytes))
+    return f;
+  error = error ? error : errno;
+  if (f->fd >= 0) {
+    close(f->fd);
+    unlink(f->temp);
+  }
+  free_draft(f);
+  file_report(d, "write", path, error);
+  return NULL;
+}
+
+bool file_draft_write(struct file_draft *f, uint64_t at, const void *bytes, size_t length,
+                      struct diag *d)
+{
+  const char *p = bytes;
+  while (length) {
+    ssize_t n = pwrite(f->fd, p, length, (off_t)at);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0) {
+      file_report(d, "write", f->path, errno);
+      return false;
+    }
+    p += n;
+    at += (uint64_t)n;
+    length -= (size_t)n;
+  }
+  return true;
+}
+
+void file_draft_abandon(struct file_draft *f)
+{
+  if (!f)
+    return;
+  close(f->fd);
+  unlink(f->temp);
+  free_draft(f);
+}
+
+bool file_draft_commit(struct file_draft *f, struct diag *d)
+{
+  int error = sync_fd(f->fd) ? 0 : errno;
+  if (close(f->fd) && !error)
+    error = errno;
+  if (!error && rename(f->temp, f->path))
+    error = errno;
+  if (error) {
+    unlink(f->temp);
+    file_report(d, "write", f->path, error);
+    free_draft(f);
     return false;
   }
   struct arena *a = arena_new();
-  bool synced = file_sync_dir(file_dir_name(a, path), d);
+  bool synced = file_sync_dir(file_dir_name(a, f->path), d);
   arena_free(a);
+  free_draft(f);
   return synced;
+}
+
+bool file_write_atomic(const char *path, const void *bytes, size_t length, struct diag *d)
+{
+  struct file_draft *f = file_draft_new(path, length, d);
+  if (f && !file_draft_write(f, 0, bytes, length, d)) {
+    file_draft_abandon(f);
+    f = NULL;
+  }
+  return f && file_draft_commit(f, d);
 }
 
 static bool is_dir(const char *path)

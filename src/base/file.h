@@ -10,10 +10,20 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* The whole file, with a NUL behind it that `length` does not count. */
 char *file_read(struct arena *, const char *path, size_t *length, struct diag *);
-/* Writes to a temporary name beside `path`, syncs, renames. */
+/* A file that is written piece by piece and appears under its name whole or not at all:
+ * until it is committed it has a temporary name beside `path`.  Space for `bytes` is
+ * reserved, so that a full disk is noticed first.  NULL: a diagnostic. */
+struct file_draft;
+struct file_draft *file_draft_new(const char *path, uint64_t bytes, struct diag *);
+bool file_draft_write(struct file_draft *, uint64_t at, const void *, size_t length, struct diag *);
+bool file_draft_commit(struct file_draft *, struct diag *); /* syncs, renames; the draft is gone */
+void file_draft_abandon(struct file_draft *); /* NULL is allowed */
+
+/* All of it at once. */
 bool file_write_atomic(const char *path, const void *, size_t length, struct diag *);
 /* Writes and syncs a file that is not yet visible under its final name. */
 bool file_write_synced(const char *path, const void *, size_t length, struct diag *);

@@ -6,6 +6,7 @@ libbase_a_SOURCES = \
   src/base/hash.c src/base/hash.h \
   src/base/num.c src/base/num.h \
   src/base/rng.c src/base/rng.h \
-  src/base/safetensors.c src/base/safetensors.h \
+  src/base/safetensors.c src/base/safetensors.h src/base/safetensors_floats.c \
+  src/base/safetensors_write.c \
   src/base/source.c src/base/source.h
 BASE_LIBS = libbase.a $(LIBB2_LIBS) $(JANSSON_LIBS) -lm

@@ -45,8 +45,6 @@ const struct safetensors_tensor *safetensors_find(const struct safetensors *s, c
   return NULL;
 }
 
-/* Reading ------------------------------------------------------------------ */
-
 struct place { /* where a tensor's bytes are, behind the header */
   uint64_t begin, end;
   const struct safetensors_tensor *tensor;
@@ -321,99 +319,4 @@ void safetensors_close(struct safetensors *s)
   if (s->map)
     munmap((void *)(uintptr_t)s->map, s->map_bytes);
   *s = (struct safetensors){0};
-}
-
-/* Writing ------------------------------------------------------------------ */
-
-static json_t *shape_json(const struct safetensors_tensor *t)
-{
-  json_t *shape = json_array();
-  for (uint32_t i = 0; i < t->rank; i++)
-    json_array_append_new(shape, json_integer((json_int_t)t->shape[i]));
-  return shape;
-}
-
-/* false: the name is taken, or not UTF-8. */
-static bool add_tensor(json_t *root, const struct safetensors_tensor *t, uint64_t begin)
-{
-  if (!strcmp(t->name, "__metadata__") || json_object_get(root, t->name))
-    return false;
-  return !json_object_set_new(root, t->name,
-                              json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtypes[t->dtype].name,
-                                        "shape", shape_json(t), "data_offsets", (json_int_t)begin,
-                                        (json_int_t)(begin + t->bytes)));
-}
-
-static bool add_meta(json_t *root, const struct safetensors *s)
-{
-  if (!s->n_meta)
-    return true;
-  json_t *meta = json_object();
-  bool ok = true;
-  for (size_t i = 0; i < s->n_meta && ok; i++)
-    ok = !json_object_set_new(meta, s->meta[i].key, json_string(s->meta[i].value));
-  return !json_object_set_new(root, "__metadata__", meta) && ok;
-}
-
-/* The bytes go in the order of decreasing element size, so that with a header
- * padded to 8 each tensor is aligned to its elements.  Fills parts[1..] and
- * begin[], the offset of each tensor. */
-static void place_tensors(const struct safetensors *s, uint64_t *begin, struct file_part *parts)
-{
-  uint64_t at = 0;
-  size_t k = 1;
-  for (size_t width = 8; width; width /= 2)
-    for (size_t i = 0; i < s->n_tensors; i++) {
-      const struct safetensors_tensor *t = &s->tensors[i];
-      if (dtypes[t->dtype].bytes != width)
-        continue;
-      begin[i] = at;
-      at += t->bytes;
-      parts[k++] = (struct file_part){t->data, t->bytes};
-    }
-}
-
-/* Length, JSON and padding in one block; NULL: a diagnostic was added. */
-static char *make_header(struct arena *a, const char *path, const struct safetensors *s,
-                         const uint64_t *begin, size_t *length, struct diag *d)
-{
-  json_t *root = json_object();
-  bool ok = add_meta(root, s);
-  if (!ok)
-    diag_error(d, SPAN_NONE, "cannot write %s: its metadata is not UTF-8 text", path);
-  for (size_t i = 0; i < s->n_tensors && ok; i++) {
-    ok = add_tensor(root, &s->tensors[i], begin[i]);
-    if (!ok)
-      diag_error(d, SPAN_NONE,
-                 "cannot write %s: the tensor name \"%s\" is taken, reserved or not UTF-8", path,
-                 s->tensors[i].name);
-  }
-  char *json = ok ? json_dumps(root, JSON_COMPACT) : NULL;
-  char *header = NULL;
-  if (json) {
-    size_t n = strlen(json), padded = (n + 7) & ~(size_t)7;
-    header = arena_alloc(a, LENGTH_BYTES + padded);
-    memset(header, ' ', LENGTH_BYTES + padded);
-    for (int i = 0; i < LENGTH_BYTES; i++)
-      header[i] = (char)(unsigned char)((uint64_t)padded >> (8 * i));
-    memcpy(header + LENGTH_BYTES, json, n);
-    *length = LENGTH_BYTES + padded;
-  }
-  free(json);
-  json_decref(root);
-  return header;
-}
-
-bool safetensors_write(const char *path, const struct safetensors *s, struct diag *d)
-{
-  struct arena *a = arena_new();
-  uint64_t *begin = arena_array(a, s->n_tensors, sizeof *begin);
-  struct file_part *parts = arena_array(a, s->n_tensors + 1, sizeof *parts);
-  size_t length = 0;
-  place_tensors(s, begin, parts);
-  char *header = make_header(a, path, s, begin, &length, d);
-  parts[0] = (struct file_part){header, length};
-  bool ok = header && file_write_parts(path, parts, s->n_tensors + 1, d);
-  arena_free(a);
-  return ok;
 }

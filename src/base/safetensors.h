@@ -61,8 +61,26 @@ bool safetensors_parse(struct arena *, const char *name, const void *bytes, size
 void safetensors_close(struct safetensors *);
 const struct safetensors_tensor *safetensors_find(const struct safetensors *, const char *name);
 
+/* Is it a tensor of floating-point numbers: F16, BF16, F32 or F64? */
+bool safetensors_is_float(enum safetensors_dtype);
+/* Its elements first... first + n - 1 as floats.  F16, BF16 and F32 keep their values, and F32
+ * its bits; F64 is rounded to the nearest, and to infinity where it is too large. */
+void safetensors_floats(const struct safetensors_tensor *, uint64_t first, size_t n, float *to);
+
 /* Writes and syncs; the header is padded with spaces to 8 bytes.  The caller
  * gives `path` a temporary name where atomicity matters. */
 bool safetensors_write(const char *path, const struct safetensors *, struct diag *);
+
+/* The same for tensors that are larger than memory, or not known yet: `data` is not read, the
+ * bytes come by safetensors_writer_put, in any order.  The file appears at `path` when it is
+ * committed.  NULL: a diagnostic. */
+struct safetensors_writer;
+struct safetensors_writer *safetensors_writer_new(const char *path, const struct safetensors *,
+                                                  struct diag *);
+/* n bytes of the tensor number `tensor`, from its byte `at` on. */
+bool safetensors_writer_put(struct safetensors_writer *, size_t tensor, uint64_t at, const void *,
+                            size_t n, struct diag *);
+bool safetensors_writer_commit(struct safetensors_writer *, struct diag *); /* it is gone then */
+void safetensors_writer_abandon(struct safetensors_writer *); /* NULL is allowed */
 
 #endif
