@@ -156,14 +156,6 @@ static bool collect(struct lower_run *r, const struct ast_stmt *s, bool extra, c
   return true;
 }
 
-static bool is_mixed(const struct lower_model *v, size_t n)
-{
-  for (size_t i = 1; i < n; i++)
-    if (v[i].run->data != v[0].run->data)
-      return true;
-  return false;
-}
-
 /* Batch norm's statistics are mended as the first model was trained. */
 static bool put_batchnorm(struct lower_attrs *a, const struct ast_stmt *s,
                           const struct lower_run *of)
@@ -181,17 +173,6 @@ static bool put_batchnorm(struct lower_attrs *a, const struct ast_stmt *s,
   return true;
 }
 
-/* What is merged of different tasks has different classifiers. */
-static void leave_out_mixed(struct lower_run *r, const struct ast_stmt *s)
-{
-  struct dsl_experiment *e = dsl_experiment(r->l->dsl, r->at.experiment->name);
-  if (e->unavailable)
-    return;
-  e->unavailable = "merging models of different tasks is not available yet";
-  e->unavailable_at = s->value->text_span;
-  diag_warning(r->l->diag, e->unavailable_at, "%s; left out: `%s`", e->unavailable, e->name);
-}
-
 static bool add_merge(struct lower_run *r, const struct ast_stmt *s, struct inputs *in,
                       size_t n_models, const char *text, struct lower_model *out)
 {
@@ -201,8 +182,6 @@ static bool add_merge(struct lower_run *r, const struct ast_stmt *s, struct inpu
   for (size_t i = 0; i < in->n; i++)
     inputs[n++] = in->v[i].step;
   inputs[n++] = of->data;
-  if (is_mixed(in->v, n_models))
-    leave_out_mixed(r, s);
   lower_put(&a, PLAN_A_method, 0, s->value->text);
   if (!model_maps(s->value) && !lower_params(r, &a, WORDS_METHOD, s->value))
     return false;

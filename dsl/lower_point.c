@@ -122,6 +122,36 @@ static uint32_t evaluated(const struct lower_table *t, size_t at)
   return UINT32_MAX;
 }
 
+static void leave_out(struct lower_run *r, struct span at, const char *why)
+{
+  struct dsl_experiment *e = dsl_experiment(r->l->dsl, r->at.experiment->name);
+  if (e->unavailable)
+    return;
+  e->unavailable = why;
+  e->unavailable_at = at;
+  diag_warning(r->l->diag, at, "%s; left out: `%s`", why, e->name);
+}
+
+/* Has the data a shifted test split, its own or made? */
+static bool has_split(struct lower_run *r, const struct compile_slot *slot, uint32_t data)
+{
+  const struct plan_step *s = plan_step(r->l->plan, data);
+  const char *name = plan_str(s, PLAN_A_data);
+  if (strcmp(slot->split, "ood") || plan_attr(s, PLAN_A_shift))
+    return true;
+  if (words_has_ood(name)) {
+    leave_out(r, slot->call->span,
+              arena_printf(r->l->arena, "split ood of %s is not available yet", name));
+    return true;
+  }
+  diag_error(r->l->diag, slot->call->span, "`%s` has no shifted test samples", name);
+  diag_note(r->l->diag, s->origin.span, "the data");
+  if (plan_attr(s, PLAN_A_compose))
+    diag_hint(r->l->diag, "an argument makes some of its test samples, such as `%s(shift = noise)`",
+              name);
+  return false;
+}
+
 static bool add_measure(struct lower_run *r, struct lower_table *t, size_t at,
                         const struct lower_models *m, const char *text, struct span span)
 {
@@ -155,6 +185,8 @@ static bool add_measure(struct lower_run *r, struct lower_table *t, size_t at,
       return false;
     if (head)
       inputs[n++] = head->step;
+    if (!has_split(r, slot, data))
+      return false;
   } else {
     data = first->run->data;
   }

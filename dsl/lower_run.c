@@ -71,14 +71,19 @@ static const struct ast_expr *argument(const struct ast_expr *call, const char *
   return NULL;
 }
 
+/* Where one of these says nothing new, the keys of older results stay. */
+static bool is_later(enum plan_attr_id id)
+{
+  return id == PLAN_A_stem || id == PLAN_A_labels || id == PLAN_A_transform || id == PLAN_A_shift;
+}
+
 static bool put_param(const struct lower_run *r, struct lower_attrs *a, const struct words_param *w,
                       const struct ast_expr *said)
 {
   double v = strtod(w->def, NULL);
   if (w->type == WORDS_CHOICE) {
     const char *word = said ? said->text : w->def;
-    /* A later attribute: where it says nothing new, the keys of older results stay. */
-    if (w->attr != PLAN_A_stem || strcmp(word, w->def) != 0)
+    if (!is_later(w->attr) || strcmp(word, w->def) != 0)
       lower_put(a, w->attr, 0, word);
     return true;
   }
@@ -192,10 +197,17 @@ static bool size_images(struct lower_run *r, struct lower_attrs *a)
 {
   const struct words_shape *shape = words_shape(r->data_value->text);
   bool pairs = !strcmp(word_of(a, PLAN_A_compose), "pairs");
+  bool one = *word_of(a, PLAN_A_labels) != 0;
   double *size = number_of(a, PLAN_A_image_size);
   if (*size == 0)
     *size = shape->height;
-  r->classes = pairs ? shape->classes * shape->classes : shape->classes;
+  if (one && !pairs) {
+    diag_error(r->l->diag, argument(r->data_value, "labels")->span,
+               "`labels` says whose class counts in a pair, and these are no pairs");
+    diag_hint(r->l->diag, "`compose = pairs` makes pairs");
+    return false;
+  }
+  r->classes = pairs && !one ? shape->classes * shape->classes : shape->classes;
   r->channels = pairs ? 2 * shape->channels : shape->channels;
   r->size = (unsigned)*size;
   return check_image_size(r, *size, shape->height) &&
@@ -250,11 +262,25 @@ bool lower_data_of(struct lowering *l, const struct dsl_experiment *e, uint32_t 
 
 /* ---- where the trunk starts ---- */
 
+static bool reads_data(struct lower_run *r)
+{
+  const struct ast_expr *x = lower_value(r->l, &r->at, "model");
+  bool text = r->channels == 0;
+  if (words_reads(x->text)->text == text)
+    return true;
+  diag_error(r->l->diag, x->span, "`%s` reads %s, and `%s` holds %s", x->text,
+             text ? "images" : "text", r->data_value->text, text ? "text" : "images");
+  diag_note(r->l->diag, r->data_value->span, "the data");
+  return false;
+}
+
 static bool put_model(struct lower_run *r, struct lower_attrs *a)
 {
   const struct ast_expr *x = r->model_value = lower_value(r->l, &r->at, "model");
   const struct ast_expr *start = lower_value(r->l, &r->at, "start");
   double seed = r->seed;
+  if (!reads_data(r))
+    return false;
   if (start && start->kind != AST_NAME && !number_setting(r, "head_seed", &seed))
     return false;
   lower_put(a, PLAN_A_model, 0, x->text);
@@ -296,15 +322,11 @@ static bool same_architecture(struct lower_run *r, const struct lower_attrs *a,
 /* Can it read these data?  Layers that see a whole image want its size too. */
 static bool same_input(struct lower_run *r, const struct lower_run *other, struct span at)
 {
-  bool whole = !strcmp(r->model_value->text, "mlp");
-  if (other->channels == r->channels && (!whole || other->size == r->size))
+  bool sized = words_reads(r->model_value->text)->sized;
+  if (other->channels == r->channels && (!sized || other->size == r->size))
     return true;
-  if (!other->channels || !r->channels)
-    diag_error(r->l->diag, at, "the model there reads %s, and here it reads %s",
-               other->channels ? "images" : "text", r->channels ? "images" : "text");
-  else
-    diag_error(r->l->diag, at, "the model there reads images of %ux%ux%u, and here they are %ux%ux%u",
-               other->size, other->size, other->channels, r->size, r->size, r->channels);
+  diag_error(r->l->diag, at, "the model there reads images of %ux%ux%u, and here they are %ux%ux%u",
+             other->size, other->size, other->channels, r->size, r->size, r->channels);
   return false;
 }
 

@@ -33,6 +33,16 @@ static const char *const batchnorm_models[] = {
 #include "dsl/words.def"
 };
 
+static const struct words_reads reads[] = {
+#define READS(model, text, sized) {#model, text, sized},
+#include "dsl/words.def"
+};
+
+static const char *const shifted[] = {
+#define SHIFTED(name) #name,
+#include "dsl/words.def"
+};
+
 static const struct words_shape shapes[] = {
 #define SHAPE(name, train, test, height, width, channels, classes)                                 \
   {#name, train, test, height, width, channels, classes},
@@ -135,6 +145,22 @@ bool words_has_batchnorm(const char *model)
 {
   for (size_t i = 0; i < COUNT(batchnorm_models); i++)
     if (!strcmp(batchnorm_models[i], model))
+      return true;
+  return false;
+}
+
+const struct words_reads *words_reads(const char *model)
+{
+  for (size_t i = 0; i < COUNT(reads); i++)
+    if (!strcmp(reads[i].model, model))
+      return &reads[i];
+  return NULL;
+}
+
+bool words_has_ood(const char *data)
+{
+  for (size_t i = 0; i < COUNT(shifted); i++)
+    if (!strcmp(shifted[i], data))
       return true;
   return false;
 }

@@ -41,6 +41,12 @@ struct words_param {
   const char *meaning;
 };
 
+struct words_reads {
+  const char *model;
+  bool text;  /* or images */
+  bool sized; /* a parameter's shape depends on the image's size */
+};
+
 struct words_shape {
   const char *name;
   unsigned train, test, height, width, channels, classes;
@@ -84,6 +90,8 @@ const struct words_merge *words_merge(const char *method);
 const struct words_spread *words_spread(const char *name);
 const struct words_function *words_function(const char *name);
 bool words_has_batchnorm(const char *model);
+const struct words_reads *words_reads(const char *model);
+bool words_has_ood(const char *data); /* its own, not made */
 /* The k-th parameter of a thing: its own, those of its sort, and of a data set
  * those of images or texts.  NULL behind the last. */
 const struct words_param *words_param_at(const struct words_thing *, size_t k);

@@ -252,6 +252,112 @@ static void pairs_compose_labels_and_channels(void **state)
   assert_true(hash_equal(set.digest, again.digest));
 }
 
+static void labels_of_pairs(void **state)
+{
+  struct scratch *s = *state;
+  struct data_set both, one;
+  struct data_spec spec = {.name = "fashion_mnist", .pairs = true, .size = {200, 30}};
+  make_fixture(s, "fashion-mnist", true);
+  must_load(s, &spec, &both);
+  for (int second = 0; second < 2; second++) {
+    spec.labels = second ? DATA_LABELS_SECOND : DATA_LABELS_FIRST;
+    must_load(s, &spec, &one);
+    assert_int_equal(one.classes, 10);
+    assert_memory_equal(one.split[0].pixels, both.split[0].pixels, 200 * 2 * AREA);
+    for (unsigned i = 0; i < 200; i++)
+      assert_int_equal(one.split[0].labels[i],
+                       second ? both.split[0].labels[i] % 10 : both.split[0].labels[i] / 10);
+    assert_false(hash_equal(one.digest, both.digest));
+  }
+}
+
+static void transformed_images(void **state)
+{
+  struct scratch *s = *state;
+  struct data_set plain, turned, inverted;
+  struct data_spec spec = {.name = "fashion_mnist", .pairs = true, .size = {20, 30}};
+  make_fixture(s, "fashion-mnist", true);
+  must_load(s, &spec, &plain);
+  spec.transform = DATA_TURNED;
+  must_load(s, &spec, &turned);
+  spec.transform = DATA_INVERTED;
+  must_load(s, &spec, &inverted);
+  for (int k = 0; k < DATA_READ_SPLITS; k++)
+    for (size_t i = 0; i < plain.split[k].n; i++)
+      for (size_t y = 0; y < SIDE; y++)
+        for (size_t x = 0; x < SIDE; x++)
+          for (size_t c = 0; c < 2; c++) {
+            const uint8_t p = plain.split[k].pixels[((i * SIDE + y) * SIDE + x) * 2 + c];
+            /* Clockwise: a row becomes a column, counted from the right. */
+            assert_int_equal(
+                turned.split[k].pixels[((i * SIDE + x) * SIDE + (SIDE - 1 - y)) * 2 + c], p);
+            assert_int_equal(inverted.split[k].pixels[((i * SIDE + y) * SIDE + x) * 2 + c],
+                             255 - p);
+          }
+}
+
+/* Labels and order stay, and training data are as they were; what a shift does to one
+ * sample does not depend on the others. */
+static void shifted_split(void **state)
+{
+  struct scratch *s = *state;
+  struct data_set plain, set, fewer;
+  struct data_spec spec = small;
+  make_fixture(s, "fashion-mnist", true);
+  must_load(s, &spec, &plain);
+  assert_int_equal(plain.split[DATA_OOD].n, 0);
+  const unsigned n = plain.split[DATA_TEST].n;
+  for (enum data_shift shift = DATA_NOISE; shift <= DATA_MOVED; shift++) {
+    spec.shift = shift;
+    must_load(s, &spec, &set);
+    const struct data_samples *ood = &set.split[DATA_OOD], *test = &plain.split[DATA_TEST];
+    assert_int_equal(ood->n, n);
+    assert_memory_equal(ood->labels, test->labels, n * sizeof *test->labels);
+    assert_memory_equal(set.split[DATA_TRAIN].pixels, plain.split[DATA_TRAIN].pixels,
+                        (size_t)plain.split[DATA_TRAIN].n * AREA);
+    assert_memory_equal(set.split[DATA_TEST].pixels, test->pixels, (size_t)n * AREA);
+    assert_true(set.mean[0] == plain.mean[0] && set.std[0] == plain.std[0]);
+    double difference = 0, square = 0;
+    for (size_t i = 0; i < (size_t)n * AREA; i++) {
+      const double d = (double)ood->pixels[i] - test->pixels[i];
+      difference += fabs(d);
+      square += d * d;
+      if (shift == DATA_MOVED)
+        assert_int_equal(ood->pixels[i], i % SIDE < 4 || i % AREA / SIDE < 4
+                                             ? 0
+                                             : test->pixels[i - 4 * SIDE - 4]);
+    }
+    assert_true(difference / (n * AREA) > 1);
+    /* Clipping takes away from the noise. */
+    if (shift == DATA_NOISE)
+      assert_true(sqrt(square / (n * AREA)) / 255 < 0.16 && sqrt(square / (n * AREA)) / 255 > 0.1);
+    struct data_spec half = spec;
+    half.size[DATA_TEST] = n / 2;
+    must_load(s, &half, &fewer);
+    for (size_t i = 0; i < n / 2 && !memcmp(fewer.split[1].pixels, test->pixels, n / 2 * AREA); i++)
+      assert_memory_equal(fewer.split[DATA_OOD].pixels + i * AREA, ood->pixels + i * AREA, AREA);
+  }
+}
+
+static void contrast_keeps_the_mean(void **state)
+{
+  struct scratch *s = *state;
+  struct data_set set;
+  struct data_spec spec = small;
+  spec.shift = DATA_CONTRAST;
+  make_fixture(s, "fashion-mnist", true);
+  must_load(s, &spec, &set);
+  for (size_t i = 0; i < set.split[DATA_TEST].n; i++) {
+    const uint8_t *was = set.split[DATA_TEST].pixels + i * AREA;
+    const uint8_t *is = set.split[DATA_OOD].pixels + i * AREA;
+    double mean = 0;
+    for (size_t k = 0; k < AREA; k++)
+      mean += was[k] / (double)AREA;
+    for (size_t k = 0; k < AREA; k++)
+      assert_true(fabs(is[k] - (mean + 0.4 * (was[k] - mean))) <= 0.5 + 1e-9);
+  }
+}
+
 static void moments_are_those_of_the_training_pixels(void **state)
 {
   struct scratch *s = *state;
@@ -477,6 +583,10 @@ int main(void)
       SCRATCH_TEST(subsets_are_distinct_and_nested),
       SCRATCH_TEST(pooling_rounds_to_nearest),
       SCRATCH_TEST(pairs_compose_labels_and_channels),
+      SCRATCH_TEST(labels_of_pairs),
+      SCRATCH_TEST(transformed_images),
+      SCRATCH_TEST(shifted_split),
+      SCRATCH_TEST(contrast_keeps_the_mean),
       SCRATCH_TEST(moments_are_those_of_the_training_pixels),
       SCRATCH_TEST(missing_files_say_where),
       SCRATCH_TEST(one_set_is_not_taken_for_another),

@@ -25,14 +25,14 @@ static int setup(void **state)
 {
   struct arena *a = arena_new();
   struct fixture *f = arena_alloc(a, sizeof *f);
-  static const unsigned sizes[DATA_SPLIT_COUNT] = {TRAIN, TEST};
+  static const unsigned sizes[DATA_READ_SPLITS] = {TRAIN, TEST};
   uint32_t r = 3;
   f->arena = a;
   f->diag = diag_new(a);
   f->set = (struct data_set){.channels = 1, .height = SIDE, .width = SIDE, .classes = CLASSES};
   f->set.mean[0] = 0.5f;
   f->set.std[0] = 0.25f;
-  for (int k = 0; k < DATA_SPLIT_COUNT; k++) {
+  for (int k = 0; k < DATA_READ_SPLITS; k++) {
     uint8_t *p = arena_alloc(a, sizes[k] * (size_t)AREA);
     int32_t *labels = arena_array(a, sizes[k], sizeof *labels);
     for (unsigned i = 0; i < sizes[k] * AREA; i++)
@@ -141,7 +141,7 @@ static void evaluation_is_that_of_brute_force(void **state)
   struct net *net = make_net(f, "mlp");
   float *flat = init(f, net);
   static const unsigned batches[] = {1, 8, 37, 100};
-  for (int split = 0; split < DATA_SPLIT_COUNT; split++) {
+  for (int split = 0; split < DATA_READ_SPLITS; split++) {
     struct measure_evaluation b = brute_force(net, flat, &f->set, (enum data_split)split);
     assert_true(b.accuracy > 0 && b.accuracy < 1);
     for (int k = 0; k < 4; k++) {

@@ -269,7 +269,14 @@ static void place(struct arena *a, const struct words_thing *t, const char *para
     if (said)
       call = arena_printf(a, "%s%s%s = %s", call, *call ? ", " : "", w->name, said);
   }
+  /* Where it says something. */
+  if (param && !strcmp(param, "labels"))
+    call = arena_printf(a, "%s, compose = pairs, test = 100", call);
   call = *call ? arena_printf(a, "%s(%s)", t->name, call) : t->name;
+  if (t->sort == WORDS_MODEL && words_reads(t->name)->text)
+    p->data = "king_james(block = 16, train = 640)";
+  if (t->sort == WORDS_DATASET && words_text(t->name))
+    p->model = "gpt(width = 16)";
   const char **plain = t->sort == WORDS_DATASET     ? &p->data
                        : t->sort == WORDS_MODEL     ? &p->model
                        : t->sort == WORDS_OPTIMIZER ? &p->optimizer
@@ -286,6 +293,7 @@ static void place(struct arena *a, const struct words_thing *t, const char *para
     p->measure = strcmp(t->name, "swa") ? NULL : "loss(mid[0], test)";
     break;
   case WORDS_SPLIT:
+    p->data = "fashion_mnist(size = 14, train = 640, test = 100, shift = noise)";
     p->measure = arena_printf(a, "loss(mid, %s)", t->name);
     break;
   default:

@@ -135,6 +135,22 @@ static void check_model(struct fixture *f, const struct words_thing *model, bool
   assert_int_equal(net_has_batchnorm(net), words_has_batchnorm(model->name));
 }
 
+/* What READS says of a model's weights and its input. */
+static void check_reads(struct fixture *f, const struct words_thing *model)
+{
+  const struct words_reads *reads = words_reads(model->name);
+  assert_non_null(reads);
+  if (!model->available || reads->text)
+    return;
+  struct words_shape small = *words_shape("cifar10"), large = small;
+  large.height = large.width = 64;
+  const struct net_spec specs[2] = {spec_of(model, &small, false), spec_of(model, &large, false)};
+  const struct net *nets[2];
+  for (int i = 0; i < 2; i++)
+    assert_non_null(nets[i] = net_new(f->arena, &specs[i], f->diag));
+  assert_int_equal(reads->sized, net_count(nets[0]) != net_count(nets[1]));
+}
+
 /* Language models take text and nothing else, the others each data set of images. */
 static void test_models(void **state)
 {
@@ -144,7 +160,8 @@ static void test_models(void **state)
     if (things[i].sort != WORDS_MODEL)
       continue;
     const struct words_thing *model = words_thing(WORDS_MODEL, things[i].name);
-    const bool language = !strcmp(model->name, "gpt");
+    check_reads(f, model);
+    const bool language = words_reads(model->name)->text;
     check_model(f, model, things[i].available && language, &text, text.width);
     for (size_t k = 0; k < THINGS; k++) {
       if (things[k].sort == WORDS_DATASET && !words_text(things[k].name))
@@ -180,6 +197,7 @@ static void test_fixed_names(void **state)
       {WORDS_MEASUREMENT, "cosine", true},
       {WORDS_SPLIT, "train", true},
       {WORDS_SPLIT, "test", true},
+      {WORDS_SPLIT, "ood", true},
       {WORDS_PANEL, "lines", true},
       {WORDS_PANEL, "scatter", true},
       {WORDS_PANEL, "box", true},

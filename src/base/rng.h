@@ -18,6 +18,7 @@ enum rng_purpose {
   RNG_SUBSET = 4,  /* which samples a derived data set takes */
   RNG_PAIR = 5,    /* which items a composed sample is made of */
   RNG_BOOTSTRAP = 6, /* which units a resample holds; epoch = resample */
+  RNG_SHIFT = 7,   /* noise in a shifted test split; index = sample */
   RNG_TEST = 1000  /* tests and benchmarks */
 };
 

@@ -101,7 +101,7 @@ bool data_shape(const struct data_spec *spec, struct data_set *set, struct diag 
                s->height, s->width, size, size);
     diag_hint(d, "the image size must divide %u", s->height);
   }
-  for (int k = 0; k < DATA_SPLIT_COUNT; k++) {
+  for (int k = 0; k < DATA_READ_SPLITS; k++) {
     uint64_t most = spec->pairs ? (uint64_t)s->items[k] * s->items[k] : s->items[k];
     set->split[k].n = spec->size[k] ? spec->size[k] : s->items[k];
     if (set->split[k].n > most) {
@@ -111,7 +111,9 @@ bool data_shape(const struct data_spec *spec, struct data_set *set, struct diag 
     }
   }
   set->channels = s->channels * (spec->pairs ? 2 : 1);
-  set->classes = s->classes * (spec->pairs ? s->classes : 1);
+  set->classes =
+      s->classes * (spec->pairs && spec->labels == DATA_LABELS_BOTH ? s->classes : 1);
+  set->split[DATA_OOD].n = spec->shift ? set->split[DATA_TEST].n : 0;
   set->height = set->width = size;
   set->targets = 1;
   assert(set->channels <= DATA_MAX_CHANNELS);
@@ -251,8 +253,21 @@ void data_intake_add(struct data_intake *in, uint32_t item, const uint8_t *plane
       }
 }
 
+static int32_t pair_label(enum data_labels labels, unsigned classes, int32_t first, int32_t second)
+{
+  switch (labels) {
+  case DATA_LABELS_FIRST:
+    return first;
+  case DATA_LABELS_SECOND:
+    return second;
+  default:
+    return (int32_t)classes * first + second;
+  }
+}
+
 /* From the items that were kept to samples: as they are, or two as channels. */
-static struct data_samples compose(struct arena *a, const struct data_intake *in, size_t pixels)
+static struct data_samples compose(struct arena *a, const struct data_intake *in,
+                                   enum data_labels what, size_t pixels)
 {
   size_t c = in->source->channels, item_bytes = pixels * c;
   struct data_samples out = {.n = in->size};
@@ -268,7 +283,7 @@ static struct data_samples compose(struct arena *a, const struct data_intake *in
   for (size_t i = 0; i < in->size; i++) {
     uint32_t sa = in->slot[in->picks[2 * i]], sb = in->slot[in->picks[2 * i + 1]];
     const uint8_t *pa = in->pixels + sa * item_bytes, *pb = in->pixels + sb * item_bytes;
-    labels[i] = (int32_t)in->source->classes * in->labels[sa] + in->labels[sb];
+    labels[i] = pair_label(what, in->source->classes, in->labels[sa], in->labels[sb]);
     for (size_t k = 0; k < pixels; k++, p += 2 * c, pa += c, pb += c) {
       memcpy(p, pa, c);
       memcpy(p + c, pb, c);
@@ -307,6 +322,8 @@ static void find_digest(struct data_set *set)
   hash_u64(h, set->classes);
   for (int k = 0; k < DATA_SPLIT_COUNT; k++) {
     const struct data_samples *s = &set->split[k];
+    if (k >= DATA_READ_SPLITS && !s->n)
+      continue;
     hash_u64(h, s->n);
     hash_bytes(h, s->pixels, (size_t)s->n * set->height * set->width * set->channels);
     for (unsigned i = 0; i < s->n; i++)
@@ -323,8 +340,8 @@ bool data_load(struct arena *a, const struct data_spec *spec, const char *const 
   if (!data_shape(spec, set, d))
     return false;
   const struct data_source *source = data_source_find(spec->name);
-  unsigned items[DATA_SPLIT_COUNT];
-  for (int k = 0; k < DATA_SPLIT_COUNT; k++) {
+  unsigned items[DATA_READ_SPLITS];
+  for (int k = 0; k < DATA_READ_SPLITS; k++) {
     struct data_intake in = {.source = source,
                              .split = (enum data_split)k,
                              .dirs = dirs,
@@ -337,16 +354,19 @@ bool data_load(struct arena *a, const struct data_spec *spec, const char *const 
                              .pairs = spec->pairs};
     bool ok = source->read(&in);
     if (ok)
-      set->split[k] = compose(a, &in, (size_t)set->height * set->width);
+      set->split[k] = compose(a, &in, spec->labels, (size_t)set->height * set->width);
     arena_free(in.scratch);
     if (!ok)
       return false;
     items[k] = in.items;
+    data_transform(spec->transform, set, &set->split[k]);
   }
-  for (int k = 0; k < DATA_SPLIT_COUNT; k++)
+  for (int k = 0; k < DATA_READ_SPLITS; k++)
     if (items[k] < source->items[k])
       diag_warning(d, SPAN_NONE, "data set %s: the %s files hold %u items, the original's %u",
                    source->name, split_name((enum data_split)k), items[k], source->items[k]);
+  if (spec->shift)
+    set->split[DATA_OOD] = data_shifted(a, spec->shift, set);
   find_moments(set);
   find_digest(set);
   return true;

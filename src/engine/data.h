@@ -16,21 +16,35 @@
 /* Raised when what is derived from the same files changes. */
 #define DATA_VERSION "1"
 
-enum data_split { DATA_TRAIN, DATA_TEST, DATA_SPLIT_COUNT };
-enum { DATA_MAX_CHANNELS = 8 };
+/* The last one is not read from files: it is made of the test samples, or empty. */
+enum data_split { DATA_TRAIN, DATA_TEST, DATA_OOD, DATA_SPLIT_COUNT };
+enum { DATA_READ_SPLITS = DATA_OOD, DATA_MAX_CHANNELS = 8 };
+
+/* What the class of a pair is. */
+enum data_labels { DATA_LABELS_BOTH, DATA_LABELS_FIRST, DATA_LABELS_SECOND };
+/* What is done to all images: another task of the same items. */
+enum data_transform { DATA_AS_IS, DATA_TURNED, DATA_INVERTED };
+/* How the images of the shifted split differ from the test samples, which they are
+ * otherwise (after Hendrycks & Dietterich 2019, scaled to small images): Gaussian noise of
+ * standard deviation 0.15; contrast around the image's mean times 0.4; moved by a seventh of
+ * the height and width towards the lower right, black behind. */
+enum data_shift { DATA_NO_SHIFT, DATA_NOISE, DATA_CONTRAST, DATA_MOVED };
 
 struct data_spec {
   const char *name;    /* a name of the table in data.c: fashion_mnist, cifar10, ... */
   unsigned image_size; /* average-pooled to this height and width; 0: as it is */
   bool pairs;          /* two items as the channels of one sample; classes squared */
+  enum data_labels labels; /* of pairs */
+  enum data_transform transform;
+  enum data_shift shift; /* DATA_NO_SHIFT: DATA_OOD is empty */
   unsigned block;          /* text: tokens a sample; else 0 */
   const char *tokenizer;   /* text: "bytes" (vocabulary 256) or "gpt2" (50257); else NULL */
-  unsigned size[DATA_SPLIT_COUNT]; /* samples taken; 0: all (of pairs: as many as items) */
+  unsigned size[DATA_READ_SPLITS]; /* samples taken; 0: all (of pairs: as many as items) */
 };
 
 struct data_samples {
   unsigned n;
-  const uint8_t *pixels;  /* [n][height][width][channels]; text: NULL */
+  uint8_t *pixels;        /* [n][height][width][channels]; text: NULL */
   const int32_t *labels;  /* [n]; text: NULL */
   const uint16_t *tokens; /* text: [n][block + 1], the last one a target only; else NULL */
 };

@@ -153,7 +153,7 @@ static bool read_images(struct data_intake *in, struct idx *f, const uint8_t *la
 
 bool data_idx_read(struct data_intake *in)
 {
-  static const char *const names[DATA_SPLIT_COUNT][2][2] = {
+  static const char *const names[DATA_READ_SPLITS][2][2] = {
       {{"train-labels-idx1-ubyte.gz", "train-labels-idx1-ubyte"},
        {"train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"}},
       {{"t10k-labels-idx1-ubyte.gz", "t10k-labels-idx1-ubyte"},

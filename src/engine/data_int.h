@@ -14,7 +14,7 @@ struct data_source {
   const char *folder; /* looked for in each data folder, before the folder itself */
   const char *mend;   /* where to get it */
   unsigned channels, height, width, classes;
-  unsigned items[DATA_SPLIT_COUNT];
+  unsigned items[DATA_READ_SPLITS];
   /* Reads one split: data_intake_begin once, then data_intake_add for each
    * item in order.  false: one diagnostic was added. */
   bool (*read)(struct data_intake *);
@@ -53,6 +53,11 @@ void data_intake_add(struct data_intake *, uint32_t item, const uint8_t *planes,
 /* The path of the first of the names that exists below the data folders; NULL:
  * a diagnostic says where it was looked for. */
 const char *data_find_file(struct data_intake *, const char *const *names, size_t n);
+
+/* Turned by a quarter (square images) or inverted, in place. */
+void data_transform(enum data_transform, const struct data_set *, struct data_samples *);
+/* The test samples, shifted; noise is one of (sample) alone. */
+struct data_samples data_shifted(struct arena *, enum data_shift, const struct data_set *);
 
 bool data_idx_read(struct data_intake *);
 bool data_cifar_read(struct data_intake *);

@@ -18,8 +18,8 @@ struct text_source {
   const char *name;
   const char *mend;
   bool bible; /* else token files, as nanoGPT's prepare.py writes them: uint16, little-endian */
-  uint64_t tokens[DATA_SPLIT_COUNT]; /* GPT-2's */
-  uint64_t bytes[DATA_SPLIT_COUNT];  /* 0: there is no text */
+  uint64_t tokens[DATA_READ_SPLITS]; /* GPT-2's */
+  uint64_t bytes[DATA_READ_SPLITS];  /* 0: there is no text */
 };
 
 /* The test split of a bible is its last tenth: bytes / 10, rounded down. */
@@ -101,7 +101,7 @@ bool data_text_shape(const struct data_spec *spec, struct data_set *set, struct 
     diag_error(d, SPAN_NONE, "data set %s: its files hold GPT-2's tokens, not bytes", s->name);
     diag_hint(d, "write tokenizer = gpt2");
   }
-  for (int k = 0; k < DATA_SPLIT_COUNT && diag_errors(d) == before; k++) {
+  for (int k = 0; k < DATA_READ_SPLITS && diag_errors(d) == before; k++) {
     uint64_t most = ((bytes ? s->bytes : s->tokens)[k] - 1) / spec->block;
     set->split[k].n = spec->size[k] ? spec->size[k] : (unsigned)most;
     if (set->split[k].n > most || !most) {
@@ -122,7 +122,7 @@ struct text_intake {
   size_t n_dirs;
   struct arena *scratch;
   struct diag *diag;
-  uint64_t found[DATA_SPLIT_COUNT]; /* tokens */
+  uint64_t found[DATA_READ_SPLITS]; /* tokens */
 };
 
 static bool ends_with_folder(const char *dir, const char *folder)
@@ -309,7 +309,7 @@ static void find_digest(struct data_set *set)
   struct hasher *h = hash_begin();
   hash_u64(h, set->block);
   hash_u64(h, set->classes);
-  for (int k = 0; k < DATA_SPLIT_COUNT; k++) {
+  for (int k = 0; k < DATA_READ_SPLITS; k++) {
     const struct data_samples *s = &set->split[k];
     hash_u64(h, s->n);
     hash_bytes(h, s->tokens, (size_t)s->n * (set->block + 1) * sizeof *s->tokens);
@@ -329,7 +329,7 @@ bool data_text_load(struct arena *a, const struct data_spec *spec, const char *c
                            .diag = d};
   struct text text = {0};
   bool ok = !in.source->bible || open_text(&in, is_bytes(spec), &text);
-  for (int k = 0; ok && k < DATA_SPLIT_COUNT; k++) {
+  for (int k = 0; ok && k < DATA_READ_SPLITS; k++) {
     uint16_t *tokens = arena_array(a, set->split[k].n, (set->block + 1) * sizeof *tokens);
     set->split[k].tokens = tokens;
     ok = in.source->bible ? take_text(&in, &text, set, (enum data_split)k, tokens)
@@ -339,7 +339,7 @@ bool data_text_load(struct arena *a, const struct data_spec *spec, const char *c
   if (!ok)
     return false;
   const uint64_t *known = is_bytes(spec) ? in.source->bytes : in.source->tokens;
-  for (int k = 0; k < DATA_SPLIT_COUNT; k++)
+  for (int k = 0; k < DATA_READ_SPLITS; k++)
     if (in.found[k] != known[k])
       diag_warning(d, SPAN_NONE,
                    "data set %s: the %s files hold %" PRIu64 " tokens, the original's %" PRIu64,

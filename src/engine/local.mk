@@ -3,6 +3,7 @@ libengine_a_SOURCES = \
   src/engine/data.c src/engine/data.h src/engine/data_int.h \
   src/engine/data_batch.c \
   src/engine/data_cifar.c \
+  src/engine/data_derive.c \
   src/engine/data_idx.c \
   src/engine/data_bible.c src/engine/data_gpt2.c src/engine/data_text.c src/engine/data_text.h \
   src/engine/kernels.h src/engine/kernels_token.h src/engine/kernels_vec.h \

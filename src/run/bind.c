@@ -3,6 +3,7 @@
 #include "merge/merge.h"
 #include "measure/measure.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,8 +43,23 @@ const char *bind_libraries(void)
   return text;
 }
 
+/* Where the attribute's word stands in the list; where it is not said, the first. */
+static unsigned word_at(const struct plan_step *s, enum plan_attr_id id, const char *const *words,
+                        unsigned n)
+{
+  const struct plan_attr *a = plan_attr(s, id);
+  unsigned i = 0;
+  while (a && i < n && strcmp(words[i], a->str))
+    i++;
+  assert(i < n);
+  return i;
+}
+
 struct data_spec bind_data_spec(const struct plan_step *s)
 {
+  static const char *const labels[] = {"both", "first", "second"};
+  static const char *const transforms[] = {"none", "turned", "inverted"};
+  static const char *const shifts[] = {"none", "noise", "contrast", "moved"};
   const struct plan_attr *block = plan_attr(s, PLAN_A_block);
   if (block)
     return (struct data_spec){
@@ -53,11 +69,20 @@ struct data_spec bind_data_spec(const struct plan_step *s)
         .size = {(unsigned)plan_num(s, PLAN_A_train_size), (unsigned)plan_num(s, PLAN_A_test_size)},
     };
   return (struct data_spec){
+      .labels = (enum data_labels)word_at(s, PLAN_A_labels, labels, 3),
+      .transform = (enum data_transform)word_at(s, PLAN_A_transform, transforms, 3),
+      .shift = (enum data_shift)word_at(s, PLAN_A_shift, shifts, 4),
       .name = plan_str(s, PLAN_A_data),
       .image_size = (unsigned)plan_num(s, PLAN_A_image_size),
       .pairs = !strcmp(plan_str(s, PLAN_A_compose), "pairs"),
       .size = {(unsigned)plan_num(s, PLAN_A_train_size), (unsigned)plan_num(s, PLAN_A_test_size)},
   };
+}
+
+enum data_split bind_split(const struct plan_step *s)
+{
+  const char *split = plan_str(s, PLAN_A_split);
+  return !strcmp(split, "train") ? DATA_TRAIN : !strcmp(split, "ood") ? DATA_OOD : DATA_TEST;
 }
 
 /* The data's digest is the data step's note: two runs that find different files

@@ -94,7 +94,8 @@ static const struct network *make_network(struct bind_costs *c, const struct pla
   for (size_t i = 0; i < c->n_networks; i++)
     if (!strcmp(c->networks[i]->name, n->name) &&
         c->networks[i]->shape.split[DATA_TRAIN].n == n->shape.split[DATA_TRAIN].n &&
-        c->networks[i]->shape.split[DATA_TEST].n == n->shape.split[DATA_TEST].n)
+        c->networks[i]->shape.split[DATA_TEST].n == n->shape.split[DATA_TEST].n &&
+        c->networks[i]->shape.split[DATA_OOD].n == n->shape.split[DATA_OOD].n)
       return c->networks[i];
   n->net = n->shape.channels ? bind_make_net(c->arena, plan, init, d) : NULL;
   const struct network *made = n;
@@ -148,7 +149,7 @@ static bool augments(const struct plan_step *s)
 
 static double split_size(const struct network *n, const struct plan_step *s)
 {
-  return n->shape.split[strcmp(plan_str(s, PLAN_A_split), "train") ? DATA_TEST : DATA_TRAIN].n;
+  return n->shape.split[bind_split(s)].n;
 }
 
 static struct cost measure_cost(struct bind_costs *c, const struct network *n,

@@ -55,5 +55,6 @@ struct data_set bind_shape(const struct plan *, const struct plan_step *model);
 bool bind_keeps_momentum(const struct plan_step *train);
 
 struct data_spec bind_data_spec(const struct plan_step *data);
+enum data_split bind_split(const struct plan_step *measure);
 
 #endif

@@ -6,11 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum data_split split_of(const struct plan_step *s)
-{
-  return strcmp(plan_str(s, PLAN_A_split), "train") ? DATA_TEST : DATA_TRAIN;
-}
-
 /* Loss and accuracy.  A second model lends its classifier. */
 static bool evaluate(struct work *w, bool diverged)
 {
@@ -24,7 +19,7 @@ static bool evaluate(struct work *w, bool diverged)
     if (!flat || (lent && !work_body(w, net, work_input(w, 0), flat)))
       return false;
     e = measure_evaluate(bind_eval_work(w->bind), BIND_EVAL_BATCH, flat, net, data,
-                         split_of(w->step));
+                         bind_split(w->step));
   }
   store_set(w->arena, &w->result, "loss", e.loss);
   store_set(w->arena, &w->result, "accuracy", e.accuracy);
@@ -74,7 +69,7 @@ static bool cka(struct work *w, double *value)
     width[k] = net_features(net);
     features[k] =
         measure_features(bind_eval_work(w->bind), BIND_EVAL_BATCH, flat, net, data,
-                         split_of(w->step), (unsigned)plan_num(w->step, PLAN_A_samples), &n);
+                         bind_split(w->step), (unsigned)plan_num(w->step, PLAN_A_samples), &n);
   }
   if (ok)
     *value = measure_cka(n, width[0], features[0], width[1], features[1]);

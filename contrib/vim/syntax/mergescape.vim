@@ -54,6 +54,9 @@ syn keyword expName
   \ alpha
   \ size
   \ compose
+  \ labels
+  \ transform
+  \ shift
   \ block
   \ tokenizer
   \ train
@@ -188,6 +191,13 @@ syn keyword expValue
   \ weights
   \ tensor
   \ sum
+  \ both
+  \ second
+  \ turned
+  \ inverted
+  \ noise
+  \ contrast
+  \ moved
   \ recalibrated
   \ averaged
   \ scratch
