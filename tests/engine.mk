@@ -25,6 +25,16 @@ tests_test_merge_SOURCES = tests/test_merge.c
 tests_test_merge_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_merge_LDADD = $(MERGE_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_assignment
+tests_test_assignment_SOURCES = tests/test_assignment.c
+tests_test_assignment_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_assignment_LDADD = $(MERGE_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_groups
+tests_test_groups_SOURCES = tests/test_groups.c
+tests_test_groups_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_groups_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_measure
 tests_test_measure_SOURCES = tests/test_measure.c
 tests_test_measure_CPPFLAGS = $(CHECK_CPPFLAGS)

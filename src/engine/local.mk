@@ -8,7 +8,7 @@ libengine_a_SOURCES = \
   src/engine/data_bible.c src/engine/data_gpt2.c src/engine/data_text.c src/engine/data_text.h \
   src/engine/kernels.h src/engine/kernels_token.h src/engine/kernels_vec.h \
   src/engine/net.c src/engine/net.h src/engine/net_int.h \
-  src/engine/net_file.c src/engine/net_plan.c src/engine/net_work.c \
+  src/engine/net_file.c src/engine/net_groups.c src/engine/net_groups.h src/engine/net_plan.c src/engine/net_work.c \
   src/engine/ops.h src/engine/ops_int.h \
   src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_linear.c src/engine/ops_norm.c \
   src/engine/ops_pool.c \

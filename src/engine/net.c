@@ -373,6 +373,12 @@ struct net *net_new(struct arena *arena, const struct net_spec *spec, struct dia
   return net;
 }
 
+size_t net_inputs(const struct net *net)
+{
+  const struct net_value *v = &net->values[0];
+  return (size_t)v->h * v->w * v->c;
+}
+
 size_t net_count(const struct net *net)
 {
   return net->count;

@@ -44,6 +44,7 @@ struct net_tensor {
 /* NULL: unknown model or a shape that it cannot take (diagnostic). */
 struct net *net_new(struct arena *, const struct net_spec *, struct diag *);
 
+size_t net_inputs(const struct net *); /* floats of a sample */
 size_t net_count(const struct net *);  /* floats in the flat vector */
 size_t net_params(const struct net *); /* of these, trainable: they come first */
 const struct net_tensor *net_tensors(const struct net *, size_t *n);
@@ -85,6 +86,19 @@ void net_logits(struct net_work *, const float *flat, const float *x, unsigned n
 /* The same as far as the classifier's input: features [n][net_features]. */
 void net_penultimate(struct net_work *, const float *flat, const float *x, unsigned n,
                      float *features);
+
+/* What a layer put out: rows (samples times pixels) of c channels, `row` floats apart. */
+struct net_activation {
+  const float *y;
+  size_t rows;
+  unsigned c, row;
+};
+typedef void net_visitor(void *context, unsigned value, const struct net_activation *);
+
+/* A forward pass in inference mode that shows what each layer puts out, in order and as it is
+ * made: the memory is another layer's afterwards.  `value` names the place in the network. */
+void net_visit(struct net_work *, const float *flat, const float *x, unsigned n, net_visitor *,
+               void *context);
 
 /* Training-mode forward pass that moves the running statistics by `momentum`
  * and nothing else: with momentum 1/(k+1) at the k-th batch (from 0) they become

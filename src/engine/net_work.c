@@ -278,6 +278,8 @@ struct step {
   float momentum;
   const float *x;
   unsigned n;
+  net_visitor *visit; /* NULL: nobody looks on */
+  void *context;
 };
 
 static const float *input(const struct step *s, unsigned value)
@@ -379,6 +381,14 @@ static void backward_token_layer(const struct step *s, size_t i, float *grad)
     ops->patches_backward(ops, &l->patches, s->n, dy, dx, add);
 }
 
+static void show(const struct step *s, unsigned value)
+{
+  const struct net_value *values = s->work->net->values, *v = &values[value];
+  const struct net_activation shown = {s->work->value[value], s->n * pixels(v), v->c,
+                                       values[v->whole].c};
+  s->visit(s->context, value, &shown);
+}
+
 static void forward(const struct step *s)
 {
   const struct net_work *w = s->work;
@@ -422,6 +432,8 @@ static void forward(const struct step *s)
     case LAYER_HEAD:
       break;
     }
+    if (s->visit && l->kind != LAYER_HEAD)
+      show(s, l->out);
   }
 }
 
@@ -491,7 +503,7 @@ float net_loss_gradient(struct net_work *w, float *flat, const float *x, const i
                         unsigned n, float *grad)
 {
   assert(w->train && n > 0 && n <= w->max_batch);
-  const struct step s = {w, flat, flat, NORM_MOMENTUM, x, n};
+  const struct step s = {w, flat, flat, NORM_MOMENTUM, x, n, NULL, NULL};
   const unsigned logits = w->net->logits;
   forward(&s);
   const struct net_layer *head = net_head(w->net);
@@ -541,6 +553,15 @@ void net_update_statistics(struct net_work *w, float *flat, const float *x, unsi
                            float momentum)
 {
   assert(n > 0 && n <= w->max_batch);
-  const struct step s = {w, flat, flat, momentum, x, n};
+  const struct step s = {w, flat, flat, momentum, x, n, NULL, NULL};
+  forward(&s);
+}
+
+void net_visit(struct net_work *w, const float *flat, const float *x, unsigned n,
+               net_visitor *visit, void *context)
+{
+  assert(n > 0 && n <= w->max_batch);
+  const struct step s = {
+      .work = w, .flat = flat, .x = x, .n = n, .visit = visit, .context = context};
   forward(&s);
 }

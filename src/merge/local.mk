@@ -1,5 +1,6 @@
 noinst_LIBRARIES += libmerge.a
 libmerge_a_SOURCES = \
+  src/merge/assignment.c src/merge/assignment.h \
   src/merge/merge.c src/merge/merge.h src/merge/merge_int.h \
   src/merge/merge_linear.c \
   src/merge/merge_plane.c \

@@ -1,0 +1,55 @@
+/* Which channels of a network may be permuted without changing its function.
+ *
+ * A permutation group is a set of channels that layers make in one place and that are read
+ * wherever they go in the same order: the units of a hidden layer, the channels of a residual
+ * stage (all of whose additions tie them together), those that one layer adds to a dense block.
+ * Any order of a group's channels computes the same function if every tensor axis that they lie
+ * along is put in that order: outputs and inputs of linear layers and convolutions, biases,
+ * norms and their running statistics (Ainsworth et al. 2023, section 2 and appendix A.4).
+ * Channels of the input and logits have no group.
+ *
+ * Groups are derived from the list of layers, so that a new architecture of known layers needs
+ * nothing here. */
+#ifndef MERGESCAPE_ENGINE_NET_GROUPS_H
+#define MERGESCAPE_ENGINE_NET_GROUPS_H
+
+#include "engine/net.h"
+
+/* Where a group lies along an axis of a tensor: channel i has the floats
+ * flat[offset + o * stride + i * run + t] for o < outer and t < run. */
+struct net_use {
+  uint32_t tensor; /* number in net_tensors */
+  unsigned axis;
+  bool buffer; /* running statistics */
+  size_t offset, outer, stride, run;
+};
+
+/* Where it lies in an activation. */
+struct net_place {
+  unsigned value, first; /* as net_visit names it; the first channel */
+};
+
+struct net_group {
+  const char *name; /* of the tensor that makes it: "layer1.0.conv1.weight" */
+  unsigned size;    /* channels, 2 or more */
+  struct net_use *uses;
+  size_t n_uses, cap_uses;
+  struct net_place *places; /* outputs of activation functions; where there are none, of layers */
+  size_t n_places, cap_places;
+};
+
+struct net_groups {
+  struct net_group *v;
+  size_t n;
+};
+
+/* NULL: the network has a layer whose symmetries are not known here (diagnostic). */
+const struct net_groups *net_groups_new(struct arena *, const struct net *, struct diag *);
+
+/* In place: channel perm[i] comes to place i. */
+void net_permute_group(const struct net_group *, const uint32_t *perm, float *flat);
+/* All groups; perms[g][i] for group g.  out may not be flat. */
+void net_permute(const struct net *, const struct net_groups *, uint32_t *const *perms,
+                 const float *flat, float *out);
+
+#endif
