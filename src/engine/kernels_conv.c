@@ -7,7 +7,7 @@ enum { ACCUMULATORS = 28, MAX_COLS = 14 };
 #else
 enum { ACCUMULATORS = 12, MAX_COLS = 12 };
 #endif
-enum { MAX_ROWS = 4 };
+enum { MAX_ROWS = 4, STRETCH = 16 /* segments: up to 256 products */ };
 
 struct tile {
   const struct kernel_conv *job;
@@ -89,17 +89,33 @@ INLINE void store_tile(const struct tile *t, const vec *acc, const int R, const 
   }
 }
 
+/* What was summed so far goes aside: the rounding error of a sum grows with the root of its
+ * length, and 512 channels times 9 taps are 4608 products. */
+INLINE void carry(vec *acc, vec *total, const int n)
+{
+  UNROLL
+  for (int i = 0; i < n; i++) {
+    total[i] += acc[i];
+    acc[i] = (vec){0};
+  }
+}
+
 INLINE void tile(const struct tile *t, const int R, const int P, const int V, const bool half)
 {
   const struct kernel_conv *j = t->job;
-  vec acc[ACCUMULATORS];
+  const bool far = j->n_segments > STRETCH;
+  vec acc[ACCUMULATORS], total[ACCUMULATORS];
   UNROLL
   for (int i = 0; i < R * P * V; i++)
     acc[i] = (vec){0};
+  if (far)
+    memset(total, 0, sizeof *total * (unsigned)(R * P * V));
   const size_t row = j->x_row;
   const float *w = j->w;
   const int step = half ? 2 : 1;
   for (size_t s = 0; s < j->n_segments; s++) {
+    if (s && s % STRETCH == 0)
+      carry(acc, total, R * P * V);
     const float *x = t->x + j->segments[s].offset;
     const float *end = x + j->segments[s].channels;
     for (; x < end; x += step, w += V * LANES) {
@@ -119,6 +135,11 @@ INLINE void tile(const struct tile *t, const int R, const int P, const int V, co
         }
       }
     }
+  }
+  if (far) {
+    UNROLL
+    for (int i = 0; i < R * P * V; i++)
+      acc[i] += total[i];
   }
   store_tile(t, acc, R, P, V, half);
 }

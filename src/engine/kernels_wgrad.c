@@ -23,14 +23,15 @@ INLINE vec multiply_half(vec acc, const float *x, vec dy)
 }
 #endif
 
-/* K taps that are neighbours in the grid, C channels (pairs if half), V vectors. */
+/* Each call sums from zero, so that a sum over all pixels of a batch is one of short sums.
+ * K taps that are neighbours in the grid, C channels (pairs if half), V vectors. */
 INLINE void accumulate(const struct kernel_wgrad *j, const int K, const int C, const int V,
                        const bool half)
 {
   vec acc[ACCUMULATORS];
   UNROLL
   for (int i = 0; i < K * C * V; i++)
-    acc[i] = vec_load(j->dw + i * LANES);
+    acc[i] = (vec){0};
   for (unsigned n = 0; n < j->samples; n++) {
     for (unsigned r = 0; r < j->rows; r++) {
       const float *x = j->x + n * j->x_sample + r * j->x_row;
@@ -56,7 +57,7 @@ INLINE void accumulate(const struct kernel_wgrad *j, const int K, const int C, c
   }
   UNROLL
   for (int i = 0; i < K * C * V; i++)
-    vec_store(j->dw + i * LANES, acc[i]);
+    vec_store(j->dw + i * LANES, vec_load(j->dw + i * LANES) + acc[i]);
 }
 
 #define ONE(K, C)                                                                                  \
