@@ -35,6 +35,11 @@ tests_test_groups_SOURCES = tests/test_groups.c
 tests_test_groups_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_groups_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_curvature
+tests_test_curvature_SOURCES = tests/test_curvature.c
+tests_test_curvature_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_curvature_LDADD = $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_measure
 tests_test_measure_SOURCES = tests/test_measure.c
 tests_test_measure_CPPFLAGS = $(CHECK_CPPFLAGS)
@@ -57,11 +62,6 @@ check_PROGRAMS += tests/test_net
 tests_test_net_SOURCES = tests/test_net.c tests/scratch.h
 tests_test_net_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_net_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
-
-check_PROGRAMS += tests/test_net_file
-tests_test_net_file_SOURCES = tests/test_net_file.c tests/scratch.h
-tests_test_net_file_CPPFLAGS = $(CHECK_CPPFLAGS)
-tests_test_net_file_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_transformer
 tests_test_transformer_SOURCES = tests/test_transformer.c tests/scratch.h tests/twin.h

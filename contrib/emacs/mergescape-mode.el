@@ -93,6 +93,10 @@
     "y"
     "to"
     "samples"
+    "products"
+    "probes"
+    "radius"
+    "directions"
     "z"
     "series"
     "opacity"
@@ -139,10 +143,16 @@
     "accuracy"
     "loss"
     "cka"
+    "disagreement"
     "sharpness"
     "hessian_trace"
+    "average_sharpness"
+    "gradient_noise"
+    "tail_index"
     "distance"
-    "cosine"))
+    "cosine"
+    "norm"
+    "invariant_norm"))
 (defconst mergescape--values
   '("fashion_mnist"
     "mnist"

@@ -19,6 +19,7 @@ enum rng_purpose {
   RNG_PAIR = 5,    /* which items a composed sample is made of */
   RNG_BOOTSTRAP = 6, /* which units a resample holds; epoch = resample */
   RNG_SHIFT = 7,   /* noise in a shifted test split; index = sample */
+  RNG_PROBE = 8,   /* random directions in weight space; index = tensor, stream = direction */
   RNG_TEST = 1000  /* tests and benchmarks */
 };
 

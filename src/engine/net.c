@@ -365,7 +365,6 @@ struct net *net_new(struct arena *arena, const struct net_spec *spec, struct dia
     return NULL;
   struct net_builder b = {.arena = arena, .net = arena_alloc(arena, sizeof *b.net)};
   struct net *net = b.net;
-  net->model = model->name;
   const struct net_value input = {.h = spec->height, .w = spec->image_width, .c = spec->channels};
   ARENA_PUSH(arena, net->values, net->n_values, net->cap_values, input);
   if (!model->build(&b, spec, &net->logits, diag))
@@ -430,6 +429,28 @@ bool net_in_classifier(const struct net *net, const struct net_tensor *t)
   if (l->kind == LAYER_HEAD)
     return false;
   return t->offset == l->weight || t->offset == l->bias;
+}
+
+static bool only_a_norm_reads(const struct net *net, unsigned value)
+{
+  bool norm = false;
+  for (size_t i = 0; i < net->n_layers; i++) {
+    const struct net_layer *l = &net->layers[i];
+    if (l->residual == value || (l->in == value && l->kind != LAYER_BATCHNORM))
+      return false;
+    norm = norm || l->in == value;
+  }
+  return norm;
+}
+
+bool net_scale_invariant(const struct net *net, const struct net_tensor *t)
+{
+  for (size_t i = 0; i < net->n_layers; i++) {
+    const struct net_layer *l = &net->layers[i];
+    if (l->kind == LAYER_CONV && l->weight == t->offset)
+      return net->values[l->out].whole == l->out && only_a_norm_reads(net, l->out);
+  }
+  return false;
 }
 
 unsigned net_features(const struct net *net)

@@ -59,6 +59,10 @@ unsigned net_targets(const struct net *); /* a sample's labels: 1, or of text bl
 bool net_in_classifier(const struct net *, const struct net_tensor *);
 unsigned net_features(const struct net *);
 
+/* Multiplying this tensor by a number changes nothing: a batch norm follows
+ * (Li & Arora 2020). */
+bool net_scale_invariant(const struct net *, const struct net_tensor *);
+
 /* PyTorch's default initialisation: Kaiming-uniform (a = sqrt 5) for linear and
  * convolution weights, uniform(+-1/sqrt(fan_in)) biases, ones and zeros for norms,
  * except where the original model's code says otherwise (torchvision's ResNet:
@@ -79,6 +83,17 @@ size_t net_work_bytes(const struct net_work *);
  * cross-entropy; its gradient into grad [net_params]. */
 float net_loss_gradient(struct net_work *, float *flat, const float *x, const int32_t *labels,
                         unsigned n, float *grad);
+
+/* The same of what inference computes: batch norm with its running statistics, which stay,
+ * so that a sample's part does not depend on the others. */
+float net_inference_gradient(struct net_work *, const float *flat, const float *x,
+                             const int32_t *labels, unsigned n, float *grad);
+/* The same with ReLUs that let through what they let through at the `flat` of the last
+ * net_record_relu for these samples.  As a function of the weights it is smooth, and its
+ * derivative at that point is what automatic differentiation calls the Hessian. */
+void net_record_relu(struct net_work *, const float *flat, const float *x, unsigned n);
+float net_fixed_relu_gradient(struct net_work *, const float *flat, const float *x,
+                              const int32_t *labels, unsigned n, float *grad);
 
 /* Inference mode: running statistics.  logits [n][net_targets][classes]. */
 void net_logits(struct net_work *, const float *flat, const float *x, unsigned n, float *logits);
@@ -109,25 +124,10 @@ void net_update_statistics(struct net_work *, float *flat, const float *x, unsig
 /* Checkpoints: every tensor by name, plus num_batches_tracked (I64) beside each
  * pair of running statistics, so that PyTorch's strict loading succeeds. */
 bool net_save(const struct net *, const float *flat, const char *path, struct diag *);
-/* From a file of F32, F16, BF16 or F64, whose names may be those of zoo_names.h.  Every missing,
- * extra, misshaped or wrongly typed tensor is reported, up to 20 of a kind.  Positions for more
- * tokens than the network reads are cut. */
+/* Every missing, extra, misshaped or wrongly typed tensor is reported. */
 bool net_load(const struct net *, const char *path, float *flat, struct diag *);
 /* All but the classifier, which stays in `flat` as it is; the file's may have any
  * shape, or be missing. */
 bool net_load_body(const struct net *, const char *path, float *flat, struct diag *);
-/* What net_load would report, but for hints; shapes where they are known. */
-bool net_check_file(const struct net *, const char *path, bool shapes, struct diag *);
-
-/* What a file's tensors say of its network: classes, and of text the most tokens; 0: nothing.
- * `like` is of the same model, for any data. */
-struct net_sizes {
-  unsigned classes, tokens;
-};
-bool net_file_sizes(const struct net *like, const char *path, struct net_sizes *, struct diag *);
-
-/* Names each tensor of `flat`, read from `path`, that is somewhere NaN or infinite, or a running
- * variance below 0. */
-bool net_check_values(const struct net *, const float *flat, const char *path, struct diag *);
 
 #endif

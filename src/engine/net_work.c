@@ -33,6 +33,7 @@ struct net_work {
   size_t floats;
   float **value, **grad; /* by value; grad NULL: not wanted */
   struct layer_work *layers;
+  float **open; /* by value: 1 where its ReLU lets through, 0 elsewhere; NULL: not recorded */
 };
 
 static size_t pixels(const struct net_value *v)
@@ -262,6 +263,8 @@ void net_work_free(struct net_work *w)
 {
   if (!w)
     return;
+  for (size_t i = 0; w->open && i < w->net->n_values; i++)
+    free(w->open[i]);
   free(w->memory);
   arena_free(w->arena);
 }
@@ -280,6 +283,7 @@ struct step {
   unsigned n;
   net_visitor *visit; /* NULL: nobody looks on */
   void *context;
+  bool fixed; /* ReLUs let through what they did when they were recorded */
 };
 
 static const float *input(const struct step *s, unsigned value)
@@ -319,6 +323,8 @@ static void norm_forward(const struct step *s, const struct net_layer *l,
     mean = k->mean;
     var = k->scale;
   }
+  if (mean != k->mean)
+    memcpy(k->mean, mean, v->c * sizeof *mean); /* for the backward pass */
   const float *gamma = s->flat + l->weight, *beta = s->flat + l->bias;
   for (unsigned i = 0; i < v->c; i++) {
     k->inv_std[i] = 1 / sqrtf(var[i] + NORM_EPS);
@@ -326,7 +332,7 @@ static void norm_forward(const struct step *s, const struct net_layer *l,
     k->shift[i] = beta[i] - mean[i] * k->scale[i];
   }
   ops->norm_apply(ops, &rows, x, k->scale, k->shift,
-                  l->residual == NET_NONE ? NULL : input(s, l->residual), l->relu,
+                  l->residual == NET_NONE ? NULL : input(s, l->residual), l->relu && !s->fixed,
                   s->work->value[l->out]);
 }
 
@@ -389,6 +395,24 @@ static void show(const struct step *s, unsigned value)
   s->visit(s->context, value, &shown);
 }
 
+/* What a value's ReLU let through when it was recorded. */
+static void let_through(const struct step *s, unsigned value)
+{
+  const struct net_value *values = s->work->net->values, *v = &values[value];
+  const size_t rows = s->n * pixels(v), row = values[v->whole].c;
+  const float *open = s->work->open[value];
+  float *y = s->work->value[value];
+  for (size_t i = 0; i < rows; i++, y += row, open += row)
+    for (unsigned k = 0; k < v->c; k++)
+      y[k] = open[k] > 0 ? y[k] : 0;
+}
+
+/* What the backward pass knows a layer's ReLU by: its output, or what was recorded. */
+static const float *relu_of(const struct step *s, const struct net_layer *l)
+{
+  return s->fixed && l->relu ? s->work->open[l->out] : s->work->value[l->out];
+}
+
 static void forward(const struct step *s)
 {
   const struct net_work *w = s->work;
@@ -420,7 +444,7 @@ static void forward(const struct step *s)
       break;
     case LAYER_LINEAR:
       ops->linear_forward(ops, s->n, in->c, w->net->values[l->out].c, x, s->flat + l->weight,
-                          s->flat + l->bias, l->relu, y);
+                          s->flat + l->bias, l->relu && !s->fixed, y);
       break;
     case LAYER_EMBEDDING:
     case LAYER_LAYERNORM:
@@ -432,6 +456,8 @@ static void forward(const struct step *s)
     case LAYER_HEAD:
       break;
     }
+    if (l->relu && s->fixed)
+      let_through(s, l->out);
     if (s->visit && l->kind != LAYER_HEAD)
       show(s, l->out);
   }
@@ -448,6 +474,24 @@ static void backward_conv(const struct step *s, const struct net_layer *l, bool 
                                w->scratch);
 }
 
+/* With fixed statistics the norm is a scale and a shift a channel. */
+static void norm_backward(const struct step *s, const struct net_layer *l,
+                          const struct layer_work *k, float *grad)
+{
+  const struct net_work *w = s->work;
+  const struct ops *ops = w->ops;
+  const struct ops_rows rows = norm_rows(s, l);
+  float *dy = w->grad[l->out], *dx = w->grad[l->in];
+  ops->norm_backward(ops, &rows, input(s, l->in), relu_of(s, l), l->relu, k->mean, k->inv_std,
+                     s->flat + l->weight, dy, s->running ? dx : NULL, k->add, grad + l->weight,
+                     grad + l->bias);
+  if (s->running || !dx)
+    return;
+  const struct ops_rows back = {rows.rows, rows.c, rows.y_row, rows.x_row};
+  memset(k->shift, 0, rows.c * sizeof *k->shift);
+  ops->norm_apply(ops, &back, dy, k->scale, k->shift, k->add ? dx : NULL, false, dx);
+}
+
 static void backward_layer(const struct step *s, size_t i, float *grad)
 {
   const struct net_work *w = s->work;
@@ -457,14 +501,12 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
   const struct net_value *in = &w->net->values[l->in];
   const unsigned area = (unsigned)pixels(in);
   float *dy = w->grad[l->out], *dx = w->grad[l->in];
-  const struct ops_rows rows = norm_rows(s, l);
   switch (l->kind) {
   case LAYER_CONV:
     backward_conv(s, l, k->add, grad);
     break;
   case LAYER_BATCHNORM:
-    ops->norm_backward(ops, &rows, input(s, l->in), w->value[l->out], l->relu, k->mean, k->inv_std,
-                       s->flat + l->weight, dy, dx, k->add, grad + l->weight, grad + l->bias);
+    norm_backward(s, l, k, grad);
     break;
   case LAYER_POOL:
     if (dx)
@@ -484,7 +526,7 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
     break;
   case LAYER_LINEAR:
     ops->linear_backward(ops, s->n, in->c, w->net->values[l->out].c, input(s, l->in),
-                         s->flat + l->weight, l->relu ? w->value[l->out] : NULL, dy, dx, k->add,
+                         s->flat + l->weight, l->relu ? relu_of(s, l) : NULL, dy, dx, k->add,
                          grad + l->weight, grad + l->bias);
     break;
   case LAYER_EMBEDDING:
@@ -499,23 +541,70 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
   }
 }
 
+static float loss_gradient(const struct step *s, const int32_t *labels, float *grad)
+{
+  struct net_work *w = s->work;
+  const unsigned logits = w->net->logits;
+  assert(w->train && s->n > 0 && s->n <= w->max_batch);
+  forward(s);
+  const struct net_layer *head = net_head(w->net);
+  const float loss =
+      head ? w->ops->token_loss(w->ops, &head->dense, s->n * pixels(&w->net->values[head->in]),
+                                w->value[head->in], s->flat + head->weight, labels,
+                                w->grad[head->in], grad + head->weight, w->scratch)
+           : w->ops->softmax_loss(w->ops, s->n, net_classes(w->net), w->value[logits], labels,
+                                  w->grad[logits]);
+  for (size_t i = w->net->n_layers; i-- > 0;)
+    backward_layer(s, i, grad);
+  return loss;
+}
+
 float net_loss_gradient(struct net_work *w, float *flat, const float *x, const int32_t *labels,
                         unsigned n, float *grad)
 {
-  assert(w->train && n > 0 && n <= w->max_batch);
-  const struct step s = {w, flat, flat, NORM_MOMENTUM, x, n, NULL, NULL};
-  const unsigned logits = w->net->logits;
+  return loss_gradient(&(struct step){.work = w,
+                                      .flat = flat,
+                                      .running = flat,
+                                      .momentum = NORM_MOMENTUM,
+                                      .x = x,
+                                      .n = n},
+                       labels, grad);
+}
+
+float net_inference_gradient(struct net_work *w, const float *flat, const float *x,
+                             const int32_t *labels, unsigned n, float *grad)
+{
+  return loss_gradient(&(struct step){.work = w, .flat = flat, .x = x, .n = n}, labels, grad);
+}
+
+void net_record_relu(struct net_work *w, const float *flat, const float *x, unsigned n)
+{
+  const struct net_value *values = w->net->values;
+  const struct step s = {.work = w, .flat = flat, .x = x, .n = n};
+  assert(n > 0 && n <= w->max_batch);
+  if (!w->open)
+    w->open = arena_array(w->arena, w->net->n_values, sizeof *w->open);
   forward(&s);
-  const struct net_layer *head = net_head(w->net);
-  const float loss =
-      head ? w->ops->token_loss(w->ops, &head->dense, n * pixels(&w->net->values[head->in]),
-                                w->value[head->in], flat + head->weight, labels, w->grad[head->in],
-                                grad + head->weight, w->scratch)
-           : w->ops->softmax_loss(w->ops, n, net_classes(w->net), w->value[logits], labels,
-                                  w->grad[logits]);
-  for (size_t i = w->net->n_layers; i-- > 0;)
-    backward_layer(&s, i, grad);
-  return loss;
+  for (size_t i = 0; i < w->net->n_layers; i++) {
+    const struct net_layer *l = &w->net->layers[i];
+    const struct net_value *v = &values[l->out];
+    const size_t row = values[v->whole].c, rows = n * pixels(v);
+    if (!l->relu)
+      continue;
+    if (!w->open[l->out])
+      w->open[l->out] = mem_alloc(w->max_batch * pixels(v) * row * sizeof **w->open);
+    for (size_t r = 0; r < rows; r++)
+      for (unsigned k = 0; k < v->c; k++)
+        w->open[l->out][r * row + k] = w->value[l->out][r * row + k] > 0 ? 1 : 0;
+  }
+}
+
+float net_fixed_relu_gradient(struct net_work *w, const float *flat, const float *x,
+                              const int32_t *labels, unsigned n, float *grad)
+{
+  assert(w->open);
+  return loss_gradient(&(struct step){.work = w, .flat = flat, .x = x, .n = n, .fixed = true},
+                       labels, grad);
 }
 
 void net_logits(struct net_work *w, const float *flat, const float *x, unsigned n, float *logits)
@@ -553,7 +642,8 @@ void net_update_statistics(struct net_work *w, float *flat, const float *x, unsi
                            float momentum)
 {
   assert(n > 0 && n <= w->max_batch);
-  const struct step s = {w, flat, flat, momentum, x, n, NULL, NULL};
+  const struct step s = {
+      .work = w, .flat = flat, .running = flat, .momentum = momentum, .x = x, .n = n};
   forward(&s);
 }
 

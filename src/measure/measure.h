@@ -24,6 +24,7 @@ struct measure_evaluation measure_evaluate(struct net_work *, unsigned batch, co
  * zeros is NaN. */
 double measure_distance(const float *a, const float *b, size_t n);
 double measure_cosine(const float *a, const float *b, size_t n);
+double measure_norm(const float *a, size_t n);
 
 /* The penultimate layer's features of up to `samples` samples, evenly spaced over
  * the split: [*count][net_features(net)], in inference mode, without augmentation;
@@ -34,6 +35,63 @@ double *measure_features(struct net_work *, unsigned batch, const float *flat, c
  * and y [n][q] of the same samples; both are centred in place.  From 0 to 1; NaN
  * where the features do not vary over the samples, or one is not finite. */
 double measure_cka(size_t n, size_t p, double *x, size_t q, double *y);
+
+/* The share of labels for which two models predict another class, over a whole split, in
+ * inference mode. */
+double measure_disagreement(struct net_work *, unsigned batch, const float *a, const float *b,
+                            const struct net *, const struct data_set *, enum data_split);
+
+/* The length of the weights whose scale changes nothing (net_scale_invariant): with a learning
+ * rate lr they move as if it were lr / length^2 (van Laarhoven 2017; Arora et al. 2019).
+ * NaN where a network has none. */
+double measure_invariant_norm(const struct net *, const float *flat);
+
+/* ---- the loss around a model ---- */
+
+/* The mean loss over up to `samples` samples, evenly spaced over a split, in inference mode
+ * (batch norm with its running statistics) and without augmentation, as a function of the
+ * trainable weights.  `work` is a training one, for `batch` samples. */
+struct measure_loss {
+  struct net_work *work;
+  const struct net *net;
+  const struct data_set *set;
+  enum data_split split;
+  unsigned samples, batch;
+};
+
+/* A number, and how far off it may be. */
+struct measure_estimate {
+  double value, error;
+};
+
+/* Products with the Hessian are central differences of gradients, at a distance of a
+ * thousandth of the weights' length to both sides, with ReLUs fixed as they are at the model:
+ * their kinks count no more than in automatic differentiation.
+ *
+ * The largest eigenvalue: Lanczos (1950) from a random start, at most `steps` products; it
+ * ends where the residual |Hv - value v| is below a thousandth of the value.  error: the
+ * residual, within which there is an eigenvalue. */
+struct measure_estimate measure_sharpness(const struct measure_loss *, const float *flat,
+                                          unsigned steps);
+/* The trace: the mean of v'Hv over `probes` random vectors of signs (Hutchinson 1990);
+ * error: its standard error (NaN for one probe). */
+struct measure_estimate measure_hessian_trace(const struct measure_loss *, const float *flat,
+                                              unsigned probes);
+/* The mean rise of the loss along `directions` random directions, in which each tensor moves
+ * by `radius` times its length (after Li et al. 2018 and Andriushchenko et al. 2023);
+ * error: its standard error. */
+struct measure_estimate measure_average_sharpness(const struct measure_loss *, const float *flat,
+                                                  double radius, unsigned directions);
+
+/* Gradient noise, from the gradients of batches of `batch` samples: the trace of one
+ * sample's covariance, batch times the variance between batches; and the tail index of the
+ * noise's components by Mohammadi et al. (2015), as Simsekli et al. (2019) use it: 2 for
+ * Gaussian noise, less for heavy tails.  NaN for fewer than two batches, the index for fewer
+ * than 64 components. */
+struct measure_noise {
+  double trace, tail_index;
+};
+struct measure_noise measure_gradient_noise(const struct measure_loss *, const float *flat);
 
 /* Recomputes the batch-norm running statistics in `flat` as the plain average
  * over one pass of augmented training data (REPAIR, Jordan et al. 2023, and

@@ -22,3 +22,11 @@ double measure_cosine(const float *a, const float *b, size_t n)
   }
   return ab / (sqrt(aa) * sqrt(bb));
 }
+
+double measure_norm(const float *a, size_t n)
+{
+  double sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += (double)a[i] * (double)a[i];
+  return sqrt(sum);
+}

@@ -149,7 +149,27 @@ static bool augments(const struct plan_step *s)
 
 static double split_size(const struct network *n, const struct plan_step *s)
 {
-  return n->shape.split[bind_split(s)].n;
+  return plan_attr(s, PLAN_A_split) ? n->shape.split[bind_split(s)].n : 0;
+}
+
+/* Samples whose gradient a measurement takes, and for a Hessian a forward pass more; of the largest eigenvalue about half of the
+ * products that it may take are needed. */
+static double gradients_of(const struct plan_step *s, double all)
+{
+  const char *name = plan_str(s, PLAN_A_measurement);
+  const struct plan_attr *at = plan_attr(s, PLAN_A_samples);
+  const double each = at ? fmin(at->num, all) : 0;
+  if (!strcmp(name, "sharpness"))
+    return 1.2 * each * plan_num(s, PLAN_A_products);
+  if (!strcmp(name, "hessian_trace"))
+    return 2.4 * each * plan_num(s, PLAN_A_probes);
+  return !strcmp(name, "gradient_noise") || !strcmp(name, "tail_index") ? 2 * each : 0;
+}
+
+static unsigned gradient_batch(const struct plan_step *s)
+{
+  const struct plan_attr *own = plan_attr(s, PLAN_A_batch);
+  return own ? (unsigned)own->num : BIND_GRADIENT_BATCH;
 }
 
 static struct cost measure_cost(struct bind_costs *c, const struct network *n,
@@ -163,9 +183,19 @@ static struct cost measure_cost(struct bind_costs *c, const struct network *n,
     double each = fmin(plan_num(s, PLAN_A_samples), split_size(n, s)), p = net_features(n->net);
     samples = 2 * each;
     products = 6 * each * p * p;
+  } else if (!strcmp(name, "disagreement")) {
+    samples = 2 * split_size(n, s);
+  } else if (!strcmp(name, "average_sharpness")) {
+    samples = (1 + plan_num(s, PLAN_A_directions)) *
+              fmin(plan_num(s, PLAN_A_samples), split_size(n, s));
   }
   struct cost cost = {.flops = net_flops(n->net) * samples + products,
                       .seconds = products / product_speed};
+  const double gradients = gradients_of(s, split_size(n, s));
+  if (gradients > 0) {
+    cost.flops += 3 * net_flops(n->net) * gradients;
+    cost.seconds += gradients * sample_seconds(c, n, CALIBRATE_TRAIN, gradient_batch(s), false);
+  }
   if (samples > 0)
     cost.seconds += samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false);
   return cost;

@@ -34,7 +34,7 @@ struct bind {
   struct bind_costs *costs; /* NULL until it is asked for */
 };
 
-enum { BIND_EVAL_BATCH = 200 };
+enum { BIND_EVAL_BATCH = 200, BIND_GRADIENT_BATCH = 128 };
 
 /* Each returns NULL after a diagnostic. */
 const struct data_set *bind_data(struct bind *, struct store *, const struct plan *,

@@ -78,35 +78,155 @@ static bool cka(struct work *w, double *value)
   return ok;
 }
 
+static bool disagreement(struct work *w, double *value)
+{
+  const struct plan_step *one = work_input(w, 0), *other = work_input(w, 1);
+  const struct net *net = bind_net(w->bind, w->plan, one, w->diag);
+  const struct data_set *data = net ? work_data(w, one, true) : NULL;
+  if (!data)
+    return false;
+  if (bind_shape(w->plan, other).classes != net_classes(net)) {
+    diag_error(w->diag, SPAN_NONE, "models of %u and %u classes always disagree",
+               net_classes(net), bind_shape(w->plan, other).classes);
+    return false;
+  }
+  const float *a = work_weights(w, net, one), *b = a ? work_weights(w, net, other) : NULL;
+  if (b)
+    *value = measure_disagreement(bind_eval_work(w->bind), BIND_EVAL_BATCH, a, b, net, data,
+                                  bind_split(w->step));
+  return b != NULL;
+}
+
 struct measurement {
   const char *name; /* of the value, too */
   bool (*measure)(struct work *, double *value);
 };
 
-static const struct measurement of_two[] = {
-    {"cka", cka}, {"distance", between_weights}, {"cosine", between_weights}};
+static const struct measurement of_two[] = {{"cka", cka},
+                                            {"distance", between_weights},
+                                            {"cosine", between_weights},
+                                            {"disagreement", disagreement}};
+
+static bool two_models(struct work *w, const struct measurement *m, bool diverged)
+{
+  double value = NAN;
+  if (w->step->n_inputs != 3) {
+    diag_error(w->diag, SPAN_NONE, "`%s` is measured on two models", m->name);
+    return false;
+  }
+  if (!diverged && !m->measure(w, &value))
+    return false;
+  store_set(w->arena, &w->result, m->name, value);
+  return work_commit(w);
+}
+
+/* ---- the loss around a model ---- */
+
+static unsigned count_of(const struct work *w, enum plan_attr_id id)
+{
+  return (unsigned)plan_num(w->step, id);
+}
+
+static struct measure_estimate sharpness(const struct work *w, const struct measure_loss *m,
+                                         const float *flat)
+{
+  return measure_sharpness(m, flat, count_of(w, PLAN_A_products));
+}
+
+static struct measure_estimate hessian_trace(const struct work *w, const struct measure_loss *m,
+                                             const float *flat)
+{
+  return measure_hessian_trace(m, flat, count_of(w, PLAN_A_probes));
+}
+
+static struct measure_estimate average_sharpness(const struct work *w,
+                                                 const struct measure_loss *m, const float *flat)
+{
+  return measure_average_sharpness(m, flat, plan_num(w->step, PLAN_A_radius),
+                                   count_of(w, PLAN_A_directions));
+}
+
+static struct measure_estimate gradient_noise(const struct work *w, const struct measure_loss *m,
+                                              const float *flat)
+{
+  (void)w;
+  return (struct measure_estimate){measure_gradient_noise(m, flat).trace, NAN};
+}
+
+static struct measure_estimate tail_index(const struct work *w, const struct measure_loss *m,
+                                          const float *flat)
+{
+  (void)w;
+  return (struct measure_estimate){measure_gradient_noise(m, flat).tail_index, NAN};
+}
+
+static const struct {
+  const char *name;
+  struct measure_estimate (*measure)(const struct work *, const struct measure_loss *,
+                                     const float *flat);
+} around[] = {{"sharpness", sharpness},
+              {"hessian_trace", hessian_trace},
+              {"average_sharpness", average_sharpness},
+              {"gradient_noise", gradient_noise},
+              {"tail_index", tail_index}};
+
+static bool around_model(struct work *w, size_t which, bool diverged)
+{
+  const struct plan_step *model = work_input(w, 0);
+  const struct plan_attr *own = plan_attr(w->step, PLAN_A_batch);
+  struct measure_estimate e = {NAN, NAN};
+  if (!diverged) {
+    const unsigned batch = own ? (unsigned)own->num : BIND_GRADIENT_BATCH;
+    const struct net *net = bind_net(w->bind, w->plan, model, w->diag);
+    const struct data_set *data = net ? work_data(w, model, false) : NULL;
+    const float *flat = data ? work_weights(w, net, model) : NULL;
+    if (!flat)
+      return false;
+    const struct measure_loss loss = {.work = bind_train_work(w->bind, batch),
+                                      .net = net,
+                                      .set = data,
+                                      .split = bind_split(w->step),
+                                      .samples = count_of(w, PLAN_A_samples),
+                                      .batch = batch};
+    e = around[which].measure(w, &loss, flat);
+  }
+  store_set(w->arena, &w->result, around[which].name, e.value);
+  if (!isnan(e.error))
+    store_set(w->arena, &w->result, "error", e.error);
+  return work_commit(w);
+}
+
+static bool length_of(struct work *w, bool invariant, bool diverged)
+{
+  const struct plan_step *model = work_input(w, 0);
+  double value = NAN;
+  if (!diverged) {
+    const struct net *net = bind_net(w->bind, w->plan, model, w->diag);
+    const float *flat = net ? work_weights(w, net, model) : NULL;
+    if (!flat)
+      return false;
+    value = invariant ? measure_invariant_norm(net, flat) : measure_norm(flat, net_params(net));
+  }
+  store_set(w->arena, &w->result, plan_str(w->step, PLAN_A_measurement), value);
+  return work_commit(w);
+}
 
 bool work_measure(struct work *w)
 {
   const char *name = plan_str(w->step, PLAN_A_measurement);
   bool diverged;
-  double value = NAN;
   if (!work_inherits_divergence(w, &diverged))
     return false;
   if (!strcmp(name, "evaluate"))
     return evaluate(w, diverged) && work_commit(w);
-  for (size_t i = 0; i < sizeof of_two / sizeof *of_two; i++) {
-    if (strcmp(of_two[i].name, name))
-      continue;
-    if (w->step->n_inputs != 3) {
-      diag_error(w->diag, SPAN_NONE, "`%s` is measured on two models", name);
-      return false;
-    }
-    if (!diverged && !of_two[i].measure(w, &value))
-      return false;
-    store_set(w->arena, &w->result, name, value);
-    return work_commit(w);
-  }
+  for (size_t i = 0; i < sizeof of_two / sizeof *of_two; i++)
+    if (!strcmp(of_two[i].name, name))
+      return two_models(w, &of_two[i], diverged);
+  for (size_t i = 0; i < sizeof around / sizeof *around; i++)
+    if (!strcmp(around[i].name, name))
+      return around_model(w, i, diverged);
+  if (!strcmp(name, "norm") || !strcmp(name, "invariant_norm"))
+    return length_of(w, *name == 'i', diverged);
   diag_error(w->diag, SPAN_NONE, "no measurement `%s`", name);
   return false;
 }

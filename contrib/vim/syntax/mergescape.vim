@@ -85,6 +85,10 @@ syn keyword expName
   \ y
   \ to
   \ samples
+  \ products
+  \ probes
+  \ radius
+  \ directions
   \ z
   \ series
   \ opacity
@@ -131,10 +135,16 @@ syn keyword expFunction
   \ accuracy
   \ loss
   \ cka
+  \ disagreement
   \ sharpness
   \ hessian_trace
+  \ average_sharpness
+  \ gradient_noise
+  \ tail_index
   \ distance
   \ cosine
+  \ norm
+  \ invariant_norm
 syn keyword expValue
   \ fashion_mnist
   \ mnist
