@@ -63,6 +63,11 @@ tests_test_net_SOURCES = tests/test_net.c tests/scratch.h
 tests_test_net_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_net_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_net_file
+tests_test_net_file_SOURCES = tests/test_net_file.c tests/scratch.h
+tests_test_net_file_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_net_file_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_transformer
 tests_test_transformer_SOURCES = tests/test_transformer.c tests/scratch.h tests/twin.h
 tests_test_transformer_CPPFLAGS = $(CHECK_CPPFLAGS)

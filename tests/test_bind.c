@@ -468,7 +468,17 @@ static void first_weights_may_be_a_file(void **state)
   net_init(net, 1, body);
   assert_true(net_load_body(net, other, body, w->f->diag));
   assert_memory_equal(anew, body, net_count(net) * sizeof *body);
-  fails(w, add_init_file(w, "mlp", other, "new"), "\"fc1.weight\" is missing", "checkpoint");
+  fails(w, add_init_file(w, "mlp", other, "new"), "\"fc1.weight\" is missing",
+        "such as \"fc1.weight\"");
+  /* A number that is none is found before training. */
+  size_t n;
+  const struct net_tensor *bad = &net_tensors(net, &n)[3];
+  const char *nan = file_join(w->f->arena, w->f->root, "nan.safetensors");
+  flat[bad->offset + 2] = NAN;
+  assert_true(net_save(net, flat, nan, w->f->diag));
+  fails(w, add_init_file(w, "resnet18", nan, "new"),
+        arena_printf(w->f->arena, "%s: tensor \"%s\" is NaN", nan, bad->name), NULL);
+  flat[bad->offset + 2] = 0;
   /* Another file under the name, then none. */
   uint32_t changed = add_init_file(w, "mlp", same, "kept");
   assert_true(net_save(wide, flat, same, w->f->diag));

@@ -8,7 +8,8 @@ libengine_a_SOURCES = \
   src/engine/data_bible.c src/engine/data_gpt2.c src/engine/data_text.c src/engine/data_text.h \
   src/engine/kernels.h src/engine/kernels_token.h src/engine/kernels_vec.h \
   src/engine/net.c src/engine/net.h src/engine/net_int.h \
-  src/engine/net_file.c src/engine/net_groups.c src/engine/net_groups.h src/engine/net_plan.c src/engine/net_work.c \
+  src/engine/net_file.c src/engine/net_groups.c src/engine/net_groups.h \
+  src/engine/net_match.c src/engine/net_match.h src/engine/net_plan.c src/engine/net_work.c \
   src/engine/ops.h src/engine/ops_int.h \
   src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_linear.c src/engine/ops_norm.c \
   src/engine/ops_pool.c \
@@ -16,7 +17,7 @@ libengine_a_SOURCES = \
   src/engine/ops_layernorm.c src/engine/ops_patches.c \
   src/engine/optim.c src/engine/optim.h \
   src/engine/schedule.c src/engine/schedule.h \
-  src/engine/zoo.c src/engine/zoo.h src/engine/zoo_densenet.c src/engine/zoo_gpt.c \
+  src/engine/zoo.c src/engine/zoo.h src/engine/zoo_names.c src/engine/zoo_names.h src/engine/zoo_densenet.c src/engine/zoo_gpt.c \
   src/engine/zoo_mlp.c src/engine/zoo_resnet.c
 ENGINE_LIBS = libengine.a $(KERNEL_LIBS) $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LIBS)
 

@@ -365,6 +365,7 @@ struct net *net_new(struct arena *arena, const struct net_spec *spec, struct dia
     return NULL;
   struct net_builder b = {.arena = arena, .net = arena_alloc(arena, sizeof *b.net)};
   struct net *net = b.net;
+  net->model = model->name;
   const struct net_value input = {.h = spec->height, .w = spec->image_width, .c = spec->channels};
   ARENA_PUSH(arena, net->values, net->n_values, net->cap_values, input);
   if (!model->build(&b, spec, &net->logits, diag))

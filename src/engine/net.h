@@ -124,10 +124,25 @@ void net_update_statistics(struct net_work *, float *flat, const float *x, unsig
 /* Checkpoints: every tensor by name, plus num_batches_tracked (I64) beside each
  * pair of running statistics, so that PyTorch's strict loading succeeds. */
 bool net_save(const struct net *, const float *flat, const char *path, struct diag *);
-/* Every missing, extra, misshaped or wrongly typed tensor is reported. */
+/* From a file of F32, F16, BF16 or F64, whose names may be those of zoo_names.h.  Every missing,
+ * extra, misshaped or wrongly typed tensor is reported, up to 20 of a kind.  Positions for more
+ * tokens than the network reads are cut. */
 bool net_load(const struct net *, const char *path, float *flat, struct diag *);
 /* All but the classifier, which stays in `flat` as it is; the file's may have any
  * shape, or be missing. */
 bool net_load_body(const struct net *, const char *path, float *flat, struct diag *);
+/* What net_load would report, but for hints; shapes where they are known. */
+bool net_check_file(const struct net *, const char *path, bool shapes, struct diag *);
+
+/* What a file's tensors say of its network: classes, and of text the most tokens; 0: nothing.
+ * `like` is of the same model, for any data. */
+struct net_sizes {
+  unsigned classes, tokens;
+};
+bool net_file_sizes(const struct net *like, const char *path, struct net_sizes *, struct diag *);
+
+/* Names each tensor of `flat`, read from `path`, that is somewhere NaN or infinite, or a running
+ * variance below 0. */
+bool net_check_values(const struct net *, const float *flat, const char *path, struct diag *);
 
 #endif

@@ -1,22 +1,12 @@
 /* Networks as .safetensors files that PyTorch loads strictly. */
-#include "engine/net_int.h"
-
-#include "base/safetensors.h"
+#include "engine/net_match.h"
 
 #include <inttypes.h>
+#include <limits.h>
+#include <math.h>
 #include <string.h>
 
-static const char TRACKED[] = "num_batches_tracked";
-
-/* "bn1.running_var" -> "bn1.num_batches_tracked"; NULL: another tensor. */
-static const char *tracked_name(struct arena *arena, const struct net_tensor *t)
-{
-  static const char suffix[] = ".running_var";
-  const size_t n = strlen(t->name), m = sizeof suffix - 1;
-  if (!t->buffer || n < m || strcmp(t->name + n - m, suffix))
-    return NULL;
-  return arena_printf(arena, "%.*s.%s", (int)(n - m), t->name, TRACKED);
-}
+enum { MOST_SHOWN = 20, CHUNK = 4096 };
 
 bool net_save(const struct net *net, const float *flat, const char *path, struct diag *diag)
 {
@@ -35,7 +25,7 @@ bool net_save(const struct net *net, const float *flat, const char *path, struct
                                      .data = flat + t->offset};
     for (unsigned k = 0; k < t->rank; k++)
       s->shape[k] = t->shape[k];
-    const char *tracked = tracked_name(arena, t);
+    const char *tracked = net_tracked_name(arena, t);
     if (tracked)
       file.tensors[file.n_tensors++] = (struct safetensors_tensor){
           .name = tracked, .dtype = SAFETENSORS_I64, .bytes = sizeof zero, .data = &zero};
@@ -43,6 +33,41 @@ bool net_save(const struct net *net, const float *flat, const char *path, struct
   const bool ok = safetensors_write(path, &file, diag);
   arena_free(arena);
   return ok;
+}
+
+/* ---- what is wrong with a file ---- */
+
+enum mismatch { MISSING, MISSHAPED, MISTYPED, TWICE, FOREIGN, UNTIED, MISMATCHES };
+
+/* What all of them say of a file.  EXPLAINED: a hint has said what it takes. */
+enum verdict { FITS, OTHER_CLASSIFIER, OTHER_MODEL, EXPLAINED };
+
+struct review {
+  struct arena *arena;
+  const struct net *net;
+  const char *path;
+  const struct safetensors *file;
+  struct net_match match;
+  struct diag *diag;
+  size_t n[MISMATCHES], of_classifier;
+};
+
+/* May one more be shown?  The rest are counted. */
+static bool counts(struct review *r, enum mismatch kind, bool classifier)
+{
+  r->of_classifier += classifier;
+  return r->n[kind]++ < MOST_SHOWN;
+}
+
+static void report_rest(struct review *r)
+{
+  static const char *const what[MISMATCHES] = {"are missing", "have another shape",
+                                               "have another type", "are there twice",
+                                               "are not of this model"};
+  for (int k = 0; k < MISMATCHES; k++)
+    if (r->n[k] > MOST_SHOWN)
+      diag_error(r->diag, SPAN_NONE, "%s: %zu more tensors %s", r->path, r->n[k] - MOST_SHOWN,
+                 what[k]);
 }
 
 static const char *shape_text(struct arena *arena, uint32_t rank, const uint64_t *shape)
@@ -53,31 +78,59 @@ static const char *shape_text(struct arena *arena, uint32_t rank, const uint64_t
   return arena_printf(arena, "[%s]", text);
 }
 
-static bool same_shape(const struct net_tensor *t, const struct safetensors_tensor *s,
-                       uint64_t *shape)
+/* The layer that begins at token ids, or NULL. */
+static const struct net_layer *embedding(const struct net *net)
 {
-  bool same = s->rank == t->rank;
-  for (unsigned k = 0; k < t->rank; k++) {
-    shape[k] = t->shape[k];
-    same = same && s->shape[k] == shape[k];
-  }
-  return same;
+  for (size_t i = 0; i < net->n_layers; i++)
+    if (net->layers[i].kind == LAYER_EMBEDDING)
+      return &net->layers[i];
+  return NULL;
 }
 
-static void load_tensor(struct arena *arena, const char *path, const struct net_tensor *t,
-                        const struct safetensors_tensor *s, float *flat, struct diag *diag)
+/* Positions may be for more tokens than the network reads: the first are taken. */
+static bool are_positions(const struct net *net, const struct net_tensor *t)
+{
+  const struct net_layer *l = embedding(net);
+  return l && t->offset == l->bias;
+}
+
+static bool shape_fits(const struct net *net, const struct net_tensor *t,
+                       const struct safetensors_tensor *s)
+{
+  bool fits = s->rank == t->rank;
+  for (unsigned k = 0; fits && k < t->rank; k++)
+    fits = s->shape[k] == t->shape[k] ||
+           (k == 0 && s->shape[k] > t->shape[k] && are_positions(net, t));
+  return fits;
+}
+
+static const char *net_shape(struct arena *arena, const struct net_tensor *t)
 {
   uint64_t shape[SAFETENSORS_MAX_RANK];
-  if (!s)
-    diag_error(diag, SPAN_NONE, "%s: tensor \"%s\" is missing", path, t->name);
-  else if (s->dtype != SAFETENSORS_F32)
-    diag_error(diag, SPAN_NONE, "%s: tensor \"%s\" has type %s, not F32", path, t->name,
-               safetensors_dtype_name(s->dtype));
-  else if (!same_shape(t, s, shape))
-    diag_error(diag, SPAN_NONE, "%s: tensor \"%s\" has shape %s, the model needs %s", path, t->name,
-               shape_text(arena, s->rank, s->shape), shape_text(arena, t->rank, shape));
-  else
-    memcpy(flat + t->offset, s->data, t->count * sizeof *flat);
+  for (unsigned k = 0; k < t->rank; k++)
+    shape[k] = t->shape[k];
+  return shape_text(arena, t->rank, shape);
+}
+
+static void review_tensor(struct review *r, size_t i, bool shapes)
+{
+  const struct net_tensor *t = &r->net->tensors[i];
+  const struct safetensors_tensor *s = r->match.of[i], *again = r->match.again[i];
+  const bool classifier = net_in_classifier(r->net, t);
+  if (!s) {
+    if (counts(r, MISSING, classifier))
+      diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" is missing", r->path, t->name);
+    return;
+  }
+  if (!safetensors_is_float(s->dtype) && counts(r, MISTYPED, classifier))
+    diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" has type %s, not F32, F16, BF16 or F64",
+               r->path, s->name, safetensors_dtype_name(s->dtype));
+  if (shapes && !shape_fits(r->net, t, s) && counts(r, MISSHAPED, classifier))
+    diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" has shape %s, the model needs %s", r->path,
+               s->name, shape_text(r->arena, s->rank, s->shape), net_shape(r->arena, t));
+  if (again && counts(r, TWICE, classifier))
+    diag_error(r->diag, SPAN_NONE, "%s: tensors \"%s\" and \"%s\" are both the model's \"%s\"",
+               r->path, s->name, again->name, t->name);
 }
 
 /* "fc.weight" of the classifier -> "fc." */
@@ -92,57 +145,199 @@ static bool of_classifier(const struct net *net, const char *name)
   return false;
 }
 
-static bool is_known(struct arena *arena, const struct net *net, const char *name)
+static void review_extra(struct review *r, const struct safetensors_tensor *s, bool body)
 {
-  for (size_t i = 0; i < net->n_tensors; i++) {
-    const char *tracked = tracked_name(arena, &net->tensors[i]);
-    if (!strcmp(net->tensors[i].name, name) || (tracked && !strcmp(tracked, name)))
-      return true;
-  }
-  return false;
+  const bool classifier = of_classifier(r->net, s->name + r->match.wrapped);
+  if (!(body && classifier) && counts(r, FOREIGN, classifier))
+    diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" is not of this model", r->path, s->name);
 }
 
-/* num_batches_tracked is not used: it may be anything, or missing.
- * Returns the errors outside of the classifier. */
-static unsigned load_tensors(struct arena *arena, const struct net *net, const char *path,
-                             const struct safetensors *file, bool body, float *flat,
-                             struct diag *diag)
+/* Where a tied tensor first differs from the one that it must equal, or SIZE_MAX. */
+static uint64_t first_difference(const struct safetensors_tensor *a,
+                                 const struct safetensors_tensor *b, uint64_t n)
 {
-  const unsigned before = diag_errors(diag);
-  unsigned classifier = 0;
-  for (size_t i = 0; i < net->n_tensors; i++) {
-    const struct net_tensor *t = &net->tensors[i];
-    const unsigned errors = diag_errors(diag);
-    if (!net_in_classifier(net, t) || !body)
-      load_tensor(arena, path, t, safetensors_find(file, t->name), flat, diag);
-    if (net_in_classifier(net, t))
-      classifier += diag_errors(diag) - errors;
+  float x[CHUNK], y[CHUNK];
+  for (uint64_t at = 0; at < n; at += CHUNK) {
+    const size_t m = n - at < CHUNK ? (size_t)(n - at) : CHUNK;
+    safetensors_floats(a, at, m, x);
+    safetensors_floats(b, at, m, y);
+    for (size_t i = 0; i < m; i++)
+      if (x[i] != y[i] && !(isnan(x[i]) && isnan(y[i])))
+        return at + i;
   }
-  for (size_t i = 0; i < file->n_tensors; i++) {
-    const char *name = file->tensors[i].name;
-    if (is_known(arena, net, name) || (body && of_classifier(net, name)))
-      continue;
-    diag_error(diag, SPAN_NONE, "%s: tensor \"%s\" is not of this model", path, name);
-    classifier += of_classifier(net, name);
-  }
-  return diag_errors(diag) - before - classifier;
+  return UINT64_MAX;
 }
 
-static bool load(const struct net *net, const char *path, bool body, float *flat,
-                 struct diag *diag)
+static uint64_t elements(const struct safetensors_tensor *t)
+{
+  return t->bytes / safetensors_dtype_bytes(t->dtype);
+}
+
+/* "[2, 5]": where element `at` is. */
+static const char *place_text(struct arena *arena, uint32_t rank, const uint64_t *shape,
+                              uint64_t at)
+{
+  uint64_t place[SAFETENSORS_MAX_RANK];
+  for (uint32_t k = rank; k-- > 0; at /= shape[k])
+    place[k] = at % shape[k];
+  return shape_text(arena, rank, place);
+}
+
+static void review_tied(struct review *r, const struct net_tied *tied)
+{
+  const struct safetensors_tensor *a = tied->tensor, *b = r->match.of[tied->same];
+  if (!b)
+    return; /* is reported as missing */
+  bool same = a->rank == b->rank && safetensors_is_float(a->dtype);
+  for (uint32_t k = 0; same && k < a->rank; k++)
+    same = a->shape[k] == b->shape[k];
+  if (!safetensors_is_float(b->dtype))
+    return;
+  const uint64_t at = same ? first_difference(a, b, elements(a)) : 0;
+  if (at == UINT64_MAX || !counts(r, UNTIED, false))
+    return;
+  if (same)
+    diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" differs from \"%s\" at %s", r->path, a->name,
+               b->name, place_text(r->arena, a->rank, a->shape, at));
+  else
+    diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" is %s %s, and \"%s\" is %s %s", r->path,
+               a->name, safetensors_dtype_name(a->dtype), shape_text(r->arena, a->rank, a->shape),
+               b->name, safetensors_dtype_name(b->dtype), shape_text(r->arena, b->rank, b->shape));
+  diag_hint(r->diag, "%s reads and writes tokens with the same weights", r->net->model);
+}
+
+/* Every mismatch is reported.  Of a body's classifier nothing is asked. */
+static enum verdict review(struct review *r, bool body, bool shapes)
+{
+  size_t all = 0;
+  r->match = net_match(r->arena, r->net, r->file);
+  for (size_t i = 0; i < r->net->n_tensors; i++)
+    if (!body || !net_in_classifier(r->net, &r->net->tensors[i]))
+      review_tensor(r, i, shapes);
+  for (size_t i = 0; i < r->match.n_extra; i++)
+    review_extra(r, r->match.extra[i], body);
+  for (size_t i = 0; i < r->match.n_tied && shapes; i++)
+    review_tied(r, &r->match.tied[i]);
+  report_rest(r);
+  for (int k = 0; k < MISMATCHES; k++)
+    all += r->n[k];
+  if (!r->match.found && r->file->n_tensors) {
+    diag_hint(r->diag,
+              "the tensors of %s are named as %s, such as \"%s\"; the file's are such as "
+              "\"%s\"",
+              r->net->model, zoo_names(r->net->model).origin, r->net->tensors[0].name,
+              r->file->tensors[0].name);
+    return EXPLAINED;
+  }
+  if (!all)
+    return FITS;
+  if (all == r->n[UNTIED])
+    return EXPLAINED;
+  return all == r->of_classifier ? OTHER_CLASSIFIER : OTHER_MODEL;
+}
+
+bool net_check_file(const struct net *net, const char *path, bool shapes, struct diag *diag)
+{
+  struct safetensors file;
+  struct review r = {.arena = arena_new(), .net = net, .path = path, .file = &file, .diag = diag};
+  bool fits = safetensors_open(r.arena, path, &file, diag);
+  if (fits) {
+    fits = review(&r, false, shapes) == FITS;
+    safetensors_close(&file);
+  }
+  arena_free(r.arena);
+  return fits;
+}
+
+/* Rows of the tensor that begins at `offset`, or 0. */
+static unsigned rows_in_file(const struct net *net, const struct net_match *match, size_t offset)
+{
+  for (size_t i = 0; i < net->n_tensors; i++) {
+    const struct safetensors_tensor *s = match->of[i];
+    if (net->tensors[i].offset == offset)
+      return s && s->rank && s->shape[0] <= UINT_MAX ? (unsigned)s->shape[0] : 0;
+  }
+  return 0;
+}
+
+bool net_file_sizes(const struct net *like, const char *path, struct net_sizes *sizes,
+                    struct diag *diag)
 {
   struct arena *arena = arena_new();
   struct safetensors file;
-  const unsigned before = diag_errors(diag);
-  if (safetensors_open(arena, path, &file, diag)) {
-    if (load_tensors(arena, net, path, &file, body, flat, diag))
-      diag_hint(diag, "is \"%s\" a checkpoint of the same model, width and data?", path);
-    else if (diag_errors(diag) > before)
-      diag_hint(diag, "only the classifier differs: `head = new` draws one for these data");
+  *sizes = (struct net_sizes){0};
+  const bool ok = safetensors_open(arena, path, &file, diag);
+  if (ok) {
+    const struct net_match match = net_match(arena, like, &file);
+    const struct net_layer *words = embedding(like);
+    sizes->classes = rows_in_file(like, &match, like->layers[like->n_layers - 1].weight);
+    sizes->tokens = words ? rows_in_file(like, &match, words->bias) : 0;
     safetensors_close(&file);
   }
   arena_free(arena);
-  return diag_errors(diag) == before;
+  return ok;
+}
+
+bool net_check_values(const struct net *net, const float *flat, const char *path, struct diag *diag)
+{
+  struct arena *arena = arena_new();
+  size_t tensors = 0;
+  for (size_t i = 0; i < net->n_tensors; i++) {
+    const struct net_tensor *t = &net->tensors[i];
+    const bool variance = net_tracked_name(arena, t) != NULL;
+    const float *v = flat + t->offset;
+    uint64_t first = t->count, shape[4] = {0}, bad = 0;
+    for (size_t k = 0; k < t->count; k++)
+      if ((!isfinite(v[k]) || (variance && v[k] < 0)) && !bad++)
+        first = k;
+    if (!bad || tensors++ >= MOST_SHOWN)
+      continue;
+    for (unsigned k = 0; k < t->rank; k++)
+      shape[k] = t->shape[k];
+    const char *at = place_text(arena, t->rank, shape, first);
+    if (isfinite(v[first]))
+      diag_error(diag, SPAN_NONE, "%s: tensor \"%s\" is %g at %s, and no variance", path, t->name,
+                 (double)v[first], at);
+    else
+      diag_error(diag, SPAN_NONE, "%s: tensor \"%s\" is %s at %s", path, t->name,
+                 isnan(v[first]) ? "NaN" : "infinite", at);
+    if (bad > 1)
+      diag_hint(diag, "and so are %" PRIu64 " more of its elements", bad - 1);
+  }
+  if (tensors > MOST_SHOWN)
+    diag_error(diag, SPAN_NONE, "%s: %zu more tensors are not finite", path, tensors - MOST_SHOWN);
+  arena_free(arena);
+  return !tensors;
+}
+
+/* ---- reading ---- */
+
+static void fill(const struct net *net, const struct net_match *match, bool body, float *flat)
+{
+  for (size_t i = 0; i < net->n_tensors; i++) {
+    const struct net_tensor *t = &net->tensors[i];
+    if (!body || !net_in_classifier(net, t))
+      safetensors_floats(match->of[i], 0, t->count, flat + t->offset);
+  }
+}
+
+static bool load(const struct net *net, const char *path, bool body, float *flat, struct diag *diag)
+{
+  struct safetensors file;
+  struct review r = {.arena = arena_new(), .net = net, .path = path, .file = &file, .diag = diag};
+  enum verdict verdict = EXPLAINED;
+  if (safetensors_open(r.arena, path, &file, diag)) {
+    verdict = review(&r, body, true);
+    if (verdict == FITS)
+      fill(net, &r.match, body, flat);
+    else if (verdict == OTHER_CLASSIFIER)
+      diag_hint(diag, "only the classifier differs: `head = new` draws one for these data");
+    else if (verdict == OTHER_MODEL)
+      diag_hint(diag, "is \"%s\" a checkpoint of the same model, width and data?", path);
+    safetensors_close(&file);
+  }
+  arena_free(r.arena);
+  return verdict == FITS;
 }
 
 bool net_load(const struct net *net, const char *path, float *flat, struct diag *diag)

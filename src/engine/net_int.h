@@ -57,6 +57,7 @@ struct net_initial {
 };
 
 struct net {
+  const char *model; /* the zoo's name */
   struct net_value *values;
   size_t n_values, cap_values;
   struct net_layer *layers;

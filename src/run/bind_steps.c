@@ -110,7 +110,8 @@ static bool run_init(struct work *w)
   net_init(net, (uint64_t)plan_num(s, PLAN_A_seed), flat);
   if (takes_over) {
     bool anew = !strcmp(plan_str(s, PLAN_A_head), "new");
-    if (!from || !(anew ? net_load_body : net_load)(net, from, flat, w->diag))
+    if (!from || !(anew ? net_load_body : net_load)(net, from, flat, w->diag) ||
+        !net_check_values(net, flat, from, w->diag))
       return false;
   }
   store_set(w->arena, &w->result, "parameters", (double)net_params(net));

@@ -1,0 +1,27 @@
+#include "engine/zoo_names.h"
+
+#include <string.h>
+
+static const struct zoo_names rows[] = {
+    {.model = "resnet18", .origin = "in torchvision"},
+    {.model = "densenet121",
+     .origin = "in torchvision",
+     /* Files from before torchvision 0.3. */
+     .renamed = {{".norm.1.", ".norm1."},
+                 {".norm.2.", ".norm2."},
+                 {".conv.1.", ".conv1."},
+                 {".conv.2.", ".conv2."}}},
+    {.model = "gpt",
+     .origin = "in Hugging Face's GPT-2",
+     .renamed = {{"", "transformer."}},
+     .ignored = {"transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias"},
+     .tied = {{"lm_head.weight", "transformer.wte.weight"}}},
+};
+
+struct zoo_names zoo_names(const char *model)
+{
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+    if (!strcmp(rows[i].model, model))
+      return rows[i];
+  return (struct zoo_names){.model = model, .origin = "in files of this program"};
+}
