@@ -1,5 +1,5 @@
-/* Training-step throughput: forward, loss, backward and update (SGD; gpt: AdamW), one thread,
- * data in memory, no augmentation.
+/* Training-step throughput: forward, loss, backward and update (SGD; gpt: AdamW), data in
+ * memory, no augmentation; on one thread unless --threads says otherwise.
  *
  *   bench/throughput resnet --width 16 --stages 3 --blocks 1 --size 14 --channels 2
  *                           --classes 100 --batch 32 [--seconds 4]
@@ -16,6 +16,7 @@
 #include "base/rng.h"
 #include "engine/net.h"
 #include "engine/ops.h"
+#include "engine/ops_threads.h"
 #include "engine/optim.h"
 
 #include <stdio.h>
@@ -106,7 +107,8 @@ static double measure(struct bench *b, const struct ops *ops, double seconds)
 }
 
 /* What the arguments ask for; false: usage. */
-static bool parse(int argc, char **argv, struct net_spec *spec, unsigned *batch, unsigned *seconds)
+static bool parse(int argc, char **argv, struct net_spec *spec, unsigned *batch, unsigned *seconds,
+                  unsigned *threads)
 {
   static const char *const models[][2] = {
       {"resnet", "resnet18"}, {"densenet", "densenet121"}, {"mlp", "mlp"}, {"gpt", "gpt"}};
@@ -124,6 +126,7 @@ static bool parse(int argc, char **argv, struct net_spec *spec, unsigned *batch,
                                    {"--classes", &spec->classes},
                                    {"--batch", batch},
                                    {"--seconds", seconds},
+                                   {"--threads", threads},
                                    {NULL, NULL}};
   bool good = argc >= 2 && argc % 2 == 0;
   for (size_t i = 0; good && i < sizeof models / sizeof *models; i++) {
@@ -163,7 +166,7 @@ static const struct optim adamw = {
 
 int main(int argc, char **argv)
 {
-  unsigned batch = 128, seconds = 4;
+  unsigned batch = 128, seconds = 4, threads = 1;
   struct net_spec spec = {.width = 64,
                           .stages = 4,
                           .blocks = 2,
@@ -171,13 +174,14 @@ int main(int argc, char **argv)
                           .heads = 4,
                           .channels = 3,
                           .classes = 100};
-  if (!parse(argc, argv, &spec, &batch, &seconds)) {
+  if (!parse(argc, argv, &spec, &batch, &seconds, &threads)) {
     fprintf(stderr, "usage: throughput resnet|densenet|mlp [--width N] [--stages N] [--blocks N] "
                     "[--layers N] [--growth N]\n"
-                    "         [--size N] [--channels N] [--classes N] [--batch N] [--seconds N]\n"
+                    "         [--size N] [--channels N] [--classes N] [--batch N] [--seconds N] "
+                    "[--threads N]\n"
                     "       throughput gpt [--width N] [--layers N] [--heads N] [--block N] "
                     "[--vocab N]\n"
-                    "         [--batch N] [--seconds N]\n");
+                    "         [--batch N] [--seconds N] [--threads N]\n");
     return 2;
   }
   struct arena *arena = arena_new();
@@ -187,7 +191,8 @@ int main(int argc, char **argv)
     diag_print(diag, NULL, stderr, false);
     return 2;
   }
-  const struct ops *ops = ops_cpu();
+  const struct ops *threaded = threads > 1 ? ops_threads_new(ops_cpu(), threads) : NULL;
+  const struct ops *ops = threaded ? threaded : ops_cpu();
   const size_t values = (size_t)batch * spec.height * spec.image_width * spec.channels;
   const size_t targets = (size_t)batch * net_targets(net);
   struct bench b = {
@@ -207,7 +212,7 @@ int main(int argc, char **argv)
   fill(&b, values, targets, &spec);
   const double dt = measure(&b, ops, seconds);
   print_shape(&spec, argv[1]);
-  printf("batch=%u isa=%s threads=1 samples_per_s=%.1f gflops=%.1f\n", batch, ops->isa,
+  printf("batch=%u isa=%s threads=%u samples_per_s=%.1f gflops=%.1f\n", batch, ops->isa, threads,
          (double)targets / dt, 3 * batch * net_flops(net) / dt / 1e9);
   free(b.flat);
   free(b.velocity);
@@ -216,6 +221,7 @@ int main(int argc, char **argv)
   free(b.x);
   free(b.labels);
   net_work_free(b.work);
+  ops_threads_free(threaded);
   arena_free(arena);
   return 0;
 }

@@ -58,6 +58,11 @@ tests_test_ops_SOURCES = tests/test_ops.c
 tests_test_ops_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_ops_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_threads
+tests_test_threads_SOURCES = tests/test_threads.c
+tests_test_threads_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_threads_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_net
 tests_test_net_SOURCES = tests/test_net.c tests/scratch.h
 tests_test_net_CPPFLAGS = $(CHECK_CPPFLAGS)

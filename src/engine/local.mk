@@ -15,8 +15,11 @@ libengine_a_SOURCES = \
   src/engine/ops_pool.c \
   src/engine/ops_attention.c src/engine/ops_dense.c src/engine/ops_embedding.c \
   src/engine/ops_layernorm.c src/engine/ops_patches.c \
+  src/engine/ops_threads.c src/engine/ops_threads.h src/engine/ops_threads_int.h \
+  src/engine/ops_threads_images.c src/engine/ops_threads_tokens.c \
   src/engine/optim.c src/engine/optim.h \
   src/engine/schedule.c src/engine/schedule.h \
+  src/engine/team.c src/engine/team.h \
   src/engine/zoo.c src/engine/zoo.h src/engine/zoo_names.c src/engine/zoo_names.h src/engine/zoo_densenet.c src/engine/zoo_gpt.c \
   src/engine/zoo_mlp.c src/engine/zoo_resnet.c
 ENGINE_LIBS = libengine.a $(KERNEL_LIBS) $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LIBS)
