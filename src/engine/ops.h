@@ -86,7 +86,8 @@ struct ops {
   /* dy [n][oh][ow][co] -> dx [n][h][w][ci], set or added to */
   void (*conv_backward_data)(const struct ops *, const struct ops_conv *, unsigned n,
                              const float *dy, const float *w, float *dx, bool add, float *scratch);
-  /* -> dw [co][ci][k][k] */
+  /* -> dw [co][ci][k][k].  A channel's are the same whatever the others, where there are 32
+   * or more. */
   void (*conv_backward_weights)(const struct ops *, const struct ops_conv *, unsigned n,
                                 const float *x, const float *dy, float *dw, float *scratch);
 

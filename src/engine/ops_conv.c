@@ -462,18 +462,24 @@ static unsigned clamp(size_t n, unsigned most)
   return n < 1 ? 1 : n > most ? most : (unsigned)n;
 }
 
+/* Floats of an output pixel that a block of the weight gradient reads. */
+static unsigned block_width(const struct kernels *k, unsigned co)
+{
+  const unsigned width = total_width(k, co);
+  return width < 2 * k->lanes ? width : 2 * k->lanes;
+}
+
 /* Samples whose grids are made together: so many that one block of input
  * channels and one of output channels stay in the first cache for all taps,
- * and no more than fit the second. */
+ * and no more than fit the second.  The same for any 32 output channels or
+ * more: what is summed together must not depend on the others. */
 static unsigned wgrad_chunk(const struct kernels *k, const struct ops_conv *c, unsigned n)
 {
   const struct kernel_grid g = forward_grid(c);
-  const unsigned width = total_width(k, c->co);
   const size_t area = (size_t)ops_conv_out(c, c->h) * ops_conv_out(c, c->w);
-  const size_t block =
-      grid_floats(&g) / g.blocks + area * (width < 2 * k->lanes ? width : 2 * k->lanes);
-  const unsigned most = clamp(L2_FLOATS / (grid_floats(&g) + area * width), n);
-  return clamp(L1_FLOATS / block, most);
+  const size_t dy = area * block_width(k, c->co);
+  const unsigned most = clamp(L2_FLOATS / (grid_floats(&g) + dy), n);
+  return clamp(L1_FLOATS / (grid_floats(&g) / g.blocks + dy), most);
 }
 
 void cpu_conv_backward_weights(const struct ops *ops, const struct ops_conv *c, unsigned n,
@@ -489,7 +495,7 @@ void cpu_conv_backward_weights(const struct ops *ops, const struct ops_conv *c, 
   float *grids = packed + weights, *wide = grids + chunk * grid;
   const bool widened = needs_widening(p.k, c->co);
   const size_t dy_pixel = widened ? width : ops_conv_y_pixel(c);
-  const size_t touched = p.x_row + (size_t)ow * (width < 2 * p.k->lanes ? width : 2 * p.k->lanes);
+  const size_t touched = p.x_row + (size_t)ow * block_width(p.k, c->co);
   const unsigned rows = chunk > 1 ? oh : clamp(L1_FLOATS / touched, oh);
   memset(packed, 0, weights * sizeof *packed);
   memset(grids, 0, chunk * grid * sizeof *grids);

@@ -11,15 +11,15 @@ static const double least_work = 1e6;
 
 unsigned split_parts(const struct threaded *t, size_t total, size_t grain)
 {
-  const size_t grains = (total + grain - 1) / grain;
-  return grains < t->threads ? (unsigned)grains : t->threads;
+  const size_t grains = total / grain;
+  return grains < 2 ? 1 : grains < t->threads ? (unsigned)grains : t->threads;
 }
 
 struct part split_part(size_t total, size_t grain, unsigned parts, unsigned k)
 {
-  const size_t grains = (total + grain - 1) / grain;
-  const size_t first = grains * k / parts * grain, end = grains * (k + 1) / parts * grain;
-  return (struct part){.first = first, .count = (end < total ? end : total) - first};
+  const size_t grains = total / grain, first = grains * k / parts * grain;
+  const size_t end = k + 1 == parts ? total : grains * (k + 1) / parts * grain;
+  return (struct part){.first = first, .count = end - first};
 }
 
 struct job {

@@ -40,7 +40,7 @@ static size_t part_scratch(const struct threaded *t, const struct ops_conv *c, u
 {
   const struct ops *base = t->base;
   const unsigned samples = split_parts(t, n, 1), channels = split_parts(t, c->co, CONV_CHANNELS);
-  size_t most = base->conv_scratch(base, c, samples ? (n + samples - 1) / samples : n);
+  size_t most = base->conv_scratch(base, c, (n + samples - 1) / samples);
   for (unsigned k = 0; k < channels; k++) {
     const struct part p = split_part(c->co, CONV_CHANNELS, channels, k);
     const struct ops_conv some = of_channels(c, &p);

@@ -26,7 +26,7 @@ struct part {
 struct split {
   void (*run)(const struct ops *base, const void *args, const struct part *);
   const void *args;
-  size_t total, grain; /* parts begin at multiples of the grain */
+  size_t total, grain; /* parts are multiples of the grain, the last with what is left over */
   double work;         /* of all: multiply-adds, or SPLIT_PASS a float that is read or written */
   float *scratch;
   size_t scratch_part; /* floats of it a part */
