@@ -22,6 +22,8 @@ void check_models(struct dsl_experiment *, struct diag *);
 void check_cycles(struct dsl *, struct diag *);
 /* check_unused.c: warns of measures that nothing shows. */
 void check_unused(struct dsl *, struct diag *);
+/* A model with its arguments. */
+void check_model(struct arena *, const struct ast_expr *, struct diag *);
 /* A schedule that is no variable's name. */
 void check_schedule_word(struct arena *, const struct ast_expr *, struct diag *);
 /* The experiment's sweeps over what is no setting. */

@@ -343,6 +343,11 @@ void check_schedule_word(struct arena *a, const struct ast_expr *x, struct diag 
   check_thing(a, WORDS_SCHEDULE, x, 0, d);
 }
 
+void check_model(struct arena *a, const struct ast_expr *x, struct diag *d)
+{
+  check_thing(a, WORDS_MODEL, x, 0, d);
+}
+
 enum { MAX_CONTINUATIONS = 1000 };
 
 bool check_count(const struct ast_stmt *branch)

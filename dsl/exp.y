@@ -1,5 +1,7 @@
 /* The grammar of .exp files.  It knows shapes; words are looked up by check.
  *
+ * ALONE is no text: parse_token.c gives it first where a thing is read that stands alone, as
+ * the model on a command line.
  * SYNC and SYNC_HEAD are no text: parse_token.c gives them after a mistake,
  * when it has skipped to the end of the statement, or to the { behind a head
  * that could not be read. */
@@ -46,6 +48,7 @@ static void yyerror(struct span *, struct parser *, const char *);
 %token END 0 "the end of the file"
 %token <value> NAME "a name" SETTER "a setting" UNIT "a unit"
 %token <value> STRING "a text in quotes" NUMBER "a number"
+%token ALONE "a thing"
 %token SYNC "the end of what was skipped" SYNC_HEAD "the end of a skipped head"
 %token END_INSIDE "the end of a file that is not complete"
 %token EXPERIMENT "experiment" FIGURE "figure" PANEL "panel" CLAIM "claim" TIER "tier"
@@ -77,6 +80,12 @@ static void yyerror(struct span *, struct parser *, const char *);
 %type <notes> notes
 
 %%
+
+input:
+    file
+  | ALONE NAME               { p->thing = parse_leaf(p, AST_NAME, $2, @2); }
+  | ALONE NAME '(' args ')'  { p->thing = parse_call(p, $2, @2, $4, span_join(@2, @5)); }
+  ;
 
 file:
     %empty

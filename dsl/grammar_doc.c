@@ -178,7 +178,7 @@ static bool same(const struct words_doc_list *a, const struct words_doc_list *b)
 static void add_alternative(struct grammar *g, struct grammar_rule *rule,
                             struct words_doc_list alternative)
 {
-  if (has(&alternative, "error"))
+  if (has(&alternative, "error") || has(&alternative, "ALONE"))
     return;
   for (size_t i = 0; i < rule->n; i++)
     if (same(&rule->alternatives[i], &alternative))
@@ -208,7 +208,9 @@ static bool read_rule(struct reader *r, const char *name)
       push(g->arena, &now, strcmp(word, "SETTER") ? shown(g, word) : "NAME");
     }
   }
-  ARENA_PUSH(g->arena, g->rules, g->n_rules, g->cap_rules, rule);
+  /* What is read but a file is no part of the language. */
+  if (strcmp(name, "input") != 0)
+    ARENA_PUSH(g->arena, g->rules, g->n_rules, g->cap_rules, rule);
   return true;
 }
 

@@ -8,6 +8,7 @@ libdsl_a_SOURCES = \
   dsl/formula.c dsl/formula.h \
   dsl/model.c dsl/model.h \
   dsl/names.c dsl/names.h \
+  dsl/option.c dsl/option.h \
   dsl/compile.c dsl/compile.h \
   dsl/check_models.c dsl/check_unused.c \
   dsl/lower.c dsl/lower.h dsl/lower_int.h dsl/lower_figure.c \

@@ -58,8 +58,10 @@ static void close_blocks(struct parser *p)
   }
 }
 
-static void parse_source(struct ast_program *program, uint32_t file,
-                         const struct parse_library *library, struct diag *diag)
+/* A thing that stands alone, or NULL. */
+static struct ast_expr *parse_source(struct ast_program *program, uint32_t file,
+                                     const struct parse_library *library, bool alone,
+                                     struct diag *diag)
 {
   size_t length;
   const char *text = source_text(program->sources, file, &length);
@@ -69,6 +71,7 @@ static void parse_source(struct ast_program *program, uint32_t file,
   p->diag = diag;
   p->file = file;
   p->library = library;
+  p->alone = alone;
   p->complete = true;
   if (parse_scan_begin(p, text, length)) {
     exp_parse(p);
@@ -76,7 +79,19 @@ static void parse_source(struct ast_program *program, uint32_t file,
   }
   close_blocks(p);
   check_docs(p);
+  struct ast_expr *thing = p->thing;
   free(p);
+  return thing;
+}
+
+struct ast_expr *parse_thing(struct ast_program *program, const char *name, const char *text,
+                             struct diag *diag)
+{
+  const unsigned before = diag_errors(diag);
+  const uint32_t file = source_add(program->sources, name, text, strlen(text));
+  struct ast_expr *thing =
+      parse_source(program, file, &(struct parse_library){PARSE_NOTHING, NULL, 0}, true, diag);
+  return diag_errors(diag) == before ? thing : NULL;
 }
 
 /* Takes the text as it is. */
@@ -89,7 +104,7 @@ static uint32_t read_into(struct ast_program *program, const struct parse_memory
   entry.reading = true;
   source_set_included(program->sources, entry.file, entry.included_at);
   ARENA_PUSH(program->arena, program->files, program->n_files, program->cap_files, entry);
-  parse_source(program, entry.file, library, diag);
+  parse_source(program, entry.file, library, false, diag);
   program->files[k].reading = false;
   return entry.file;
 }

@@ -26,6 +26,10 @@ struct parse_memory {
  * path, and nothing is read from the disk. */
 void parse_from_memory(struct ast_program *, const struct parse_memory *files, size_t n, size_t k,
                        struct diag *);
+/* One thing with its arguments, such as `resnet18(stem = imagenet)`, that stands alone; `name`
+ * says where, for messages.  NULL: a diagnostic. */
+struct ast_expr *parse_thing(struct ast_program *, const char *name, const char *text,
+                             struct diag *);
 struct ast_program *ast_program_new(struct arena *);
 
 #endif

@@ -30,7 +30,7 @@ static bool has(const struct expected *e, const char *name)
 const char *parse_token_text(const struct parser *p, const struct parse_token *t)
 {
   if (t->kind == TOK_END || t->kind == TOK_END_INSIDE)
-    return "the end of the file";
+    return p->alone ? "the end" : "the end of the file";
   size_t length;
   const char *text = source_text(p->program->sources, p->file, &length);
   size_t n = t->span.end - t->span.begin;
@@ -87,6 +87,8 @@ static const char *quoted(const struct parser *p, const char *name)
 {
   if (name[0] == '\'')
     return arena_printf(p->program->arena, "`%c`", name[1]);
+  if (p->alone && !strcmp(name, "the end of the file"))
+    return "the end";
   if (strchr(name, ' '))
     return name;
   return arena_printf(p->program->arena, "`%s`", name);

@@ -66,6 +66,8 @@ struct parser {
   struct diag *diag;
   uint32_t file;
   const struct parse_library *library;
+  bool alone;             /* the text is one thing, no file */
+  struct ast_expr *thing; /* it */
   void *scanner;
 
   /* scanner */

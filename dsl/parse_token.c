@@ -273,8 +273,10 @@ static int give(struct parser *p)
     p->inject_braces--;
     return deliver(p, synthetic(p, '}'));
   }
+  if (p->alone && p->complete)
+    return deliver(p, (struct parse_token){.kind = TOK_ALONE, .span = {p->file, 0, 0}});
   struct parse_token t = fetch(p);
-  if (t.kind == TOK_END_INSIDE && p->complete && !p->n_braces)
+  if (t.kind == TOK_END_INSIDE && (p->alone || (p->complete && !p->n_braces)))
     return deliver(p, synthetic(p, TOK_END));
   unsigned missing = missing_braces(p, &t);
   if (t.kind == TOK_END_INSIDE && p->complete)

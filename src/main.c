@@ -263,8 +263,21 @@ static const struct {
     {"claims", command_claims},
 };
 
+static int forward(int argc, char **argv)
+{
+  static char name[] = "mergescape forward"; /* before getopt's messages */
+  struct forward_options o;
+  argv[0] = name;
+  enum options_verdict verdict = options_parse_forward(argc, argv, &o);
+  if (verdict == OPTIONS_RUN)
+    return command_forward(&o);
+  return verdict == OPTIONS_DONE ? EXIT_DONE : EXIT_ENVIRONMENT;
+}
+
 int main(int argc, char **argv)
 {
+  if (argc > 1 && !strcmp(argv[1], "forward"))
+    return forward(argc - 1, argv + 1);
   struct session s = {.arena = arena_new()};
   enum options_verdict verdict = options_parse(s.arena, argc, argv, &s.options);
   if (verdict != OPTIONS_RUN) {

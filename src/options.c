@@ -25,6 +25,8 @@ static const char usage[] =
     "  figures   run what the figures need, and draw them\n"
     "  claims    run what the claims need, and judge them\n"
     "  fmt       write the files anew in canonical layout; - is stdin to stdout\n"
+    "  forward   run a model with weights of your own on arrays of your own; see\n"
+    "            mergescape forward --help\n"
     "\n"
     "Options:\n"
     "  -t, --tier=NAME      scale to run at: small (default), smoke, paper, or a tier\n"
@@ -209,5 +211,91 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
     return OPTIONS_WRONG;
   }
   wrong("unknown command", o->command);
+  return OPTIONS_WRONG;
+}
+
+/* ---- forward ---- */
+
+static const char forward_usage[] =
+    "Usage: mergescape forward --model=MODEL --weights=W --input=X --output=Y\n"
+    "\n"
+    "Runs a model on the samples in X and writes its logits to Y. W, X and Y are\n"
+    ".safetensors files.\n"
+    "\n"
+    "Options:\n"
+    "  -m, --model=MODEL    a model of the language with its arguments, as in an experiment:\n"
+    "                       resnet18, 'resnet18(stem = imagenet)', 'gpt(width = 768,\n"
+    "                       layers = 12, heads = 12)'; docs/language.md lists them\n"
+    "  -w, --weights=W      its weights: F32, F16, BF16 or F64, with the names that\n"
+    "                       torchvision (ResNet, DenseNet) or Hugging Face (GPT-2) gives\n"
+    "                       them; a word before all names (module., model., _orig_mod.) is\n"
+    "                       left out. The number of classes is the classifier's, of a\n"
+    "                       language model the vocabulary\n"
+    "  -i, --input=X        the tensor \"input\": images, F32 [samples, channels, height,\n"
+    "                       width], normalised as in training; or token ids, I64 [samples,\n"
+    "                       tokens]\n"
+    "  -o, --output=Y       the tensor \"output\": F32 [samples, classes], or [samples, tokens,\n"
+    "                       vocabulary]; the file is written whole or not at all\n"
+    "  -q, --quiet          say nothing when it is done\n"
+    "  -h, --help           print this help and exit\n"
+    "\n"
+    "Model, weights and input are held against one another before anything is computed, and\n"
+    "all that does not fit is listed.\n"
+    "\n"
+    "Exit status: 0 done; 2 a file is missing, damaged or does not fit, or the command line or\n"
+    "the machine is at fault; 3 MODEL is wrong; 130 interrupted.\n"
+    "\n"
+    "Example:\n"
+    "  mergescape forward --model 'resnet18(stem = imagenet)' --weights resnet18.safetensors \\\n"
+    "    --input photos.safetensors --output logits.safetensors\n";
+
+static bool forward_is_whole(const struct forward_options *o)
+{
+  const struct {
+    const char *name, *value;
+  } needed[] = {{"--model", o->model},
+                {"--weights", o->weights},
+                {"--input", o->input},
+                {"--output", o->output}};
+  bool whole = true;
+  for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+    if (!needed[i].value) {
+      fprintf(stderr, "mergescape: error: forward needs %s\n", needed[i].name);
+      whole = false;
+    }
+  return whole;
+}
+
+enum options_verdict options_parse_forward(int argc, char **argv, struct forward_options *o)
+{
+  static const struct option forward_options[] = {
+      {"model", required_argument, NULL, 'm'}, {"weights", required_argument, NULL, 'w'},
+      {"input", required_argument, NULL, 'i'}, {"output", required_argument, NULL, 'o'},
+      {"quiet", no_argument, NULL, 'q'},       {"help", no_argument, NULL, 'h'},
+      {NULL, 0, NULL, 0},
+  };
+  bool known = true;
+  int c;
+  *o = (struct forward_options){0};
+  while ((c = getopt_long(argc, argv, "m:w:i:o:qh", forward_options, NULL)) != -1) {
+    const char **value = c == 'm'   ? &o->model
+                         : c == 'w' ? &o->weights
+                         : c == 'i' ? &o->input
+                         : c == 'o' ? &o->output
+                                    : NULL;
+    if (c == 'h') {
+      fputs(forward_usage, stdout);
+      return OPTIONS_DONE;
+    }
+    if (value)
+      *value = optarg;
+    o->quiet |= c == 'q';
+    known = known && c != '?';
+  }
+  if (known && optind < argc)
+    fprintf(stderr, "mergescape: error: forward takes no `%s`\n", argv[optind]);
+  else if (known && forward_is_whole(o))
+    return OPTIONS_RUN;
+  fprintf(stderr, "hint: mergescape forward --help lists its options\n");
   return OPTIONS_WRONG;
 }

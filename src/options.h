@@ -31,4 +31,13 @@ enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG };
 /* Prints help, the version or what is wrong itself. */
 enum options_verdict options_parse(struct arena *, int argc, char **argv, struct options *);
 
+/* forward has options of its own. */
+struct forward_options {
+  const char *model, *weights, *input, *output;
+  bool quiet;
+};
+
+/* Without the program's name: argv[0] is the command. */
+enum options_verdict options_parse_forward(int argc, char **argv, struct forward_options *);
+
 #endif

@@ -59,5 +59,7 @@ int command_claims(struct session *);
  * where there is one.  A file with an error is left alone, and the others are
  * formatted all the same. */
 int command_fmt(const struct options *);
+/* Checks the model, the weights and the input against one another, and writes the logits. */
+int command_forward(const struct forward_options *);
 
 #endif

@@ -5,5 +5,10 @@ tests_make_idx_LDADD = libbase.a $(LIBB2_LIBS) $(ZLIB_LIBS) -lm
 CLEANFILES += tests/make_idx$(EXEEXT)
 check_DATA += tests/make_idx$(EXEEXT)
 
-TESTS += tests/layout.sh tests/cli.sh
-EXTRA_DIST += tests/layout.sh tests/cli.sh
+TESTS += tests/layout.sh tests/cli.sh tests/forward.sh
+EXTRA_DIST += tests/layout.sh tests/cli.sh tests/forward.sh tests/forward.py
+
+check_PROGRAMS += tests/test_forward
+tests_test_forward_SOURCES = tests/test_forward.c tests/scratch.h
+tests_test_forward_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_forward_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm

@@ -338,7 +338,7 @@ static bool shape_fits(const struct net_spec *s, struct diag *diag)
     diag_error(diag, nowhere, "model \"%s\" reads %s, the data are %s", s->model,
                text ? "images" : "text", text ? "text" : "images");
   assert(!text || (s->image_width == s->block && s->height == 1 && s->channels == 1));
-  if (!s->channels || !s->height || !s->image_width || s->classes < 2)
+  if (!s->channels || !s->height || !s->image_width || !s->classes)
     diag_error(diag, nowhere, "model \"%s\": data of %u x %u pixels, %u channels, %u classes",
                s->model, s->height, s->image_width, s->channels, s->classes);
   if (s->channels > NET_MAX_CHANNELS || s->height > 4096 || s->image_width > 65536 ||

@@ -134,14 +134,9 @@ static unsigned optional(const struct plan_step *s, enum plan_attr_id id)
   return a ? (unsigned)a->num : 0;
 }
 
-struct net *bind_make_net(struct arena *a, const struct plan *plan, const struct plan_step *init,
-                          struct diag *d)
+void bind_model_spec(const struct plan_step *init, struct net_spec *spec)
 {
-  struct data_spec data = bind_data_spec(plan_step(plan, init->inputs[0]));
-  struct data_set shape;
-  if (!data_shape(&data, &shape, d))
-    return NULL;
-  struct net_spec spec = {
+  *spec = (struct net_spec){
       .model = plan_str(init, PLAN_A_model),
       .width = optional(init, PLAN_A_width),
       .stages = optional(init, PLAN_A_stages),
@@ -150,12 +145,23 @@ struct net *bind_make_net(struct arena *a, const struct plan *plan, const struct
       .growth = optional(init, PLAN_A_growth),
       .stem = plan_attr(init, PLAN_A_stem) ? plan_str(init, PLAN_A_stem) : NULL,
       .heads = optional(init, PLAN_A_heads),
-      .block = shape.block,
-      .channels = shape.channels,
-      .height = shape.height,
-      .image_width = shape.width,
-      .classes = shape.classes,
   };
+}
+
+struct net *bind_make_net(struct arena *a, const struct plan *plan, const struct plan_step *init,
+                          struct diag *d)
+{
+  struct data_spec data = bind_data_spec(plan_step(plan, init->inputs[0]));
+  struct data_set shape;
+  if (!data_shape(&data, &shape, d))
+    return NULL;
+  struct net_spec spec;
+  bind_model_spec(init, &spec);
+  spec.block = shape.block;
+  spec.channels = shape.channels;
+  spec.height = shape.height;
+  spec.image_width = shape.width;
+  spec.classes = shape.classes;
   return net_new(a, &spec, d);
 }
 

@@ -32,6 +32,10 @@ void bind_calibrate_save(struct bind *);
 struct cost bind_cost(void *bind, const struct plan *, const struct plan_step *);
 double bind_seconds(void *bind, const struct plan *, const struct plan_step *); /* for run_kind */
 
+/* The architecture that an init step names; the data's shape stays 0. */
+struct net_spec;
+void bind_model_spec(const struct plan_step *init, struct net_spec *);
+
 /* "OpenBLAS 0.3.21 ... avx512": for the store's provenance. */
 const char *bind_libraries(void);
 

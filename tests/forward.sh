@@ -1,0 +1,9 @@
+#!/bin/sh
+# mergescape forward against PyTorch; skipped (77) where no Python here has torchvision.
+for python in python3 /usr/bin/python3; do
+  if "$python" -c 'import torchvision' 2>/dev/null; then
+    exec "$python" "${srcdir:-.}/tests/forward.py" ./mergescape
+  fi
+done
+echo "forward: torchvision is not installed (Debian: python3-torchvision); skipped"
+exit 77
