@@ -531,6 +531,50 @@ static void merges_are_what_they_say(void **state)
   fails(w, add_merge(w, "stew", "none", NULL, m, 3), "no merging method `stew`", NULL);
 }
 
+static struct attrs matching(const char *method)
+{
+  struct attrs a = {0};
+  if (!strcmp(method, "activation_matching")) {
+    put(&a, PLAN_A_samples, 20, NULL);
+    return a;
+  }
+  put(&a, PLAN_A_passes, 100, NULL);
+  put(&a, PLAN_A_restarts, 2, NULL);
+  put(&a, PLAN_A_seed, 1, NULL);
+  if (!strcmp(method, "learned_matching")) {
+    put(&a, PLAN_A_epochs, 1, NULL);
+    put(&a, PLAN_A_batch, BATCH, NULL);
+    put(&a, PLAN_A_lr, 0.01, NULL);
+    put(&a, PLAN_A_momentum, 0.9, NULL);
+  }
+  return a;
+}
+
+/* The same function, other weights; those of weight matching nearer to the other model's. */
+static void matching_permutes_a_model(void **state)
+{
+  static const char *const methods[] = {"weight_matching", "activation_matching",
+                                        "learned_matching"};
+  struct world *w = *state;
+  for (int i = 0; i < 2; i++) {
+    uint32_t b = add_train(w, add_init(w, MODELS[i], 1), 0, 8, 0, constant);
+    uint32_t a = add_train(w, add_init(w, MODELS[i], 2), 0, 8, 0, constant);
+    uint32_t apart = add_measure(w, "distance", (uint32_t[]){b, a}, 2, w->data);
+    for (int k = 0; k < 3; k++) {
+      struct attrs args = matching(methods[k]);
+      uint32_t matched = add_merge(w, methods[k], "none", &args, (uint32_t[]){b, a}, 2);
+      uint32_t moved = add_measure(w, "distance", (uint32_t[]){matched, b}, 2, w->data);
+      uint32_t left = add_measure(w, "distance", (uint32_t[]){matched, a}, 2, w->data);
+      uint32_t before = add_measure(w, "evaluate", &b, 1, w->data);
+      uint32_t after = add_measure(w, "evaluate", &matched, 1, w->data);
+      assert_true(fabs(value(w, after, "loss") - value(w, before, "loss")) < 1e-5);
+      assert_true(value(w, moved, "distance") > 0);
+      assert_true(k || value(w, left, "distance") < value(w, apart, "distance"));
+      assert_true(bind_cost(w->bind, w->f->plan, step_at(w, matched)).flops > 0);
+    }
+  }
+}
+
 /* base - 50 (model - base) of running variances is below 0 for some. */
 static void negative_variances_are_no_model(void **state)
 {
@@ -652,6 +696,7 @@ int main(void)
       WORLD_TEST(first_weights_may_be_another_model),
       WORLD_TEST(first_weights_may_be_a_file),
       WORLD_TEST(merges_are_what_they_say),
+      WORLD_TEST(matching_permutes_a_model),
       WORLD_TEST(negative_variances_are_no_model),
       WORLD_TEST(two_models_are_compared),
       WORLD_TEST(a_classifier_may_be_lent),

@@ -6,6 +6,7 @@
 #include "engine/data_int.h"
 #include "engine/net.h"
 #include "engine/schedule.h"
+#include "merge/match.h"
 #include "merge/merge.h"
 
 #include <math.h>
@@ -133,6 +134,8 @@ static void check_model(struct fixture *f, const struct words_thing *model, bool
   assert_int_equal(net_targets(net), block ? block : 1);
   /* dsl/lower_point.c knows which merges have statistics to treat. */
   assert_int_equal(net_has_batchnorm(net), words_has_batchnorm(model->name));
+  assert_int_equal(net_groups_new(f->arena, net, f->diag) != NULL,
+                   words_is_matchable(model->name));
 }
 
 /* What READS says of a model's weights and its input. */
@@ -178,8 +181,10 @@ static void test_schedules_and_methods(void **state)
     /* The lowering puts the trunk's schedule in the place of `continued`. */
     if (things[i].sort == WORDS_SCHEDULE && strcmp(things[i].name, "continued"))
       assert_int_equal(schedule_find(things[i].name, &kind), things[i].available);
+    enum match_method match;
     if (things[i].sort == WORDS_METHOD)
-      assert_int_equal(merge_find(things[i].name) != NULL, things[i].available);
+      assert_int_equal(merge_find(things[i].name) || match_find(things[i].name, &match),
+                       things[i].available);
   }
 }
 

@@ -240,6 +240,7 @@ static bool add_places(struct deriving *d, bool activated, const bool *wanted)
   for (size_t i = 0; i < d->net->n_layers; i++) {
     const struct net_layer *l = &d->net->layers[i];
     const struct axis *axis = &d->axes[l->out];
+    const struct net_value *v = &d->net->values[l->out];
     struct net_group *g;
     if (activates(l) != activated || axis->run != 1)
       continue;
@@ -248,7 +249,7 @@ static bool add_places(struct deriving *d, bool activated, const bool *wanted)
         return false;
       if (!g)
         break;
-      const struct net_place place = {l->out, first};
+      const struct net_place place = {l->out, first, v->h * v->w};
       if (wanted[g - d->groups])
         ARENA_PUSH(d->arena, g->places, g->n_places, g->cap_places, place);
     }

@@ -24,9 +24,10 @@ struct net_use {
   size_t offset, outer, stride, run;
 };
 
-/* Where it lies in an activation. */
+/* Where it lies in an activation, which net_visit names `value`: from channel `first` on, at
+ * each of a sample's pixels. */
 struct net_place {
-  unsigned value, first; /* as net_visit names it; the first channel */
+  unsigned value, first, pixels;
 };
 
 struct net_group {

@@ -1,6 +1,7 @@
 #include "run/bind_int.h"
 
 #include "engine/optim.h"
+#include "merge/match.h"
 #include "run/bind_calibrate.h"
 
 #include <math.h>
@@ -11,6 +12,7 @@ struct network {
   const char *name;
   const struct net *net; /* NULL: the engine cannot make it */
   struct data_set shape;
+  double match_flops, match_sample_flops; /* of a pass of weight matching; merge/match.h */
 };
 
 /* Seconds of a sample, as calibrated. */
@@ -98,6 +100,9 @@ static const struct network *make_network(struct bind_costs *c, const struct pla
         c->networks[i]->shape.split[DATA_OOD].n == n->shape.split[DATA_OOD].n)
       return c->networks[i];
   n->net = n->shape.channels ? bind_make_net(c->arena, plan, init, d) : NULL;
+  const struct net_groups *groups = n->net ? net_groups_new(c->arena, n->net, d) : NULL;
+  n->match_flops = groups ? match_pass_flops(groups) : 0;
+  n->match_sample_flops = groups ? match_sample_flops(groups) : 0;
   const struct network *made = n;
   ARENA_PUSH(c->arena, c->networks, c->n_networks, c->cap_networks, made);
   return made;
@@ -201,6 +206,36 @@ static struct cost measure_cost(struct bind_costs *c, const struct network *n,
   return cost;
 }
 
+/* About how many passes weight matching makes, from anywhere and from where it last ended. */
+static const double first_passes = 8, next_passes = 2;
+
+static struct cost match_cost(struct bind_costs *c, const struct network *n,
+                              const struct plan_step *s, enum match_method method)
+{
+  const double all = n->shape.split[DATA_TRAIN].n;
+  struct cost cost = {0};
+  if (method == MATCH_ACTIVATIONS) {
+    const double samples = fmin(plan_num(s, PLAN_A_samples), all);
+    cost.flops = samples * (2 * net_flops(n->net) + n->match_sample_flops);
+    cost.seconds = samples * n->match_sample_flops / product_speed +
+                   2 * samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false);
+    return cost;
+  }
+  cost.flops = first_passes * plan_num(s, PLAN_A_restarts) * n->match_flops;
+  if (method == MATCH_LEARNED) {
+    const double epochs = plan_num(s, PLAN_A_epochs), batch = plan_num(s, PLAN_A_batch);
+    const double looks = 1 + MATCH_LEARNED_LOOKS * epochs;
+    const double samples = epochs * all + looks * fmin(all, MATCH_LEARNED_SAMPLES);
+    cost.flops += epochs * all / batch * next_passes * n->match_flops;
+    cost.seconds = cost.flops / product_speed +
+                   samples * sample_seconds(c, n, CALIBRATE_TRAIN, (unsigned)batch, false);
+    cost.flops += 3 * samples * net_flops(n->net);
+    return cost;
+  }
+  cost.seconds = cost.flops / product_speed;
+  return cost;
+}
+
 /* Bytes of the models that a step reads.  All are about as large as its own. */
 static double read_bytes(const struct network *n, const struct plan *plan,
                          const struct plan_step *s)
@@ -215,6 +250,7 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
                               const struct plan_step *s)
 {
   struct cost cost = {0};
+  enum match_method method;
   double flops = net_flops(n->net), samples = 0;
   if (s->kind == PLAN_TRAIN) {
     unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
@@ -223,6 +259,8 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
     cost.seconds = samples * sample_seconds(c, n, CALIBRATE_TRAIN, batch, augments(s));
   } else if (s->kind == PLAN_MEASURE) {
     cost = measure_cost(c, n, s);
+  } else if (s->kind == PLAN_MERGE && match_find(plan_str(s, PLAN_A_method), &method)) {
+    cost = match_cost(c, n, s, method);
   } else if (s->kind == PLAN_MERGE && !strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated") &&
              net_has_batchnorm(n->net)) {
     unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);

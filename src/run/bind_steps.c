@@ -242,6 +242,14 @@ static bool run_train(struct work *w)
          (!goes_on || save_states(w, net_params(t.net), t.optim.rule, t.states)) && work_commit(w);
 }
 
+/* Permuting a model is a merge, too, but makes no new weights. */
+static bool run_merge(struct work *w)
+{
+  enum match_method method;
+  return match_find(plan_str(w->step, PLAN_A_method), &method) ? work_match(w, method)
+                                                               : work_merge(w);
+}
+
 bool bind_execute(void *context, struct store *store, const struct plan *plan,
                   const struct plan_step *step, struct diag *d)
 {
@@ -264,7 +272,7 @@ bool bind_execute(void *context, struct store *store, const struct plan *plan,
     ok = run_train(&w);
     break;
   case PLAN_MERGE:
-    ok = work_merge(&w);
+    ok = run_merge(&w);
     break;
   case PLAN_MEASURE:
     ok = work_measure(&w);

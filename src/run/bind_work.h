@@ -2,6 +2,7 @@
 #ifndef MERGESCAPE_RUN_BIND_WORK_H
 #define MERGESCAPE_RUN_BIND_WORK_H
 
+#include "merge/match.h"
 #include "run/bind_int.h"
 
 /* One step's work: everything in the arena goes with the step. */
@@ -44,6 +45,7 @@ struct data_augment work_augment(const struct plan_step *);
 
 /* By kind of step. */
 bool work_merge(struct work *);
+bool work_match(struct work *, enum match_method);
 bool work_measure(struct work *);
 
 #endif

@@ -84,7 +84,10 @@ syn keyword expName
   \ x
   \ y
   \ to
+  \ passes
+  \ restarts
   \ samples
+  \ epochs
   \ products
   \ probes
   \ radius

@@ -1,0 +1,76 @@
+#include "merge/match.h"
+
+#include "base/rng.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHECKED = 8 }; /* samples */
+
+bool match_find(const char *name, enum match_method *out)
+{
+  static const char *const names[] = {"weight_matching", "activation_matching", "learned_matching"};
+  for (int k = 0; k < 3; k++) {
+    if (strcmp(names[k], name))
+      continue;
+    *out = (enum match_method)k;
+    return true;
+  }
+  return false;
+}
+
+uint32_t **match_identity(struct arena *a, const struct net_groups *groups)
+{
+  uint32_t **perms = arena_array(a, groups->n + 1, sizeof *perms);
+  for (size_t g = 0; g < groups->n; g++) {
+    perms[g] = arena_array(a, groups->v[g].size, sizeof **perms);
+    for (uint32_t i = 0; i < groups->v[g].size; i++)
+      perms[g][i] = i;
+  }
+  return perms;
+}
+
+bool match_same_function(const struct net *net, struct net_work *work, const float *a,
+                         const float *b, struct diag *d)
+{
+  const size_t inputs = CHECKED * net_inputs(net);
+  const size_t n = (size_t)CHECKED * net_targets(net) * net_classes(net);
+  float *x = mem_alloc(inputs * sizeof *x), *of_a = mem_alloc(2 * n * sizeof *of_a);
+  float *of_b = of_a + n;
+  double largest = 1, apart = 0;
+  struct rng r = rng_at(0, RNG_MATCH, UINT32_MAX, 0, 0);
+  for (size_t i = 0; i < inputs; i++)
+    x[i] = (float)rng_normal(&r);
+  net_logits(work, a, x, CHECKED, of_a);
+  net_logits(work, b, x, CHECKED, of_b);
+  for (size_t i = 0; i < n; i++) {
+    const double difference = fabs((double)of_a[i] - (double)of_b[i]);
+    largest = fmax(largest, fabs((double)of_a[i]));
+    apart = difference <= apart ? apart : difference; /* NaN stays */
+  }
+  free(x);
+  free(of_a);
+  if (apart <= 1e-5 * largest)
+    return true;
+  diag_error(d, SPAN_NONE,
+             "the permuted network computes another function: logits differ by %g, the largest "
+             "is %g",
+             apart, largest);
+  diag_hint(d, "this is a fault of the program, or the weights are far from what a network can "
+               "compute with");
+  return false;
+}
+
+double match_pass_flops(const struct net_groups *groups)
+{
+  double flops = 0;
+  for (size_t g = 0; g < groups->n; g++) {
+    const struct net_group *group = &groups->v[g];
+    for (size_t k = 0; k < group->n_uses; k++)
+      if (!group->uses[k].buffer)
+        flops +=
+            2.0 * group->size * group->size * (double)(group->uses[k].outer * group->uses[k].run);
+  }
+  return flops;
+}
