@@ -15,3 +15,8 @@ check_PROGRAMS += tests/test_safetensors
 tests_test_safetensors_SOURCES = tests/test_safetensors.c
 tests_test_safetensors_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_safetensors_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_floats
+tests_test_floats_SOURCES = tests/test_floats.c
+tests_test_floats_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_floats_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)

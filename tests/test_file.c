@@ -12,10 +12,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void put(const char *path, const char *text)
@@ -169,6 +171,60 @@ static void parts_follow_each_other(void **state)
   assert_string_equal(file_read(s->arena, path, &n, s->diag), "abc");
 }
 
+/* Killed at any moment before it is committed, a draft leaves nothing; afterwards the file
+ * is whole, in the old one's place. */
+static void a_killed_draft_leaves_nothing(void **state)
+{
+  struct scratch *s = *state;
+  char *path = scratch_path(s, "f");
+  size_t n;
+  put(path, "old");
+#ifdef O_TMPFILE
+  int fd = open(s->dir, O_TMPFILE | O_WRONLY, 0600);
+#else
+  int fd = -1;
+#endif
+  if (fd < 0)
+    skip(); /* this file system wants a name from the beginning */
+  close(fd);
+  for (int stage = 0; stage < 4; stage++) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child) {
+      struct file_draft *f = file_draft_new(path, 6, s->diag);
+      if (stage > 0)
+        file_draft_write(f, 3, "new", 3, s->diag);
+      if (stage > 1)
+        file_draft_write(f, 0, "new", 3, s->diag);
+      if (stage > 2)
+        file_draft_commit(f, s->diag);
+      kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(entries(s->dir), 1);
+    assert_string_equal(file_read(s->arena, path, &n, s->diag), stage < 3 ? "old" : "newnew");
+  }
+}
+
+static void drafts_are_reserved_and_abandoned(void **state)
+{
+  struct scratch *s = *state;
+  char *path = scratch_path(s, "f");
+  struct file_draft *f = file_draft_new(path, 100, s->diag);
+  assert_non_null(f);
+  assert_true(file_draft_write(f, 50, "x", 1, s->diag));
+  file_draft_abandon(f);
+  file_draft_abandon(NULL);
+  assert_int_equal(entries(s->dir), 0);
+  assert_null(file_draft_new(path, UINT64_MAX, s->diag));
+  scratch_expect(s, path, "too large");
+  assert_null(file_draft_new(s->dir, 1, s->diag));
+  scratch_expect(s, s->dir, "is a directory");
+  assert_null(file_draft_new("/dev/null", 1, s->diag));
+  scratch_expect(s, "/dev/null", "invalid argument");
+  assert_int_equal(entries(s->dir), 0);
+}
+
 static void makes_folders(void **state)
 {
   struct scratch *s = *state;
@@ -229,6 +285,8 @@ int main(void)
       SCRATCH_TEST(a_full_disk_is_named),
       SCRATCH_TEST(partial_writes_are_removed),
       SCRATCH_TEST(parts_follow_each_other),
+      SCRATCH_TEST(a_killed_draft_leaves_nothing),
+      SCRATCH_TEST(drafts_are_reserved_and_abandoned),
       SCRATCH_TEST(makes_folders),
       SCRATCH_TEST(removes_trees_but_not_through_links),
       SCRATCH_TEST(names),

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "base/file.h"
+#include "base/file_int.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FIRST_READ = 64 << 10, TEMP_TRIES = 100 };
+enum { FIRST_READ = 64 << 10 };
 
 void file_report(struct diag *d, const char *what, const char *path, int error)
 {
@@ -86,8 +86,7 @@ static bool write_all(int fd, const void *bytes, size_t length)
   return true;
 }
 
-/* Some file systems and devices cannot sync and say so: that is no failure. */
-static bool sync_fd(int fd)
+bool file_sync_fd(int fd)
 {
   return !fsync(fd) || errno == EINVAL || errno == ENOTSUP || errno == EROFS;
 }
@@ -99,7 +98,7 @@ static int write_fd(int fd, const struct file_part *parts, size_t n)
   for (size_t i = 0; i < n && !error; i++)
     if (!write_all(fd, parts[i].bytes, parts[i].length))
       error = errno;
-  if (!error && !sync_fd(fd))
+  if (!error && !file_sync_fd(fd))
     error = errno;
   if (close(fd) && !error)
     error = errno;
@@ -131,126 +130,6 @@ bool file_write_parts(const char *path, const struct file_part *parts, size_t n,
 bool file_write_synced(const char *path, const void *bytes, size_t length, struct diag *d)
 {
   return file_write_parts(path, &(struct file_part){bytes, length}, 1, d);
-}
-
-/* A new file beside `path`.  The process id keeps processes apart; another host
- * on a shared file system may have the same one, so the name must be new. */
-static int open_temp(const char *path, char *temp, size_t size)
-{
-  static unsigned counter;
-  int fd = -1;
-  for (int i = 0; i < TEMP_TRIES; i++) {
-    snprintf(temp, size, "%s.tmp.%ld.%u", path, (long)getpid(), counter++);
-    fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd >= 0 || errno != EEXIST)
-      break;
-  }
-  return fd;
-}
-
-struct file_draft {
-  char *path, *temp;
-  int fd;
-};
-
-/* A file system that cannot reserve is asked for space when it is written to. */
-static bool reserve(int fd, uint64_t bytes)
-{
-  if (bytes > INT64_MAX) {
-    errno = EFBIG;
-    return false;
-  }
-  return !bytes || !fallocate(fd, 0, 0, (off_t)bytes) || (errno != ENOSPC && errno != EFBIG);
-}
-
-static void free_draft(struct file_draft *f)
-{
-  free(f->path);
-  free(f->temp);
-  free(f);
-}
-
-struct file_draft *file_draft_new(const char *path, uint64_t bytes, struct diag *d)
-{
-  struct file_draft *f = mem_zalloc(sizeof *f);
-  struct stat st;
-  size_t size = strlen(path) + 64;
-  int error = 0;
-  f->path = mem_alloc(size);
-  f->temp = mem_alloc(size);
-  memcpy(f->path, path, strlen(path) + 1);
-  /* Renaming would put a file in a device's place. */
-  if (!stat(path, &st) && !S_ISREG(st.st_mode))
-    error = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
-  f->fd = error ? -1 : open_temp(path, f->temp, size);
-  if (f->fd >= 0 && reserve(f->fd, bytes))
-    return f;
-  error = error ? error : errno;
-  if (f->fd >= 0) {
-    close(f->fd);
-    unlink(f->temp);
-  }
-  free_draft(f);
-  file_report(d, "write", path, error);
-  return NULL;
-}
-
-bool file_draft_write(struct file_draft *f, uint64_t at, const void *bytes, size_t length,
-                      struct diag *d)
-{
-  const char *p = bytes;
-  while (length) {
-    ssize_t n = pwrite(f->fd, p, length, (off_t)at);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n < 0) {
-      file_report(d, "write", f->path, errno);
-      return false;
-    }
-    p += n;
-    at += (uint64_t)n;
-    length -= (size_t)n;
-  }
-  return true;
-}
-
-void file_draft_abandon(struct file_draft *f)
-{
-  if (!f)
-    return;
-  close(f->fd);
-  unlink(f->temp);
-  free_draft(f);
-}
-
-bool file_draft_commit(struct file_draft *f, struct diag *d)
-{
-  int error = sync_fd(f->fd) ? 0 : errno;
-  if (close(f->fd) && !error)
-    error = errno;
-  if (!error && rename(f->temp, f->path))
-    error = errno;
-  if (error) {
-    unlink(f->temp);
-    file_report(d, "write", f->path, error);
-    free_draft(f);
-    return false;
-  }
-  struct arena *a = arena_new();
-  bool synced = file_sync_dir(file_dir_name(a, f->path), d);
-  arena_free(a);
-  free_draft(f);
-  return synced;
-}
-
-bool file_write_atomic(const char *path, const void *bytes, size_t length, struct diag *d)
-{
-  struct file_draft *f = file_draft_new(path, length, d);
-  if (f && !file_draft_write(f, 0, bytes, length, d)) {
-    file_draft_abandon(f);
-    f = NULL;
-  }
-  return f && file_draft_commit(f, d);
 }
 
 static bool is_dir(const char *path)
@@ -295,7 +174,7 @@ bool file_exists(const char *path)
 bool file_sync_dir(const char *path, struct diag *d)
 {
   int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  int error = fd < 0 || !sync_fd(fd) ? errno : 0;
+  int error = fd < 0 || !file_sync_fd(fd) ? errno : 0;
   if (fd >= 0)
     close(fd);
   if (error)

@@ -15,8 +15,9 @@
 /* The whole file, with a NUL behind it that `length` does not count. */
 char *file_read(struct arena *, const char *path, size_t *length, struct diag *);
 /* A file that is written piece by piece and appears under its name whole or not at all:
- * until it is committed it has a temporary name beside `path`.  Space for `bytes` is
- * reserved, so that a full disk is noticed first.  NULL: a diagnostic. */
+ * until it is committed it has no name, or where the file system cannot do that a temporary
+ * one beside `path`.  Space for `bytes` is reserved, so that a full disk is noticed first.
+ * NULL: a diagnostic. */
 struct file_draft;
 struct file_draft *file_draft_new(const char *path, uint64_t bytes, struct diag *);
 bool file_draft_write(struct file_draft *, uint64_t at, const void *, size_t length, struct diag *);
