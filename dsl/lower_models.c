@@ -157,20 +157,22 @@ static bool collect(struct lower_run *r, const struct ast_stmt *s, bool extra, c
 }
 
 /* Batch norm's statistics are mended as the first model was trained. */
-static bool put_batchnorm(struct lower_attrs *a, const struct ast_stmt *s,
-                          const struct lower_run *of)
+static void put_batchnorm_and_seed(struct lower_attrs *a, const struct ast_stmt *s,
+                                   const struct lower_run *of)
 {
+  const struct words_merge *method = words_merge(s->value->text);
   const char *batchnorm = "none";
-  if (of->has_batchnorm && words_merge(s->value->text)->averages)
+  if (of->has_batchnorm && method->averages)
     batchnorm = s->n_words >= 2 ? s->words[1].value->text : "recalibrated";
   lower_put(a, PLAN_A_batchnorm, 0, batchnorm);
-  if (strcmp(batchnorm, "recalibrated"))
-    return true;
-  lower_put(a, PLAN_A_batch, of->batch, NULL);
-  lower_put(a, PLAN_A_augment, 0, of->augment);
-  lower_put(a, PLAN_A_crop_padding, of->crop_padding, NULL);
-  lower_put(a, PLAN_A_seed, of->seed, NULL);
-  return true;
+  bool recalibrated = !strcmp(batchnorm, "recalibrated");
+  if (recalibrated) {
+    lower_put(a, PLAN_A_batch, of->batch, NULL);
+    lower_put(a, PLAN_A_augment, 0, of->augment);
+    lower_put(a, PLAN_A_crop_padding, of->crop_padding, NULL);
+  }
+  if (recalibrated || method->draws)
+    lower_put(a, PLAN_A_seed, of->seed, NULL);
 }
 
 static bool add_merge(struct lower_run *r, const struct ast_stmt *s, struct inputs *in,
@@ -185,7 +187,7 @@ static bool add_merge(struct lower_run *r, const struct ast_stmt *s, struct inpu
   lower_put(&a, PLAN_A_method, 0, s->value->text);
   if (!model_maps(s->value) && !lower_params(r, &a, WORDS_METHOD, s->value))
     return false;
-  put_batchnorm(&a, s, of);
+  put_batchnorm_and_seed(&a, s, of);
   *out = (struct lower_model){.step = lower_add(r, PLAN_MERGE, &a, inputs, n, text, s->span),
                               .run = of,
                               .parents = arena_copy(r->l->arena, in->v, n_models * sizeof *in->v),

@@ -66,7 +66,7 @@ static const struct words_measure measures[] = {
 };
 
 static const struct words_merge merges[] = {
-#define MERGES(name, fewest, most, averages) {#name, fewest, most, averages},
+#define MERGES(name, fewest, most, averages, draws) {#name, fewest, most, averages, draws},
 #include "dsl/words.def"
 };
 

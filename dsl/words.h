@@ -68,6 +68,7 @@ struct words_merge {
   const char *name;
   unsigned fewest, most; /* models */
   bool averages;         /* so that batch norm's statistics have to be mended */
+  bool draws;            /* random numbers, by the seed of the run that the first model is of */
 };
 
 struct words_spread {

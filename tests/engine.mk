@@ -45,6 +45,11 @@ tests_test_match_SOURCES = tests/test_match.c
 tests_test_match_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_match_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_merge_ties
+tests_test_merge_ties_SOURCES = tests/test_merge_ties.c
+tests_test_merge_ties_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_merge_ties_LDADD = $(MERGE_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_measure
 tests_test_measure_SOURCES = tests/test_measure.c
 tests_test_measure_CPPFLAGS = $(CHECK_CPPFLAGS)

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/safetensors.h"
 #include "engine/net.h"
+#include "merge/merge.h"
 #include "run/bind.h"
 
 #include <math.h>
@@ -575,6 +576,48 @@ static void matching_permutes_a_model(void **state)
   }
 }
 
+/* Each attribute reaches the method: the same weights come out of it as with the arguments
+ * said here. */
+static void arguments_reach_the_method(void **state)
+{
+  struct world *w = *state;
+  struct net *net = net_of(w, "mlp", 10);
+  uint32_t trunk = add_train(w, add_init(w, "mlp", 1), 0, 4, 0, constant), m[3];
+  for (int k = 0; k < 2; k++)
+    m[k] = add_train(w, trunk, 4, 8, k + 1, (struct schedule){"sqrt_decay", 4, 4});
+  m[2] = trunk;
+  size_t n;
+  const struct net_tensor *t = net_tensors(net, &n);
+  struct merge_tensor *tensors = arena_array(w->f->arena, n, sizeof *tensors);
+  for (size_t i = 0; i < n; i++)
+    tensors[i] = (struct merge_tensor){t[i].name, t[i].count, t[i].buffer};
+  const float *const models[] = {weights(w, net, m[0]), weights(w, net, m[1]),
+                                 weights(w, net, m[2])};
+  struct attrs ties = numbers(PLAN_A_scale, 0.5, PLAN_A_keep, 0.3), sum = ties;
+  struct attrs dare = numbers(PLAN_A_drop, 0.5, PLAN_A_seed, 3);
+  put(&ties, PLAN_A_scope, 0, "model");
+  put(&ties, PLAN_A_aggregate, 0, "mean");
+  put(&sum, PLAN_A_scope, 0, "tensor");
+  put(&sum, PLAN_A_aggregate, 0, "sum");
+  const struct {
+    const char *method;
+    const struct attrs *attrs;
+    struct merge_args args;
+  } cases[] = {
+      {"ties", &ties, {.scale = 0.5, .keep = 0.3}},
+      {"ties", &sum,
+       {.scale = 0.5, .keep = 0.3, .scope = MERGE_EACH_TENSOR, .aggregate = MERGE_SUM}},
+      {"dare", &dare, {.scale = 1, .drop = 0.5, .seed = 3}},
+  };
+  float *expected = arena_array(w->f->arena, net_count(net), sizeof *expected);
+  for (int c = 0; c < 3; c++) {
+    uint32_t step = add_merge(w, cases[c].method, "none", cases[c].attrs, m, 3);
+    assert_true(merge_flat(merge_find(cases[c].method), &cases[c].args, 2, tensors, n, models,
+                           expected, w->f->diag));
+    assert_memory_equal(weights(w, net, step), expected, net_count(net) * sizeof *expected);
+  }
+}
+
 /* base - 50 (model - base) of running variances is below 0 for some. */
 static void negative_variances_are_no_model(void **state)
 {
@@ -697,6 +740,7 @@ int main(void)
       WORLD_TEST(first_weights_may_be_a_file),
       WORLD_TEST(merges_are_what_they_say),
       WORLD_TEST(matching_permutes_a_model),
+      WORLD_TEST(arguments_reach_the_method),
       WORLD_TEST(negative_variances_are_no_model),
       WORLD_TEST(two_models_are_compared),
       WORLD_TEST(a_classifier_may_be_lent),

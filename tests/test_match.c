@@ -158,10 +158,10 @@ static double barrier(const struct pair *p, const float *a, const float *b)
   struct net_work *work = net_work_new(p->net, ops_cpu(), BATCH, true);
   double loss[POINTS], most = 0;
   for (int k = 0; k < POINTS; k++) {
-    const struct merge_args args = {.n_params = net_params(p->net),
-                                    .alpha = (double)k / (POINTS - 1)};
+    const struct merge_args args = {.alpha = (double)k / (POINTS - 1)};
+    const struct merge_tensor all = {"", net_count(p->net), false};
     const float *const both[] = {a, b};
-    assert_true(merge_linear(&args, both, 2, net_count(p->net), p->out, p->diag));
+    assert_true(merge_flat(merge_find("linear"), &args, 2, &all, 1, both, p->out, p->diag));
     measure_recalibrate(work, BATCH, p->out, p->net, &p->data, NULL, 1);
     loss[k] = measure_evaluate(work, BATCH, p->out, p->net, &p->data, DATA_TEST).loss;
   }

@@ -28,20 +28,36 @@ static int fill(void **state)
   return 0;
 }
 
+/* What is merged, in one tensor and one of running statistics behind it. */
+static bool merge_all(const char *name, struct merge_args args, const float *const *inputs,
+                      size_t n_inputs, size_t n_params, size_t n, float *out, struct diag *d)
+{
+  const struct merge_method *m = merge_find(name);
+  assert_non_null(m);
+  size_t n_models = m->extra == MERGE_BASE ? n_inputs - 1 : n_inputs;
+  assert_int_equal(merge_inputs(m, n_models), n_inputs);
+  assert_true(n_models >= m->min_models && (!m->max_models || n_models <= m->max_models));
+  const struct merge_tensor tensors[] = {{"weight", n_params, false},
+                                         {"running_mean", n - n_params, true}};
+  return merge_flat(m, &args, n_models, tensors, 2, inputs, out, d);
+}
+
 /* With a method that cannot fail, or whose models are fit for it. */
-static void merge_with(const char *name, struct merge_args args, const float *const *from,
-                       size_t n_models, size_t n, float *out)
+static void merge_parts(const char *name, struct merge_args args, const float *const *inputs,
+                        size_t n_inputs, size_t n_params, size_t n, float *out)
 {
   struct arena *a = arena_new();
   struct diag *d = diag_new(a);
-  const struct merge_method *m = merge_find(name);
-  assert_non_null(m);
-  assert_true(n_models >= m->min_models && (!m->max_models || n_models <= m->max_models));
-  args.n_params = args.n_params ? args.n_params : n;
-  if (!m->merge(&args, from, n_models, n, out, d))
+  if (!merge_all(name, args, inputs, n_inputs, n_params, n, out, d))
     fail_msg("%s: %s", name, diag_message(d, 0));
   assert_int_equal(diag_count(d), 0);
   arena_free(a);
+}
+
+static void merge_with(const char *name, struct merge_args args, const float *const *inputs,
+                       size_t n_inputs, size_t n, float *out)
+{
+  merge_parts(name, args, inputs, n_inputs, n, n, out);
 }
 
 static void linear(double alpha, const float *const *from, size_t n_models, size_t n, float *out)
@@ -52,15 +68,27 @@ static void linear(double alpha, const float *const *from, size_t n_models, size
 static void the_table(void **state)
 {
   (void)state;
-  static const char *const names[] = {"linear", "slerp", "task_arithmetic", "swa", "plane"};
-  static const size_t least[] = {1, 2, 2, 1, 3}, most[] = {0, 2, 0, 0, 3};
-  for (int i = 0; i < 5; i++) {
-    const struct merge_method *m = merge_find(names[i]);
+  static const struct {
+    const char *name;
+    size_t least, most;
+    enum merge_extra extra;
+  } expected[] = {
+      {"linear", 1, 0, MERGE_NO_EXTRA},    {"slerp", 2, 2, MERGE_NO_EXTRA},
+      {"task_arithmetic", 1, 0, MERGE_BASE}, {"ties", 1, 0, MERGE_BASE},
+      {"dare", 1, 0, MERGE_BASE},          {"fisher", 1, 0, MERGE_FISHERS},
+      {"swa", 1, 0, MERGE_NO_EXTRA},       {"plane", 3, 3, MERGE_NO_EXTRA},
+  };
+  size_t n = sizeof expected / sizeof *expected;
+  for (size_t i = 0; i < n; i++) {
+    const struct merge_method *m = merge_find(expected[i].name);
     assert_non_null(m);
-    assert_string_equal(m->name, names[i]);
-    assert_int_equal(m->min_models, least[i]);
-    assert_int_equal(m->max_models, most[i]);
+    assert_ptr_equal(m, merge_at(i));
+    assert_string_equal(m->name, expected[i].name);
+    assert_int_equal(m->min_models, expected[i].least);
+    assert_int_equal(m->max_models, expected[i].most);
+    assert_int_equal(m->extra, expected[i].extra);
   }
+  assert_null(merge_at(n));
   assert_null(merge_find("linea"));
   assert_null(merge_find(""));
 }
@@ -299,8 +327,8 @@ static void refused(const float *const *from, const char *why)
   static float out[N];
   struct arena *a = arena_new();
   struct diag *d = diag_new(a);
-  const struct merge_args args = {.n_params = N, .x = 0.5, .y = 0.5};
-  assert_false(merge_find("plane")->merge(&args, from, 3, N, out, d));
+  const struct merge_args args = {.x = 0.5, .y = 0.5};
+  assert_false(merge_all("plane", args, from, 3, N, N, out, d));
   assert_int_equal(diag_errors(d), 1);
   assert_non_null(strstr(diag_message(d, 0), why));
   assert_non_null(diag_hint_of(d, 0));
@@ -326,18 +354,41 @@ static void models_on_a_line_span_no_plane(void **state)
   refused(twice, "equal");
 }
 
+/* Infinities too, where a method needs no lengths, and a zero's sign. */
 static void every_method_keeps_equal_models(void **state)
 {
   (void)state;
-  static float out[N];
-  static const char *const names[] = {"linear", "slerp", "task_arithmetic", "swa", "plane"};
-  const float *same[] = {models[2], models[2], models[2]};
-  for (int i = 0; i < 5; i++) {
-    const struct merge_method *m = merge_find(names[i]);
-    size_t n = m->max_models ? m->max_models : 3;
-    memset(out, 0xff, sizeof out);
-    merge_with(names[i], (struct merge_args){N, 0.3, 0.7, 0.2, 0.4}, same, n, N, out);
-    assert_memory_equal(out, models[2], sizeof out);
+  static float out[N], same[N], weights[N];
+  static const double thirds[] = {0.3, 0.3, 0.4}, scales[] = {0.5, -1, 2};
+  memcpy(same, models[2], sizeof same);
+  same[7] = -0.0f;
+  for (int i = 0; i < N; i++)
+    weights[i] = (float)(i % 3);
+  for (size_t k = 0; merge_at(k); k++) {
+    const struct merge_method *m = merge_at(k);
+    bool lengths = !strcmp(m->name, "slerp") || !strcmp(m->name, "plane");
+    same[9] = lengths ? 1 : INFINITY;
+    for (int listed = 0; listed < 2; listed++) {
+      const float *inputs[] = {same, same, same, weights, weights, models[1]};
+      size_t n_models = m->max_models ? m->max_models : 3;
+      if (m->extra == MERGE_BASE)
+        inputs[3] = same;
+      const struct merge_args args = {.alpha = 0.3, .scale = 0.7, .keep = 0.4, .drop = 0.3,
+                                      .x = 0.2, .y = 0.4, .elect = listed,
+                                      .weights = listed ? thirds : NULL,
+                                      .scales = listed ? scales : NULL};
+      memset(out, 0xff, sizeof out);
+      if (m->extra == MERGE_FISHERS) {
+        struct arena *a = arena_new();
+        const struct merge_tensor tensor = {"w", N, false};
+        assert_true(merge_flat(m, &args, 3, &tensor, 1, inputs, out, diag_new(a)));
+        arena_free(a);
+      } else {
+        merge_with(m->name, args, inputs, merge_inputs(m, n_models), N, out);
+      }
+      if (memcmp(out, same, sizeof out))
+        fail_msg("%s does not keep equal models", m->name);
+    }
   }
 }
 
@@ -355,8 +406,8 @@ static void buffers_do_not_count(void **state)
       even[k][i] = 1000.0f * (float)(k + 1);
   for (int i = 0; i < 2; i++) {
     size_t n = merge_find(names[i])->max_models;
-    struct merge_args args = {PARAMS, 0.3, 0, 0.2, 0.4};
-    merge_with(names[i], args, evens, n, N, whole);
+    struct merge_args args = {.alpha = 0.3, .x = 0.2, .y = 0.4};
+    merge_parts(names[i], args, evens, n, PARAMS, N, whole);
     merge_with(names[i], args, evens, n, PARAMS, part);
     assert_memory_equal(whole, part, PARAMS * sizeof *whole);
     assert_true(isfinite(whole[N - 1]) && fabsf(whole[N - 1]) > 100);

@@ -1,7 +1,7 @@
 #include "merge/match.h"
 
 #include "engine/optim.h"
-#include "merge/merge_int.h"
+#include "merge/merge.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,7 +26,10 @@ struct learning {
 static double midpoint_loss(struct learning *l, const uint32_t *samples, unsigned n)
 {
   const struct net *net = l->match->net;
-  merge_between(0.5, l->match->to, l->permuted, net_count(net), l->middle);
+  const struct merge_tensor all = {"", net_count(net), false};
+  const struct merge_args half = {.alpha = 0.5};
+  const float *const ends[] = {l->match->to, l->permuted};
+  merge_flat(merge_find("linear"), &half, 2, &all, 1, ends, l->middle, NULL);
   data_batch(l->data, DATA_TRAIN, samples, n, NULL, 0, 0, 0, l->x, l->labels);
   return (double)net_loss_gradient(l->work, l->middle, l->x, l->labels, n, l->grad);
 }

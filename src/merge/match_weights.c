@@ -2,7 +2,6 @@
 
 #include "base/rng.h"
 #include "merge/assignment.h"
-#include "merge/merge_int.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -11,6 +10,14 @@
 
 /* Of the product of the two vectors' lengths. */
 static const double progress = 1e-12;
+
+static double dot(const float *a, const float *b, size_t n)
+{
+  double sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += (double)a[i] * (double)b[i];
+  return sum;
+}
 
 /* Gains of a group come only from tensors that another group has changed since it was looked
  * at, along their other axis; `changed` and `seen` tell when that was. */
@@ -79,7 +86,7 @@ static void permute(struct search *s, const struct net_group *g, const uint32_t 
 
 static double inner_product(const struct search *s)
 {
-  return merge_dot(s->match->to, s->current, net_params(s->match->net));
+  return dot(s->match->to, s->current, net_params(s->match->net));
 }
 
 /* A group on both axes of one tensor: its gains hold for a change on one of them. */
@@ -141,8 +148,8 @@ static void begin(struct search *s, const struct match *match)
   s->old = s->better + most;
   s->changed = mem_alloc(n_tensors * sizeof *s->changed);
   s->seen = mem_alloc((match->groups->n + 1) * sizeof *s->seen);
-  s->least = progress * sqrt(merge_dot(match->to, match->to, net_params(match->net)) *
-                             merge_dot(match->from, match->from, net_params(match->net)));
+  s->least = progress * sqrt(dot(match->to, match->to, net_params(match->net)) *
+                             dot(match->from, match->from, net_params(match->net)));
 }
 
 static void end(struct search *s)

@@ -1,55 +1,111 @@
-/* Ways of merging weight vectors: one file a method, one table. */
+/* Ways of merging weights: one file a method, one table.
+ *
+ * A method sees its models piece by piece, in double.  So the same code merges flat
+ * vectors in memory (merge_flat) and checkpoints larger than memory (merge_files.h).
+ * It may ask for passes over all pieces first, in which it adds up lengths or looks for
+ * a threshold; then each piece of the result is made from the same piece of the models.
+ * The result does not depend on where pieces begin.
+ *
+ * Arithmetic is in double, and one rounding is left.  Equal models merge to themselves
+ * bit for bit. */
 #ifndef MERGESCAPE_MERGE_MERGE_H
 #define MERGESCAPE_MERGE_MERGE_H
 
+#include "base/arena.h"
 #include "base/diag.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-#define MERGE_VERSION "1"
+#define MERGE_VERSION "2"
+
+enum merge_scope { MERGE_WHOLE_MODEL, MERGE_EACH_TENSOR };
+enum merge_aggregate { MERGE_MEAN, MERGE_SUM };
+enum merge_undecided { MERGE_NEITHER, MERGE_MAJORITY };
 
 struct merge_args {
-  size_t n_params; /* of the n floats, trainable ones, which come first: lengths and angles are
-                      over these; what is computed from them holds for all n */
-  double alpha;    /* linear, slerp: 0 is the first of two models, 1 the second */
-  double scale;    /* task_arithmetic */
-  double x, y;     /* plane */
+  double alpha;          /* linear, slerp: 0 is the first of two models, 1 the second */
+  const double *weights; /* linear, fisher: one a model; NULL: linear takes alpha for two models
+                            and the mean of others, fisher weighs all the same */
+  double scale;          /* task_arithmetic, ties, dare */
+  const double *scales;  /* task_arithmetic, dare: one a model; NULL: `scale` for all */
+  enum merge_scope scope; /* slerp, ties: what the angle or the ranking is over */
+  double keep;                    /* ties: share of the entries, above 0 to 1 */
+  enum merge_aggregate aggregate; /* ties, dare with `elect` */
+  enum merge_undecided undecided; /* ties */
+  double drop;   /* dare: probability, from 0 to below 1 */
+  uint64_t seed; /* dare */
+  bool elect;    /* dare: signs are elected as by ties */
+  double floor;  /* fisher */
+  double x, y;   /* plane */
 };
 
-/* out[i] from models[k][i], n floats each; out overlaps no input.  In double, so
- * that one rounding is left.  Equal models merge to themselves bit for bit.
- * false: the models do not determine the result (diagnostic). */
-typedef bool merge_function(const struct merge_args *, const float *const *models, size_t n_models,
-                            size_t n, float *out, struct diag *);
+/* What a method is given behind its models. */
+enum merge_extra {
+  MERGE_NO_EXTRA,
+  MERGE_BASE,    /* the model that task vectors begin at */
+  MERGE_FISHERS, /* for each model the diagonal of its Fisher matrix */
+};
+
+struct merge_run; /* a method at work, merge_int.h */
+struct merge_piece;
+
+/* What a method needs next. */
+enum merge_next { MERGE_APPLY, MERGE_SAMPLE, MERGE_SCAN, MERGE_FAIL };
 
 struct merge_method {
   const char *name;
-  size_t min_models, max_models; /* the base is one of them; max 0: any number */
-  merge_function *merge;
+  size_t min_models, max_models; /* without what is extra; max 0: any number */
+  enum merge_extra extra;
+  bool takes_scope; /* its passes may be over each tensor by itself */
+  /* All but apply may be NULL.  next is called first, and after each pass. */
+  enum merge_next (*next)(struct merge_run *);
+  void (*scan)(struct merge_run *, const struct merge_piece *);
+  void (*apply)(const struct merge_run *, const struct merge_piece *, double *out);
+  /* Afterwards: a remark for the user, or NULL. */
+  const char *(*remark)(const struct merge_run *, struct arena *);
 };
 
 /* NULL: no such method. */
 const struct merge_method *merge_find(const char *name);
+const struct merge_method *merge_at(size_t k); /* NULL behind the last */
+size_t merge_inputs(const struct merge_method *, size_t n_models); /* with what is extra */
 
-/* (1 - alpha) * a + alpha * b (Frankle et al. 2020; paper, eq. 1); with other
- * than two models, their mean.  Computed as a + alpha * (b - a). */
-merge_function merge_linear;
+struct merge_tensor {
+  const char *name;
+  uint64_t count;
+  bool buffer; /* batch-norm running statistics: lengths, angles and rankings are not over
+                  them, and they are not thinned out; coefficients hold for them too */
+};
 
-/* sin((1 - alpha) w) / sin(w) * a + sin(alpha w) / sin(w) * b with w the angle
- * between a and b (Shoemake 1985), over the whole model; linear where |cos w| is
- * above 0.9995 or a model is zero. */
-merge_function merge_slerp;
+/* Where pieces come from and go to.  `in` are merge_inputs arrays: the models, then
+ * what is extra.  false: a diagnostic was added. */
+struct merge_io {
+  void *context;
+  bool (*load)(void *context, size_t tensor, uint64_t first, size_t n, double *const *in,
+               struct diag *);
+  bool (*store)(void *context, size_t tensor, uint64_t first, size_t n, const double *const *in,
+                const double *out, struct diag *);
+  size_t piece; /* elements of a piece; 0: MERGE_PIECE */
+};
 
-/* base + scale * sum of (model - base) (Ilharco et al. 2023); the last model is the base. */
-merge_function merge_task_arithmetic;
+enum { MERGE_PIECE = 4096 }; /* elements of a piece at most */
 
-/* The mean of all models: snapshots of one run (Izmailov et al. 2018, SWA). */
-merge_function merge_swa;
+struct merge_report {
+  unsigned scans; /* passes over everything before the last, at most for one tensor */
+  const char *remark;
+};
 
-/* The point (x, y) of the plane through a, b and c (Izmailov et al. 2018, figure 1):
- * a + x * (b - a) + y * |b - a| * the unit vector of c - a's part at a right angle
- * to b - a.  a is (0, 0), b is (1, 0).  false: the three lie on a line, and y is not 0. */
-merge_function merge_plane;
+/* Every element of every tensor is stored once, tensor by tensor, in order.
+ * false: the models do not determine the result, or load or store failed. */
+bool merge_tensors(const struct merge_method *, const struct merge_args *, size_t n_models,
+                   const struct merge_tensor *, size_t n_tensors, const struct merge_io *,
+                   struct merge_report *, struct arena *, struct diag *);
+
+/* The tensors one behind the other in flat vectors: inputs[merge_inputs], out overlaps none. */
+bool merge_flat(const struct merge_method *, const struct merge_args *, size_t n_models,
+                const struct merge_tensor *, size_t n_tensors, const float *const *inputs,
+                float *out, struct diag *);
 
 #endif

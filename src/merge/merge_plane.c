@@ -1,3 +1,6 @@
+/* The point (x, y) of the plane through a, b and c (Izmailov et al. 2018, figure 1):
+ * a + x * (b - a) + y * |b - a| * the unit vector of c - a's part at a right angle to b - a.
+ * a is (0, 0), b is (1, 0).  Fails where the three lie on a line, and y is not 0. */
 #include "merge/merge_int.h"
 
 #include <math.h>
@@ -6,51 +9,76 @@
  * is what rounding to float leaves of none. */
 static const double rounding = 2.5e-7;
 
-/* Of b - a (length), and of c - a: `along` of b - a, and a rest at a right angle. */
+/* With u = b - a and v = c - a: v is `along` of u, and w at a right angle to it. */
 struct plane {
-  double length, along, rest;
+  double uu, uv, ww, aa, cc;
+  double along, y;
+  bool one_point;
 };
 
-static struct plane span_plane(const float *a, const float *b, const float *c, size_t n)
+static bool span_plane(struct merge_run *r, struct plane *p)
 {
-  double uu = 0, uv = 0, ww = 0;
-  for (size_t i = 0; i < n; i++) {
-    double u = (double)b[i] - (double)a[i], v = (double)c[i] - (double)a[i];
-    uu += u * u;
-    uv += u * v;
-  }
-  struct plane p = {.length = sqrt(uu), .along = uu > 0 ? uv / uu : 0};
-  for (size_t i = 0; i < n; i++) {
-    double w = (double)c[i] - (double)a[i] - p.along * ((double)b[i] - (double)a[i]);
-    ww += w * w;
-  }
-  p.rest = sqrt(ww);
-  return p;
-}
-
-bool merge_plane(const struct merge_args *args, const float *const *models, size_t n_models,
-                 size_t n, float *out, struct diag *d)
-{
-  (void)n_models;
-  const float *a = models[0], *b = models[1], *c = models[2];
-  const struct plane p = span_plane(a, b, c, args->n_params);
-  bool one_point = p.length == 0 && p.rest == 0;
-  if (args->y == 0 || one_point) {
-    merge_between(one_point ? 0 : args->x, a, b, n, out);
+  double length = sqrt(p->uu), rest = sqrt(p->ww), size = sqrt(fmax(p->aa, p->cc));
+  p->one_point = length == 0 && rest == 0;
+  if (r->args->y == 0 || p->one_point)
     return true;
-  }
-  double size = sqrt(fmax(merge_dot(a, a, args->n_params), merge_dot(c, c, args->n_params)));
-  if (p.length == 0 || p.rest <= rounding * size) {
-    diag_error(d, SPAN_NONE,
-               p.length == 0 ? "plane: the first two models are equal, so y has no unit"
-                             : "plane: the three models lie on a line");
-    diag_hint(d, "name three models of which none lies on the line through the others");
+  if (length == 0 || rest <= rounding * size) {
+    diag_error(r->diag, SPAN_NONE,
+               length == 0 ? "plane: the first two models are equal, so y has no unit"
+                           : "plane: the three models lie on a line");
+    diag_hint(r->diag, "name three models of which none lies on the line through the others");
     return false;
   }
-  double y = args->y * p.length / p.rest;
-  for (size_t i = 0; i < n; i++) {
-    double u = (double)b[i] - (double)a[i], v = (double)c[i] - (double)a[i];
-    out[i] = (float)((double)a[i] + args->x * u + y * (v - p.along * u));
-  }
+  p->y = r->args->y * length / rest;
   return true;
 }
+
+static enum merge_next next(struct merge_run *r)
+{
+  if (!r->state)
+    r->state = arena_alloc(r->arena, sizeof(struct plane));
+  struct plane *p = r->state;
+  if (r->passes == 2)
+    return span_plane(r, p) ? MERGE_APPLY : MERGE_FAIL;
+  p->along = p->uu > 0 ? p->uv / p->uu : 0;
+  return MERGE_SCAN;
+}
+
+static void scan(struct merge_run *r, const struct merge_piece *piece)
+{
+  struct plane *p = r->state;
+  const double *a = piece->in[0], *b = piece->in[1], *c = piece->in[2];
+  for (size_t i = 0; i < piece->n; i++) {
+    double u = b[i] - a[i], v = c[i] - a[i];
+    if (r->passes) {
+      double w = v - p->along * u;
+      p->ww += w * w;
+    } else {
+      p->uu += u * u;
+      p->uv += u * v;
+      p->aa += a[i] * a[i];
+      p->cc += c[i] * c[i];
+    }
+  }
+}
+
+static void apply(const struct merge_run *r, const struct merge_piece *piece, double *out)
+{
+  const struct plane *p = r->state;
+  const double *a = piece->in[0], *b = piece->in[1], *c = piece->in[2];
+  if (r->args->y == 0 || p->one_point) {
+    merge_between(p->one_point ? 0 : r->args->x, a, b, piece->n, out);
+    return;
+  }
+  for (size_t i = 0; i < piece->n; i++) {
+    double u = b[i] - a[i], v = c[i] - a[i];
+    out[i] = a[i] + r->args->x * u + p->y * (v - p->along * u);
+  }
+}
+
+const struct merge_method merge_plane = {.name = "plane",
+                                         .min_models = 3,
+                                         .max_models = 3,
+                                         .next = next,
+                                         .scan = scan,
+                                         .apply = apply};

@@ -1,10 +1,9 @@
+/* The mean of all models: snapshots of one run (Izmailov et al. 2018, SWA). */
 #include "merge/merge_int.h"
 
-bool merge_swa(const struct merge_args *args, const float *const *models, size_t n_models, size_t n,
-               float *out, struct diag *d)
+static void apply(const struct merge_run *r, const struct merge_piece *p, double *out)
 {
-  (void)args;
-  (void)d;
-  merge_mean(models, n_models, n, out);
-  return true;
+  merge_mean(p->in, r->n_models, p->n, out);
 }
+
+const struct merge_method merge_swa = {.name = "swa", .min_models = 1, .apply = apply};

@@ -1,26 +1,27 @@
+/* base + the sum of scale_k * (model_k - base) (Ilharco et al. 2023), with one coefficient for
+ * all models or one for each. */
 #include "merge/merge_int.h"
 
-enum { CHUNK = 512 };
+#include <string.h>
 
-bool merge_task_arithmetic(const struct merge_args *args, const float *const *models,
-                           size_t n_models, size_t n, float *out, struct diag *d)
+static void apply(const struct merge_run *r, const struct merge_piece *p, double *out)
 {
-  (void)d;
-  const float *base = models[n_models - 1];
-  double sum[CHUNK];
-  if (n_models == 2) { /* exact at a scale of 1 */
-    merge_between(args->scale, base, models[0], n, out);
-    return true;
+  const double *base = p->in[r->n_models];
+  const size_t n = p->n;
+  double sum[MERGE_PIECE], delta[MERGE_PIECE];
+  if (r->n_models == 1) { /* exact at a scale of 1 */
+    merge_between(merge_weight(r->args, 0) * merge_factor(r->args), base, p->in[0], n, out);
+    return;
   }
-  for (size_t first = 0; first < n; first += CHUNK) {
-    size_t m = n - first < CHUNK ? n - first : CHUNK;
-    for (size_t i = 0; i < m; i++)
-      sum[i] = 0;
-    for (size_t k = 0; k + 1 < n_models; k++)
-      for (size_t i = 0; i < m; i++)
-        sum[i] += (double)models[k][first + i] - (double)base[first + i];
-    for (size_t i = 0; i < m; i++)
-      out[first + i] = (float)((double)base[first + i] + args->scale * sum[i]);
+  memset(sum, 0, n * sizeof *sum);
+  for (size_t k = 0; k < r->n_models; k++) {
+    double weight = merge_weight(r->args, k);
+    merge_delta(p->in[k], base, n, delta);
+    for (size_t i = 0; i < n; i++)
+      sum[i] += weight * delta[i];
   }
-  return true;
+  merge_add(base, merge_factor(r->args), sum, n, out);
 }
+
+const struct merge_method merge_task_arithmetic = {
+    .name = "task_arithmetic", .min_models = 1, .extra = MERGE_BASE, .apply = apply};

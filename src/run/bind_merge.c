@@ -66,42 +66,73 @@ static bool recalibrate(struct work *w, const struct net *net, float *merged)
   return true;
 }
 
-static const struct merge_method *find_method(struct work *w, size_t n_models)
+/* What is merged: the inputs without the data, and without a base. */
+static const struct merge_method *find_method(struct work *w, size_t *n_models)
 {
   const char *name = plan_str(w->step, PLAN_A_method);
   const struct merge_method *m = merge_find(name);
+  size_t inputs = w->step->n_inputs - 1;
+  if (m && m->extra == MERGE_FISHERS)
+    m = NULL; /* a plan has none */
+  *n_models = m && m->extra == MERGE_BASE ? inputs - 1 : inputs;
   if (!m)
     diag_error(w->diag, SPAN_NONE, "no merging method `%s`", name);
-  else if (n_models < m->min_models || (m->max_models && n_models > m->max_models))
-    diag_error(w->diag, SPAN_NONE, "`%s` does not merge %zu models", name, n_models);
+  else if (*n_models < m->min_models || (m->max_models && *n_models > m->max_models))
+    diag_error(w->diag, SPAN_NONE, "`%s` does not merge %zu models", name, *n_models);
   else
     return m;
   return NULL;
 }
 
+static bool says(const struct plan_step *s, enum plan_attr_id id, const char *word)
+{
+  const struct plan_attr *a = plan_attr(s, id);
+  return a && !strcmp(a->str, word);
+}
+
+static struct merge_args read_args(const struct plan_step *s)
+{
+  return (struct merge_args){
+      .alpha = optional(s, PLAN_A_alpha, 0.5),
+      .scale = optional(s, PLAN_A_scale, 1),
+      .scope = says(s, PLAN_A_scope, "tensor") ? MERGE_EACH_TENSOR : MERGE_WHOLE_MODEL,
+      .keep = optional(s, PLAN_A_keep, 1),
+      .aggregate = says(s, PLAN_A_aggregate, "sum") ? MERGE_SUM : MERGE_MEAN,
+      .drop = optional(s, PLAN_A_drop, 0),
+      .seed = (uint64_t)optional(s, PLAN_A_seed, 0),
+      .x = optional(s, PLAN_A_x, 0),
+      .y = optional(s, PLAN_A_y, 0),
+  };
+}
+
+static bool merge_nets(struct work *w, const struct merge_method *method, const struct net *net,
+                       const float *const *models, size_t n_models, float *merged)
+{
+  size_t n;
+  const struct net_tensor *t = net_tensors(net, &n);
+  struct merge_tensor *tensors = arena_array(w->arena, n, sizeof *tensors);
+  for (size_t i = 0; i < n; i++)
+    tensors[i] = (struct merge_tensor){t[i].name, t[i].count, t[i].buffer};
+  const struct merge_args args = read_args(w->step);
+  return merge_flat(method, &args, n_models, tensors, n, models, merged, w->diag);
+}
+
 bool work_merge(struct work *w)
 {
   const struct plan_step *s = w->step;
-  size_t n_models = s->n_inputs - 1;
+  size_t n_models;
   bool diverged;
   if (!work_inherits_divergence(w, &diverged))
     return false;
   if (diverged)
     return work_commit(w);
-  const struct merge_method *method = find_method(w, n_models);
+  const struct merge_method *method = find_method(w, &n_models);
   const struct net *net = method ? bind_net(w->bind, w->plan, s, w->diag) : NULL;
-  const float **models = net ? load_models(w, net, n_models) : NULL;
+  const float **models = net ? load_models(w, net, s->n_inputs - 1) : NULL;
   if (!models)
     return false;
-  const struct merge_args args = {
-      .n_params = net_params(net),
-      .alpha = optional(s, PLAN_A_alpha, 0.5),
-      .scale = optional(s, PLAN_A_scale, 1),
-      .x = optional(s, PLAN_A_x, 0),
-      .y = optional(s, PLAN_A_y, 0),
-  };
   float *merged = arena_array(w->arena, net_count(net), sizeof *merged);
-  if (!method->merge(&args, models, n_models, net_count(net), merged, w->diag))
+  if (!merge_nets(w, method, net, models, n_models, merged))
     return false;
   if (!strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated")) {
     if (!recalibrate(w, net, merged))

@@ -1,0 +1,36 @@
+/* sum_k w_k F_k model_k / sum_k w_k F_k, entry by entry, with F_k the diagonal of the k-th
+ * model's Fisher matrix (Matena and Raffel 2022).  Each F_k counts as `floor` at least, as in
+ * the article's code, so that entries of which no model knows anything are averaged; where the
+ * sum is zero for all that, they are too.  Equal Fishers give the average, with weights w_k. */
+#include "merge/merge_int.h"
+
+/* Of one entry; the weighted mean is what equal Fishers give. */
+static double fuse(const struct merge_run *r, const double *const *in, size_t i)
+{
+  const size_t m = r->n_models;
+  double sum = 0, total = 0, plain = 0, weights = 0;
+  bool same = true, same_fisher = true;
+  for (size_t k = 0; k < m; k++) {
+    double weight = r->args->weights ? r->args->weights[k] : 1, v = in[k][i];
+    double fisher = in[m + k][i] < r->args->floor ? r->args->floor : in[m + k][i];
+    double first = in[m][i] < r->args->floor ? r->args->floor : in[m][i];
+    same &= v == in[0][i];
+    same_fisher &= fisher == first;
+    sum += weight * fisher * v;
+    total += weight * fisher;
+    plain += weight * v;
+    weights += weight;
+  }
+  if (same)
+    return in[0][i];
+  return same_fisher || total == 0 ? plain / weights : sum / total;
+}
+
+static void apply(const struct merge_run *r, const struct merge_piece *p, double *out)
+{
+  for (size_t i = 0; i < p->n; i++)
+    out[i] = fuse(r, p->in, i);
+}
+
+const struct merge_method merge_fisher = {
+    .name = "fisher", .min_models = 1, .extra = MERGE_FISHERS, .apply = apply};
