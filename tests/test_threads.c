@@ -418,7 +418,10 @@ static void attention_keeps_every_bit(void **state)
 {
   (void)state;
   static const struct attention_case shapes[] = {
-      {{70, 3, 24, true}, 7}, {{65, 2, 32, false}, 5}, {{130, 1, 64, true}, 3}};
+      {{.tokens = 70, .heads = 3, .size = 24, .causal = true}, 7},
+      {{.tokens = 65, .heads = 2, .size = 32}, 5},
+      {{.tokens = 130, .heads = 1, .size = 64, .causal = true}, 3},
+  };
   struct test_case cases[sizeof shapes / sizeof *shapes];
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
     cases[i] = (struct test_case){"attention", &shapes[i], attention};

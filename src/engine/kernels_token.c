@@ -173,16 +173,16 @@ static void add_rows(size_t rows, unsigned c, const float *bias, const float *re
   }
 }
 
-static void slope(size_t rows, unsigned c, const float *slope, float *dy, float *sum)
+static void slope(size_t rows, unsigned c, size_t row, const float *slope, float *dy, float *sum)
 {
   unsigned i = 0;
   for (; i + LANES <= c; i += LANES) {
     vec s[2] = {{0}};
     for (size_t r = 0; r < rows; r++) {
-      vec v = vec_load(dy + r * c + i);
+      vec v = vec_load(dy + r * row + i);
       if (slope) {
-        v *= vec_load(slope + r * c + i);
-        vec_store(dy + r * c + i, v);
+        v *= vec_load(slope + r * row + i);
+        vec_store(dy + r * row + i, v);
       }
       s[r & 1] += v;
     }
@@ -192,8 +192,8 @@ static void slope(size_t rows, unsigned c, const float *slope, float *dy, float 
     float s = 0;
     for (size_t r = 0; r < rows; r++) {
       if (slope)
-        dy[r * c + i] *= slope[r * c + i];
-      s += dy[r * c + i];
+        dy[r * row + i] *= slope[r * row + i];
+      s += dy[r * row + i];
     }
     sum[i] += s;
   }
@@ -273,14 +273,12 @@ INLINE void layernorm_row(const struct kernel_layernorm *j, const float *x, floa
     dx[i] = (add ? dx[i] : 0) + dy[i] * j->gamma[i] * inv - shift - (x[i] - m) * tilt;
 }
 
-/* The parameters' sums first: dx may be dy. */
-static void layernorm_grad(const struct kernel_layernorm *j, const float *mean,
-                           const float *inv_std, const float *dy, float *dx, bool add,
-                           float *dgamma, float *dbeta)
+static void layernorm_sums(const struct kernel_layernorm *j, unsigned count, const float *mean,
+                           const float *inv_std, const float *dy, float *dgamma, float *dbeta)
 {
   const unsigned c = j->c;
   unsigned i = 0;
-  for (; i + LANES <= c; i += LANES) {
+  for (; i + LANES <= count; i += LANES) {
     vec s = {0}, q = {0};
     for (size_t r = 0; r < j->rows; r++) {
       const vec g = vec_load(dy + r * c + i);
@@ -290,7 +288,7 @@ static void layernorm_grad(const struct kernel_layernorm *j, const float *mean,
     vec_store(dbeta + i, vec_load(dbeta + i) + s);
     vec_store(dgamma + i, vec_load(dgamma + i) + q);
   }
-  for (; i < c; i++) {
+  for (; i < count; i++) {
     float s = 0, q = 0;
     for (size_t r = 0; r < j->rows; r++) {
       s += dy[r * c + i];
@@ -299,8 +297,13 @@ static void layernorm_grad(const struct kernel_layernorm *j, const float *mean,
     dbeta[i] += s;
     dgamma[i] += q;
   }
+}
+
+static void layernorm_grad(const struct kernel_layernorm *j, const float *mean,
+                           const float *inv_std, const float *dy, float *dx, bool add)
+{
   for (size_t r = 0; r < j->rows; r++)
-    layernorm_row(j, j->x + r * c, mean[r], inv_std[r], dy + r * c, dx + r * c, add);
+    layernorm_row(j, j->x + r * j->c, mean[r], inv_std[r], dy + r * j->c, dx + r * j->c, add);
 }
 
 /* ---- softmax ---- */
@@ -398,6 +401,7 @@ const struct kernels_token KERNEL_TOKEN_TABLE = {
     .add_rows = add_rows,
     .slope = slope,
     .layernorm = layernorm,
+    .layernorm_sums = layernorm_sums,
     .layernorm_grad = layernorm_grad,
     .softmax = softmax,
     .log_sum = log_sum,

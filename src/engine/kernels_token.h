@@ -39,15 +39,18 @@ struct kernels_token {
   void (*act)(size_t rows, unsigned c, const float *bias, enum kernel_act, float *y, float *slope);
   /* y += bias + residual */
   void (*add_rows)(size_t rows, unsigned c, const float *bias, const float *residual, float *y);
-  /* dy *= slope (NULL: as it is); sum[c] += dy */
-  void (*slope)(size_t rows, unsigned c, const float *slope, float *dy, float *sum);
+  /* dy *= slope (NULL: as it is); sum[c] += dy; `row` floats from one row to the next */
+  void (*slope)(size_t rows, unsigned c, size_t row, const float *slope, float *dy, float *sum);
 
   /* mean and inv_std [rows], NULL: not wanted */
   void (*layernorm)(const struct kernel_layernorm *, float eps, float *y, float *mean,
                     float *inv_std);
-  /* dgamma and dbeta are added to; dx may be dy */
+  /* dgamma and dbeta of `count` channels, added to; x and dy begin at the first of them */
+  void (*layernorm_sums)(const struct kernel_layernorm *, unsigned count, const float *mean,
+                         const float *inv_std, const float *dy, float *dgamma, float *dbeta);
+  /* dx may be dy */
   void (*layernorm_grad)(const struct kernel_layernorm *, const float *mean, const float *inv_std,
-                         const float *dy, float *dx, bool add, float *dgamma, float *dbeta);
+                         const float *dy, float *dx, bool add);
 
   /* to = softmax(scale * s) (to may be s); returns log(sum(exp(scale * s))) */
   float (*softmax)(unsigned n, const float *s, float scale, float *to);

@@ -171,6 +171,15 @@ struct ops {
   void (*dense_backward)(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
                          const float *w, const float *slope, float *dy, float *dx, bool add,
                          float *dw, float *dbias, float *scratch);
+  /* The same in two: first dy, dw (set or added to) and dbias of `count` outputs from `first`
+   * on, a multiple of 16, and then dx. */
+  void (*dense_backward_weights)(const struct ops *, const struct ops_dense *, size_t rows,
+                                 unsigned first, unsigned count, const float *x,
+                                 const float *slope, float *dy, bool add, float *dw, float *dbias,
+                                 float *scratch);
+  void (*dense_backward_data)(const struct ops *, const struct ops_dense *, size_t rows,
+                              const float *w, const float *dy, float *dx, bool add,
+                              float *scratch);
 
   /* Over the last axis of x [rows][c]; mean, inv_std [rows] for the backward pass (NULL: not
    * wanted), which sets dx or adds to it; dx may be dy. */
@@ -180,6 +189,14 @@ struct ops {
   void (*layernorm_backward)(const struct ops *, size_t rows, unsigned c, const float *x,
                              const float *mean, const float *inv_std, const float *gamma,
                              const float *dy, float *dx, bool add, float *dgamma, float *dbeta);
+  /* The same in two, as above. */
+  void (*layernorm_backward_weights)(const struct ops *, size_t rows, unsigned c, unsigned first,
+                                     unsigned count, const float *x, const float *mean,
+                                     const float *inv_std, const float *dy, float *dgamma,
+                                     float *dbeta);
+  void (*layernorm_backward_data)(const struct ops *, size_t rows, unsigned c, const float *x,
+                                  const float *mean, const float *inv_std, const float *gamma,
+                                  const float *dy, float *dx, bool add);
 
   /* qkv [n][tokens][3][heads][size] -> y [n][tokens][heads][size], scores scaled by
    * 1/sqrt(size); log_sum [n][heads][tokens] for the backward pass (NULL: not wanted) */
@@ -197,6 +214,9 @@ struct ops {
   void (*embedding_backward)(const struct ops *, unsigned n, unsigned tokens, unsigned c,
                              const float *ids, const float *dy, float *dwords, float *dpositions);
 
+  /* Rows of logits become scale * their cross-entropy's gradient; losses [rows]. */
+  void (*softmax_rows)(const struct ops *, size_t rows, unsigned classes, float scale,
+                       const int32_t *labels, float *logits, double *losses);
   /* Mean cross-entropy of softmax(x w), labels [rows], and its gradients dx, dw: all logits
    * are never there at one time. */
   size_t (*token_loss_scratch)(const struct ops *, size_t rows, const struct ops_dense *);

@@ -28,6 +28,10 @@
     .layernorm_backward = cpu_layernorm_backward, .attention_scratch = cpu_attention_scratch,      \
     .attention_forward = cpu_attention_forward, .attention_backward = cpu_attention_backward,      \
     .embedding_forward = cpu_embedding_forward, .embedding_backward = cpu_embedding_backward,      \
+    .dense_backward_weights = cpu_dense_backward_weights,                                          \
+    .dense_backward_data = cpu_dense_backward_data,                                                \
+    .layernorm_backward_weights = cpu_layernorm_backward_weights,                                  \
+    .layernorm_backward_data = cpu_layernorm_backward_data, .softmax_rows = cpu_softmax_rows,      \
     .token_loss_scratch = cpu_token_loss_scratch, .token_loss = cpu_token_loss,                    \
   }
 

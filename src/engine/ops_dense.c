@@ -91,25 +91,35 @@ void cpu_dense_forward(const struct ops *ops, const struct ops_dense *d, size_t 
   }
 }
 
+/* Of `count` outputs from `first` on. */
+static void some_weights(const struct ops *ops, const struct ops_dense *d, unsigned first,
+                         unsigned count, unsigned rows, const float *x, const float *dy, float *dw,
+                         bool add, float *scratch)
+{
+  const unsigned in = d->in, out = d->out;
+  struct cpu_gemm g = {.k = rows, .a_row = 1, .b_column = 1, .add = add};
+  if (d->in_first) { /* dw [in][out] = x' dy */
+    g.m = in;
+    g.n = count;
+    g.a = x;
+    g.b = dy + first;
+    g.c = dw + first;
+  } else { /* dw [out][in] = dy' x */
+    g.m = count;
+    g.n = in;
+    g.a = dy + first;
+    g.b = x;
+    g.c = dw + (size_t)first * in;
+  }
+  g.a_step = d->in_first ? in : out;
+  g.b_row = g.c_row = d->in_first ? out : in;
+  cpu_gemm(ops, &g, scratch);
+}
+
 void cpu_dense_weights(const struct ops *ops, const struct ops_dense *d, unsigned rows,
                        const float *x, const float *dy, float *dw, bool add, float *scratch)
 {
-  const unsigned in = d->in, out = d->out;
-  /* dw [in][out] = x' dy, or [out][in] = dy' x */
-  const unsigned m = d->in_first ? in : out, n = d->in_first ? out : in;
-  const struct cpu_gemm g = {.m = m,
-                             .n = n,
-                             .k = rows,
-                             .a = d->in_first ? x : dy,
-                             .a_row = 1,
-                             .a_step = m,
-                             .b = d->in_first ? dy : x,
-                             .b_row = n,
-                             .b_column = 1,
-                             .c = dw,
-                             .c_row = n,
-                             .add = add};
-  cpu_gemm(ops, &g, scratch);
+  some_weights(ops, d, 0, d->out, rows, x, dy, dw, add, scratch);
 }
 
 void cpu_dense_data(const struct ops *ops, const struct ops_dense *d, unsigned rows, const float *w,
@@ -131,11 +141,21 @@ void cpu_dense_data(const struct ops *ops, const struct ops_dense *d, unsigned r
   cpu_gemm(ops, &g, scratch);
 }
 
+/* Multiplies some outputs' dy by the slope and adds them up. */
+static void bend(const struct ops *ops, const struct ops_dense *d, unsigned first, unsigned count,
+                 unsigned rows, const float *slope, float *dy, float *dbias)
+{
+  for (unsigned k = 0; k < rows; k += STRETCH) {
+    const size_t at = (size_t)k * d->out + first;
+    ops->kernels->token->slope(rows - k < STRETCH ? rows - k : STRETCH, count, d->out,
+                               slope ? slope + at : NULL, dy + at, dbias + first);
+  }
+}
+
 void cpu_dense_backward(const struct ops *ops, const struct ops_dense *d, size_t rows,
                         const float *x, const float *w, const float *slope, float *dy, float *dx,
                         bool add, float *dw, float *dbias, float *scratch)
 {
-  const struct kernels_token *kernels = ops->kernels->token;
   const unsigned in = d->in, out = d->out;
   assert(dbias || !slope);
   if (dbias)
@@ -143,11 +163,35 @@ void cpu_dense_backward(const struct ops *ops, const struct ops_dense *d, size_t
   for (size_t r = 0; r < rows; r += PIECE_K) {
     const unsigned m = (unsigned)(rows - r < PIECE_K ? rows - r : PIECE_K);
     float *from = dy + r * out;
-    for (unsigned k = 0; dbias && k < m; k += STRETCH)
-      kernels->slope(m - k < STRETCH ? m - k : STRETCH, out, slope ? slope + (r + k) * out : NULL,
-                     from + (size_t)k * out, dbias);
+    if (dbias)
+      bend(ops, d, 0, out, m, slope ? slope + r * out : NULL, from, dbias);
     cpu_dense_weights(ops, d, m, x + r * in, from, dw, r > 0, scratch);
     if (dx)
       cpu_dense_data(ops, d, m, w, from, dx + r * in, add, scratch);
+  }
+}
+
+void cpu_dense_backward_weights(const struct ops *ops, const struct ops_dense *d, size_t rows,
+                                unsigned first, unsigned count, const float *x, const float *slope,
+                                float *dy, bool add, float *dw, float *dbias, float *scratch)
+{
+  const unsigned out = d->out;
+  assert(dbias || !slope);
+  if (dbias)
+    memset(dbias + first, 0, count * sizeof *dbias);
+  for (size_t r = 0; r < rows; r += PIECE_K) {
+    const unsigned m = (unsigned)(rows - r < PIECE_K ? rows - r : PIECE_K);
+    if (dbias)
+      bend(ops, d, first, count, m, slope ? slope + r * out : NULL, dy + r * out, dbias);
+    some_weights(ops, d, first, count, m, x + r * d->in, dy + r * out, dw, add || r, scratch);
+  }
+}
+
+void cpu_dense_backward_data(const struct ops *ops, const struct ops_dense *d, size_t rows,
+                             const float *w, const float *dy, float *dx, bool add, float *scratch)
+{
+  for (size_t r = 0; r < rows; r += ROW_BLOCK) {
+    const unsigned m = (unsigned)(rows - r < ROW_BLOCK ? rows - r : ROW_BLOCK);
+    cpu_dense_data(ops, d, m, w, dy + r * d->out, dx + r * d->in, add, scratch);
   }
 }

@@ -36,35 +36,38 @@ enum { LOSS_ROWS = 256 };
 
 size_t cpu_token_loss_scratch(const struct ops *ops, size_t rows, const struct ops_dense *d)
 {
-  return cpu_dense_scratch(ops, d) + (rows < LOSS_ROWS ? rows : LOSS_ROWS) * d->out;
+  return ops->dense_scratch(ops, d) + (rows < LOSS_ROWS ? rows : LOSS_ROWS) * d->out;
 }
 
-/* Turns logits into their gradient; returns the loss. */
-static double row_loss(const struct kernels_token *kernels, unsigned classes, float *logits,
-                       unsigned label, float scale)
+void cpu_softmax_rows(const struct ops *ops, size_t rows, unsigned classes, float scale,
+                      const int32_t *labels, float *logits, double *losses)
 {
-  const float own = logits[label];
-  const float log_sum = kernels->softmax(classes, logits, 1, logits);
-  for (unsigned k = 0; k < classes; k++)
-    logits[k] *= scale;
-  logits[label] -= scale;
-  return (double)log_sum - (double)own;
+  for (size_t r = 0; r < rows; r++, logits += classes) {
+    const float own = logits[labels[r]];
+    const float log_sum = ops->kernels->token->softmax(classes, logits, 1, logits);
+    for (unsigned k = 0; k < classes; k++)
+      logits[k] *= scale;
+    logits[labels[r]] -= scale;
+    losses[r] = (double)log_sum - (double)own;
+  }
 }
 
+/* By the table's operations, so that one that splits them splits this too. */
 float cpu_token_loss(const struct ops *ops, const struct ops_dense *d, size_t rows, const float *x,
                      const float *w, const int32_t *labels, float *dx, float *dw, float *scratch)
 {
   const float scale = 1 / (float)rows;
-  float *logits = scratch + cpu_dense_scratch(ops, d);
-  double loss = 0;
+  float *logits = scratch + ops->dense_scratch(ops, d);
+  double loss = 0, losses[LOSS_ROWS];
   for (size_t r = 0; r < rows; r += LOSS_ROWS) {
-    const unsigned m = (unsigned)(rows - r < LOSS_ROWS ? rows - r : LOSS_ROWS);
-    cpu_dense_forward(ops, d, m, x + r * d->in, w, NULL, NULL, logits, NULL, scratch);
-    for (unsigned i = 0; i < m; i++)
-      loss += row_loss(ops->kernels->token, d->out, logits + (size_t)i * d->out,
-                       (unsigned)labels[r + i], scale);
-    cpu_dense_data(ops, d, m, w, logits, dx + r * d->in, false, scratch);
-    cpu_dense_weights(ops, d, m, x + r * d->in, logits, dw, r > 0, scratch);
+    const size_t m = rows - r < LOSS_ROWS ? rows - r : LOSS_ROWS;
+    const float *from = x + r * d->in;
+    ops->dense_forward(ops, d, m, from, w, NULL, NULL, logits, NULL, scratch);
+    ops->softmax_rows(ops, m, d->out, scale, labels + r, logits, losses);
+    for (size_t i = 0; i < m; i++)
+      loss += losses[i];
+    ops->dense_backward_data(ops, d, m, w, logits, dx + r * d->in, false, scratch);
+    ops->dense_backward_weights(ops, d, m, 0, d->out, from, NULL, logits, r > 0, dw, NULL, scratch);
   }
   return (float)(loss / (double)rows);
 }

@@ -83,6 +83,20 @@ void cpu_dense_weights(const struct ops *, const struct ops_dense *, unsigned ro
                        const float *dy, float *dw, bool add, float *scratch);
 void cpu_dense_data(const struct ops *, const struct ops_dense *, unsigned rows, const float *w,
                     const float *dy, float *dx, bool add, float *scratch);
+void cpu_dense_backward_weights(const struct ops *, const struct ops_dense *, size_t rows,
+                                unsigned first, unsigned count, const float *x, const float *slope,
+                                float *dy, bool add, float *dw, float *dbias, float *scratch);
+void cpu_dense_backward_data(const struct ops *, const struct ops_dense *, size_t rows,
+                             const float *w, const float *dy, float *dx, bool add, float *scratch);
+void cpu_layernorm_backward_weights(const struct ops *, size_t rows, unsigned c, unsigned first,
+                                    unsigned count, const float *x, const float *mean,
+                                    const float *inv_std, const float *dy, float *dgamma,
+                                    float *dbeta);
+void cpu_layernorm_backward_data(const struct ops *, size_t rows, unsigned c, const float *x,
+                                 const float *mean, const float *inv_std, const float *gamma,
+                                 const float *dy, float *dx, bool add);
+void cpu_softmax_rows(const struct ops *, size_t rows, unsigned classes, float scale,
+                      const int32_t *labels, float *logits, double *losses);
 void cpu_layernorm_forward(const struct ops *, size_t rows, unsigned c, float eps, const float *x,
                            const float *gamma, const float *beta, float *y, float *mean,
                            float *inv_std);
