@@ -1,5 +1,5 @@
-/* Training-step throughput: forward, loss, backward and update (SGD; gpt: AdamW), data in
- * memory, no augmentation; on one thread unless --threads says otherwise.
+/* Training-step throughput: forward, loss, backward and update (SGD; gpt, vit: AdamW),
+ * data in memory, no augmentation; on one thread unless --threads says otherwise.
  *
  *   bench/throughput resnet --width 16 --stages 3 --blocks 1 --size 14 --channels 2
  *                           --classes 100 --batch 32 [--seconds 4]
@@ -8,6 +8,8 @@
  *   bench/throughput mlp --width 256 --layers 2 --size 14 --channels 1 --classes 10 --batch 32
  *
  *   bench/throughput gpt --width 128 --layers 2 --heads 4 --block 128 --vocab 256 --batch 32
+ *   bench/throughput vit --width 192 --layers 4 --heads 3 --patch 16 --size 224 --channels 3
+ *                        --classes 100 --batch 8
  *
  * A sample is an image, or of gpt a token.  Prints the median; floating-point operations are the
  * products' alone, three times the forward pass. */
@@ -110,8 +112,11 @@ static double measure(struct bench *b, const struct ops *ops, double seconds)
 static bool parse(int argc, char **argv, struct net_spec *spec, unsigned *batch, unsigned *seconds,
                   unsigned *threads)
 {
-  static const char *const models[][2] = {
-      {"resnet", "resnet18"}, {"densenet", "densenet121"}, {"mlp", "mlp"}, {"gpt", "gpt"}};
+  static const char *const models[][2] = {{"resnet", "resnet18"},
+                                          {"densenet", "densenet121"},
+                                          {"mlp", "mlp"},
+                                          {"gpt", "gpt"},
+                                          {"vit", "vit_s_16"}};
   unsigned size = 32, block = 128, vocab = 256;
   const struct option options[] = {{"--width", &spec->width},
                                    {"--stages", &spec->stages},
@@ -119,6 +124,7 @@ static bool parse(int argc, char **argv, struct net_spec *spec, unsigned *batch,
                                    {"--layers", &spec->layers},
                                    {"--growth", &spec->growth},
                                    {"--heads", &spec->heads},
+                                   {"--patch", &spec->patch},
                                    {"--block", &block},
                                    {"--vocab", &vocab},
                                    {"--size", &size},
@@ -150,11 +156,19 @@ static bool parse(int argc, char **argv, struct net_spec *spec, unsigned *batch,
   return good;
 }
 
+static bool is_transformer(const struct net_spec *s)
+{
+  return s->block || !strcmp(s->model, "vit_s_16");
+}
+
 static void print_shape(const struct net_spec *s, const char *model)
 {
   printf("%s width=%u ", model, s->width);
   if (s->block)
     printf("layers=%u heads=%u block=%u vocab=%u ", s->layers, s->heads, s->block, s->classes);
+  else if (is_transformer(s))
+    printf("layers=%u heads=%u patch=%u size=%u channels=%u classes=%u ", s->layers, s->heads,
+           s->patch, s->image_width, s->channels, s->classes);
   else
     printf("stages=%u blocks=%u layers=%u growth=%u size=%u channels=%u classes=%u ", s->stages,
            s->blocks, s->layers, s->growth, s->image_width, s->channels, s->classes);
@@ -172,6 +186,7 @@ int main(int argc, char **argv)
                           .blocks = 2,
                           .layers = 2,
                           .heads = 4,
+                          .patch = 16,
                           .channels = 3,
                           .classes = 100};
   if (!parse(argc, argv, &spec, &batch, &seconds, &threads)) {
@@ -181,7 +196,10 @@ int main(int argc, char **argv)
                     "[--threads N]\n"
                     "       throughput gpt [--width N] [--layers N] [--heads N] [--block N] "
                     "[--vocab N]\n"
-                    "         [--batch N] [--seconds N] [--threads N]\n");
+                    "         [--batch N] [--seconds N] [--threads N]\n"
+                    "       throughput vit [--width N] [--layers N] [--heads N] [--patch N]\n"
+                    "         [--size N] [--channels N] [--classes N] [--batch N] [--seconds N] "
+                    "[--threads N]\n");
     return 2;
   }
   struct arena *arena = arena_new();
@@ -198,7 +216,7 @@ int main(int argc, char **argv)
   struct bench b = {
       .work = net_work_new(net, ops, batch, true),
       .params = net_params(net),
-      .optim = spec.block ? adamw : sgd,
+      .optim = is_transformer(&spec) ? adamw : sgd,
       .flat = mem_alloc(net_count(net) * sizeof(float)),
       .velocity = mem_zalloc(net_count(net) * sizeof(float)),
       .square = mem_zalloc(net_count(net) * sizeof(float)),
@@ -207,7 +225,7 @@ int main(int argc, char **argv)
       .labels = mem_alloc(targets * sizeof(int32_t)),
       .batch = batch,
   };
-  b.optim.rule = optim_find(spec.block ? "adamw" : "sgd");
+  b.optim.rule = optim_find(is_transformer(&spec) ? "adamw" : "sgd");
   net_init(net, 0, b.flat);
   fill(&b, values, targets, &spec);
   const double dt = measure(&b, ops, seconds);

@@ -274,6 +274,21 @@ static bool reads_data(struct lower_run *r)
   return false;
 }
 
+/* Vision transformers cut an image into whole patches. */
+static bool check_patch(struct lower_run *r, struct lower_attrs *a)
+{
+  const double *patch = number_of(a, PLAN_A_patch);
+  const struct ast_expr *said = argument(r->model_value, "patch");
+  if (!patch || fmod(r->size, *patch) == 0)
+    return true;
+  diag_error(r->l->diag, said ? said->span : r->model_value->span,
+             "images of %ux%u pixels cannot be cut into patches of %gx%g", r->size, r->size, *patch,
+             *patch);
+  diag_note(r->l->diag, r->data_value->span, "the images");
+  diag_hint(r->l->diag, "`patch` must divide %u", r->size);
+  return false;
+}
+
 static bool put_model(struct lower_run *r, struct lower_attrs *a)
 {
   const struct ast_expr *x = r->model_value = lower_value(r->l, &r->at, "model");
@@ -286,7 +301,7 @@ static bool put_model(struct lower_run *r, struct lower_attrs *a)
   lower_put(a, PLAN_A_model, 0, x->text);
   lower_put(a, PLAN_A_seed, seed, NULL);
   r->has_batchnorm = words_has_batchnorm(x->text);
-  return lower_params(r, a, WORDS_MODEL, x);
+  return lower_params(r, a, WORDS_MODEL, x) && check_patch(r, a);
 }
 
 /* Is it the architecture that the other one trained? */
@@ -319,7 +334,7 @@ static bool same_architecture(struct lower_run *r, const struct lower_attrs *a,
   return false;
 }
 
-/* Can it read these data?  Layers that see a whole image want its size too. */
+/* Can it read these data?  Layers that see a whole image, and positions, want its size too. */
 static bool same_input(struct lower_run *r, const struct lower_run *other, struct span at)
 {
   bool sized = words_reads(r->model_value->text)->sized;

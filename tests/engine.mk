@@ -89,7 +89,7 @@ tests_test_transformer_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_transformer_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_vit
-tests_test_vit_SOURCES = tests/test_vit.c tests/twin.h
+tests_test_vit_SOURCES = tests/test_vit.c tests/scratch.h tests/twin.h
 tests_test_vit_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_vit_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 

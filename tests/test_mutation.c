@@ -244,6 +244,8 @@ static const char *needed(const struct words_param *w)
     return "640";
   if (!strcmp(w->name, "last"))
     return "1";
+  if (!strcmp(w->name, "patch"))
+    return "7";
   if (w->type == WORDS_LENGTH)
     return "30 steps";
   return w->type == WORDS_WEIGHTS ? "ends[0]" : NULL;

@@ -399,10 +399,11 @@ struct attention_case {
 static void attention(const struct ops *ops, const void *shape, struct outcome *o)
 {
   const struct attention_case *s = shape;
-  const size_t n_y = (size_t)s->n * s->a.tokens * s->a.heads * s->a.size;
-  const size_t n_sums = (size_t)s->n * s->a.tokens * s->a.heads;
-  const float *qkv = random_floats(o, 3 * n_y, 0), *dy = random_floats(o, n_y, 1);
-  float *y = nothing(o, n_y), *dqkv = nothing(o, 3 * n_y), *sums = nothing(o, n_sums);
+  const size_t n_sums = (size_t)s->n * ops_attention_queries(&s->a) * s->a.heads;
+  const size_t n_y = n_sums * s->a.size,
+               n_qkv = (size_t)s->n * s->a.tokens * 3 * s->a.heads * s->a.size;
+  const float *qkv = random_floats(o, n_qkv, 0), *dy = random_floats(o, n_y, 1);
+  float *y = nothing(o, n_y), *dqkv = nothing(o, n_qkv), *sums = nothing(o, n_sums);
   float *scratch = mem_alloc(ops->attention_scratch(ops, &s->a) * sizeof *scratch);
   ops->attention_forward(ops, &s->a, s->n, qkv, y, NULL, scratch);
   keep(o, y, n_y);
@@ -410,7 +411,7 @@ static void attention(const struct ops *ops, const void *shape, struct outcome *
   keep(o, y, n_y);
   keep(o, sums, n_sums);
   ops->attention_backward(ops, &s->a, s->n, qkv, y, sums, dy, dqkv, scratch);
-  keep(o, dqkv, 3 * n_y);
+  keep(o, dqkv, n_qkv);
   free(scratch);
 }
 
@@ -421,6 +422,7 @@ static void attention_keeps_every_bit(void **state)
       {{.tokens = 70, .heads = 3, .size = 24, .causal = true}, 7},
       {{.tokens = 65, .heads = 2, .size = 32}, 5},
       {{.tokens = 130, .heads = 1, .size = 64, .causal = true}, 3},
+      {{.tokens = 130, .heads = 2, .size = 64, .queries = 67}, 5},
   };
   struct test_case cases[sizeof shapes / sizeof *shapes];
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
@@ -556,6 +558,16 @@ static void training_keeps_every_bit(void **state)
         .height = 1,
         .image_width = 70,
         .classes = 256},
+       6},
+      {{.model = "clip_vit_b_16",
+        .width = 64,
+        .layers = 2,
+        .heads = 2,
+        .patch = 4,
+        .channels = 3,
+        .height = 32,
+        .image_width = 32,
+        .classes = 10},
        6},
   };
   struct test_case cases[sizeof shapes / sizeof *shapes];

@@ -78,8 +78,7 @@ static void test_data_sets(void **state)
   for (size_t i = 0; i < THINGS; i++) {
     const struct words_text *w = words_text(things[i].name);
     for (int bytes = 0; w && things[i].sort == WORDS_DATASET && bytes < 2; bytes++) {
-      struct data_spec spec = {
-          .name = w->name, .block = 1, .tokenizer = bytes ? "bytes" : "gpt2"};
+      struct data_spec spec = {.name = w->name, .block = 1, .tokenizer = bytes ? "bytes" : "gpt2"};
       struct data_set set;
       assert_int_equal(data_shape(&spec, &set, f->diag), !bytes || w->train_bytes > 0);
       if (bytes && w->train_bytes <= 0)
@@ -113,6 +112,7 @@ static struct net_spec spec_of(const struct words_thing *model, const struct wor
     s.layers = (unsigned)default_of(model, "layers");
     s.growth = (unsigned)default_of(model, "growth");
     s.heads = (unsigned)default_of(model, "heads");
+    s.patch = (unsigned)default_of(model, "patch");
   }
   return s;
 }
@@ -154,6 +154,13 @@ static void check_reads(struct fixture *f, const struct words_thing *model)
   assert_int_equal(reads->sized, net_count(nets[0]) != net_count(nets[1]));
 }
 
+/* Of the table's defaults, patches have to divide the image. */
+static bool takes(const struct words_thing *model, const struct words_shape *data)
+{
+  const unsigned patch = (unsigned)default_of(model, "patch");
+  return !patch || (data->height % patch == 0 && data->width % patch == 0);
+}
+
 /* Language models take text and nothing else, the others each data set of images. */
 static void test_models(void **state)
 {
@@ -168,7 +175,9 @@ static void test_models(void **state)
     check_model(f, model, things[i].available && language, &text, text.width);
     for (size_t k = 0; k < THINGS; k++) {
       if (things[k].sort == WORDS_DATASET && !words_text(things[k].name))
-        check_model(f, model, things[i].available && !language, words_shape(things[k].name), 0);
+        check_model(f, model,
+                    things[i].available && !language && takes(model, words_shape(things[k].name)),
+                    words_shape(things[k].name), 0);
     }
   }
 }

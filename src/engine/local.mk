@@ -21,7 +21,7 @@ libengine_a_SOURCES = \
   src/engine/schedule.c src/engine/schedule.h \
   src/engine/team.c src/engine/team.h \
   src/engine/zoo.c src/engine/zoo.h src/engine/zoo_names.c src/engine/zoo_names.h src/engine/zoo_densenet.c src/engine/zoo_gpt.c \
-  src/engine/zoo_mlp.c src/engine/zoo_resnet.c
+  src/engine/zoo_mlp.c src/engine/zoo_resnet.c src/engine/zoo_vit.c
 ENGINE_LIBS = libengine.a $(KERNEL_LIBS) $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LIBS)
 
 # The kernels, once an instruction set; ops_cpu.c chooses one at run time.

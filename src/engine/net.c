@@ -72,7 +72,7 @@ static unsigned add_layer(struct net_builder *b, struct net_layer layer, struct 
   out.gradient = layer.kind == LAYER_CONV || layer.kind == LAYER_BATCHNORM ||
                  layer.kind == LAYER_LINEAR || layer.kind == LAYER_EMBEDDING ||
                  layer.kind == LAYER_LAYERNORM || layer.kind == LAYER_DENSE ||
-                 net->values[layer.in].gradient;
+                 layer.kind == LAYER_CLASS_TOKEN || net->values[layer.in].gradient;
   layer.out = add_value(b, out);
   ARENA_PUSH(b->arena, net->layers, net->n_layers, net->cap_layers, layer);
   return layer.out;
@@ -213,18 +213,42 @@ unsigned net_patches(struct net_builder *b, unsigned x, unsigned k)
   return add_layer(b, layer, (struct net_value){.h = v.h / k, .w = v.w / k, .c = v.c * k * k});
 }
 
-unsigned net_attention(struct net_builder *b, unsigned x, unsigned heads, bool causal)
+unsigned net_class_token(struct net_builder *b, unsigned x, const char *token,
+                         const char *positions, bool rank_3, double std)
+{
+  const struct net_value v = b->net->values[x];
+  const struct net_initial normal = {INIT_NORMAL, std};
+  const unsigned tokens = v.h * v.w + 1;
+  const size_t one[] = {1, 1, v.c}, all[] = {1, tokens, v.c};
+  struct net_layer layer = {.kind = LAYER_CLASS_TOKEN, .in = x, .residual = NET_NONE};
+  layer.weight = add_named(b, token, false, normal, rank_3 ? 3 : 1, rank_3 ? one : one + 2);
+  layer.bias = add_named(b, positions, false, normal, rank_3 ? 3 : 2, rank_3 ? all : all + 1);
+  return add_layer(b, layer, (struct net_value){.h = 1, .w = tokens, .c = v.c});
+}
+
+unsigned net_first_token(struct net_builder *b, unsigned x)
+{
+  const struct net_layer layer = {.kind = LAYER_FIRST_TOKEN, .in = x, .residual = NET_NONE};
+  return add_layer(b, layer, (struct net_value){.h = 1, .w = 1, .c = b->net->values[x].c});
+}
+
+unsigned net_attention(struct net_builder *b, unsigned x, unsigned heads, bool causal,
+                       unsigned queries)
 {
   const struct net_value v = b->net->values[x];
   const unsigned c = v.c / 3, tokens = v.h * v.w;
-  const struct net_layer layer = {
-      .kind = LAYER_ATTENTION,
-      .in = x,
-      .residual = NET_NONE,
-      .attention = {.tokens = tokens, .heads = heads, .size = c / heads, .causal = causal}};
+  const struct net_layer layer = {.kind = LAYER_ATTENTION,
+                                  .in = x,
+                                  .residual = NET_NONE,
+                                  .attention = {.tokens = tokens,
+                                                .heads = heads,
+                                                .size = c / heads,
+                                                .causal = causal,
+                                                .queries = queries}};
   assert(c * 3 == v.c && c % heads == 0);
-  b->net->flops += 4.0 * tokens * tokens * c;
-  return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = c});
+  b->net->flops += 4.0 * ops_attention_queries(&layer.attention) * tokens * c;
+  return add_layer(
+      b, layer, (struct net_value){.h = queries ? 1 : v.h, .w = queries ? queries : v.w, .c = c});
 }
 
 unsigned net_tied_head(struct net_builder *b, unsigned x, unsigned embedding)
@@ -320,7 +344,8 @@ static void finish(struct net_builder *b)
            l->kind == LAYER_AVERAGE || l->kind == LAYER_MAX);
     assert(l->residual == NET_NONE || out->whole == l->out);
     if (l->kind == LAYER_POOL || l->kind == LAYER_AVERAGE || l->kind == LAYER_MAX ||
-        l->kind == LAYER_FLATTEN || l->kind == LAYER_ATTENTION || l->kind == LAYER_PATCHES)
+        l->kind == LAYER_FLATTEN || l->kind == LAYER_ATTENTION || l->kind == LAYER_PATCHES ||
+        l->kind == LAYER_FIRST_TOKEN)
       continue;
     l->weight = offset[l->weight];
     l->bias = l->bias == SIZE_MAX ? SIZE_MAX : offset[l->bias];

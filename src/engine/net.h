@@ -28,7 +28,7 @@ struct net_spec {
   const char *model;                              /* a name of the zoo */
   unsigned width, stages, blocks, layers, growth; /* 0: the architecture's default */
   const char *stem; /* "cifar" (NULL too): 3x3, stride 1; "imagenet": 7x7 and pooling, stride 4 */
-  unsigned heads;
+  unsigned heads, patch;
   unsigned channels, height, image_width, classes; /* the data's shape */
   unsigned block; /* text: tokens a sample, and then the shape is 1, 1, block, vocabulary */
 };

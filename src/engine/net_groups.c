@@ -225,7 +225,7 @@ static bool use_layer(struct deriving *d, const struct net_layer *l)
     return true;
   const unsigned out_axis = l->kind == LAYER_DENSE && l->dense.in_first;
   return add_uses(d, l->out, l->weight, out_axis) && add_uses(d, l->in, l->weight, !out_axis) &&
-         (l->kind == LAYER_CONV || add_uses(d, l->out, l->bias, 0));
+         (l->kind == LAYER_CONV || l->bias == SIZE_MAX || add_uses(d, l->out, l->bias, 0));
 }
 
 static bool activates(const struct net_layer *l)

@@ -30,6 +30,8 @@ enum net_layer_kind {
   LAYER_DENSE,
   LAYER_ATTENTION,
   LAYER_PATCHES,
+  LAYER_CLASS_TOKEN,
+  LAYER_FIRST_TOKEN,
   LAYER_HEAD /* dense, last; makes the logits only where they are asked for */
 };
 
@@ -44,8 +46,8 @@ struct net_layer {
     struct ops_patches patches;
     float eps; /* layer norm */
   };
-  /* Offsets in the flat vector; `bias` is a norm's beta, or an embedding's positions.
-   * SIZE_MAX: none. */
+  /* Offsets in the flat vector; `bias` is a norm's beta, or the positions of an embedding or
+   * behind a class token.  SIZE_MAX: none. */
   size_t weight, bias, mean, var;
 };
 
@@ -114,8 +116,15 @@ unsigned net_dense_layer(struct net_builder *, unsigned x, const struct net_dens
  * with net_dense_layer a convolution of stride k.  What is left over at the right and below is
  * dropped, as a convolution without padding does. */
 unsigned net_patches(struct net_builder *, unsigned x, unsigned k);
-/* From queries, keys and values, [3][heads][size] a token. */
-unsigned net_attention(struct net_builder *, unsigned x, unsigned heads, bool causal);
+/* A class token, then x's pixels, and positions added; [1][1 + pixels][c].  Tensors TOKEN [c] and
+ * POSITIONS [1 + pixels][c], or with ones in front to have rank 3; normal, `std`. */
+unsigned net_class_token(struct net_builder *, unsigned x, const char *token, const char *positions,
+                         bool rank_3, double std);
+unsigned net_first_token(struct net_builder *, unsigned x); /* [1][1][c] */
+/* From queries, keys and values, [3][heads][size] a token; the first `queries` tokens ask (0:
+ * all). */
+unsigned net_attention(struct net_builder *, unsigned x, unsigned heads, bool causal,
+                       unsigned queries);
 /* Logits by the words of the embedding layer that made value `embedding` (a tied head). */
 unsigned net_tied_head(struct net_builder *, unsigned x, unsigned embedding);
 

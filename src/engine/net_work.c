@@ -359,6 +359,10 @@ static void forward_token_layer(const struct step *s, size_t i)
     ops->attention_forward(ops, &l->attention, s->n, x, y, saved, w->scratch);
   else if (l->kind == LAYER_PATCHES)
     ops->patches_forward(ops, &l->patches, s->n, x, y);
+  else if (l->kind == LAYER_CLASS_TOKEN)
+    ops->class_token_forward(ops, s->n, (unsigned)pixels(in) + 1, in->c, x, weight, bias, y);
+  else if (l->kind == LAYER_FIRST_TOKEN)
+    ops->first_token_forward(ops, s->n, (unsigned)pixels(in), in->c, x, y);
 }
 
 static void backward_token_layer(const struct step *s, size_t i, float *grad)
@@ -385,6 +389,11 @@ static void backward_token_layer(const struct step *s, size_t i, float *grad)
                             w->scratch);
   else if (l->kind == LAYER_PATCHES && dx)
     ops->patches_backward(ops, &l->patches, s->n, dy, dx, add);
+  else if (l->kind == LAYER_CLASS_TOKEN)
+    ops->class_token_backward(ops, s->n, (unsigned)pixels(in) + 1, in->c, dy, dx, add, dweight,
+                              dbias);
+  else if (l->kind == LAYER_FIRST_TOKEN)
+    ops->first_token_backward(ops, s->n, (unsigned)pixels(in), in->c, dy, dx, add);
 }
 
 static void show(const struct step *s, unsigned value)
@@ -451,6 +460,8 @@ static void forward(const struct step *s)
     case LAYER_DENSE:
     case LAYER_ATTENTION:
     case LAYER_PATCHES:
+    case LAYER_CLASS_TOKEN:
+    case LAYER_FIRST_TOKEN:
       forward_token_layer(s, i);
       break;
     case LAYER_HEAD:
@@ -534,6 +545,8 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
   case LAYER_DENSE:
   case LAYER_ATTENTION:
   case LAYER_PATCHES:
+  case LAYER_CLASS_TOKEN:
+  case LAYER_FIRST_TOKEN:
     backward_token_layer(s, i, grad);
     break;
   case LAYER_HEAD:

@@ -69,7 +69,13 @@ struct ops_patches {
 struct ops_attention {
   unsigned tokens, heads, size; /* channels are heads * size */
   bool causal;
+  unsigned queries; /* the tokens, from the first on, that ask; 0: all (causal: always) */
 };
+
+static inline unsigned ops_attention_queries(const struct ops_attention *a)
+{
+  return a->queries ? a->queries : a->tokens;
+}
 
 struct kernels; /* of one instruction set, kernels.h; CPU backend only */
 
@@ -198,14 +204,27 @@ struct ops {
                                   const float *mean, const float *inv_std, const float *gamma,
                                   const float *dy, float *dx, bool add);
 
-  /* qkv [n][tokens][3][heads][size] -> y [n][tokens][heads][size], scores scaled by
-   * 1/sqrt(size); log_sum [n][heads][tokens] for the backward pass (NULL: not wanted) */
+  /* qkv [n][tokens][3][heads][size] -> y [n][queries][heads][size], scores scaled by
+   * 1/sqrt(size); log_sum [n][heads][queries] for the backward pass (NULL: not wanted) */
   size_t (*attention_scratch)(const struct ops *, const struct ops_attention *);
   void (*attention_forward)(const struct ops *, const struct ops_attention *, unsigned n,
                             const float *qkv, float *y, float *log_sum, float *scratch);
   void (*attention_backward)(const struct ops *, const struct ops_attention *, unsigned n,
                              const float *qkv, const float *y, const float *log_sum,
                              const float *dy, float *dqkv, float *scratch);
+
+  /* x [n][tokens - 1][c], token [c], positions [tokens][c] -> y [n][tokens][c]: the token, then
+   * x, and positions added.  Back: dx set or added to, dtoken, dpositions. */
+  void (*class_token_forward)(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                              const float *x, const float *token, const float *positions, float *y);
+  void (*class_token_backward)(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                               const float *dy, float *dx, bool add, float *dtoken,
+                               float *dpositions);
+  /* x [n][tokens][c] -> y [n][c], each sample's first token; and back: dx set or added to */
+  void (*first_token_forward)(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                              const float *x, float *y);
+  void (*first_token_backward)(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                               const float *dy, float *dx, bool add);
 
   /* ids [n][tokens] (whole numbers), words [vocabulary][c], positions [tokens][c]
    * -> y [n][tokens][c], their sum.  Back: dwords is added to, dpositions set. */

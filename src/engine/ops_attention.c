@@ -5,7 +5,9 @@
 #include "engine/kernels_token.h"
 #include "engine/ops_int.h"
 
+#include <assert.h>
 #include <math.h>
+#include <string.h>
 
 /* A block's columns are whole panels of every instruction set, as kernel_gemm wants. */
 enum { QUERIES = 64 };
@@ -13,7 +15,7 @@ enum { QUERIES = 64 };
 /* A head of one sample, and its scratch memory. */
 struct head {
   const struct kernels_token *kernels;
-  unsigned tokens, size;
+  unsigned tokens, queries, size;
   bool causal;
   size_t row, out_row;    /* floats between tokens: of q, k, v; of y */
   const float *q, *k, *v; /* [tokens][size] */
@@ -46,6 +48,7 @@ static struct head head_at(const struct ops *ops, const struct ops_attention *a,
   const size_t across = packed(ops, a->tokens, a->size), along = packed(ops, a->size, a->tokens);
   struct head h = {.kernels = ops->kernels->token,
                    .tokens = a->tokens,
+                   .queries = ops_attention_queries(a),
                    .size = a->size,
                    .causal = a->causal,
                    .row = 3 * (size_t)c,
@@ -119,8 +122,8 @@ static void forward_head(const struct head *h, float *y, float *log_sum)
 {
   h->kernels->gemm_pack(h->tokens, h->size, h->k, 1, h->row, h->keys);
   h->kernels->gemm_pack(h->size, h->tokens, h->v, h->row, 1, h->values);
-  for (unsigned first = 0; first < h->tokens; first += QUERIES) {
-    const unsigned rows = h->tokens - first < QUERIES ? h->tokens - first : QUERIES;
+  for (unsigned first = 0; first < h->queries; first += QUERIES) {
+    const unsigned rows = h->queries - first < QUERIES ? h->queries - first : QUERIES;
     const unsigned n = visible(h, first, rows);
     products(h, rows, n, h->q + first * h->row, h->row, h->keys, h->scores);
     for (unsigned i = 0; i < rows; i++) {
@@ -140,8 +143,8 @@ void cpu_attention_forward(const struct ops *ops, const struct ops_attention *a,
 {
   for (unsigned i = 0; i < n * a->heads; i++) {
     const struct head h = head_at(ops, a, i / a->heads, i % a->heads, qkv, scratch);
-    forward_head(&h, y + i / a->heads * a->tokens * h.out_row + i % a->heads * a->size,
-                 log_sum ? log_sum + (size_t)i * a->tokens : NULL);
+    forward_head(&h, y + i / a->heads * h.queries * h.out_row + i % a->heads * a->size,
+                 log_sum ? log_sum + (size_t)i * h.queries : NULL);
   }
 }
 
@@ -173,7 +176,9 @@ static void backward_head(const struct head *h, const float *y, const float *log
   kernels->gemm_pack(h->tokens, h->size, h->k, 1, h->row, h->keys);
   kernels->gemm_pack(h->tokens, h->size, h->v, 1, h->row, h->values);
   kernels->gemm_pack(h->size, h->tokens, h->k, h->row, 1, h->keys_plain);
-  for (unsigned end = h->tokens; end > 0;) {
+  for (unsigned i = h->queries; i < h->tokens; i++)
+    memset(dq + i * h->row, 0, h->size * sizeof *dq);
+  for (unsigned end = h->queries; end > 0;) {
     const unsigned first = (end - 1) / QUERIES * QUERIES, rows = end - first;
     const unsigned n = visible(h, first, rows);
     const float *dy_block = dy + first * h->out_row;
@@ -189,8 +194,8 @@ static void backward_head(const struct head *h, const float *y, const float *log
       zero_unseen(h->grads + at, seen, n);
     }
     weighted(h, rows, n, h->grads, h->keys_plain, dq + first * h->row, h->row);
-    transposed(h, rows, n, h->grads, h->q + first * h->row, h->row, dk, end < h->tokens);
-    transposed(h, rows, n, h->scores, dy_block, h->out_row, dv, end < h->tokens);
+    transposed(h, rows, n, h->grads, h->q + first * h->row, h->row, dk, end < h->queries);
+    transposed(h, rows, n, h->scores, dy_block, h->out_row, dv, end < h->queries);
     end = first;
   }
 }
@@ -200,10 +205,11 @@ void cpu_attention_backward(const struct ops *ops, const struct ops_attention *a
                             float *dqkv, float *scratch)
 {
   const unsigned c = a->heads * a->size;
+  assert(!a->causal || ops_attention_queries(a) == a->tokens);
   for (unsigned i = 0; i < n * a->heads; i++) {
     const struct head h = head_at(ops, a, i / a->heads, i % a->heads, qkv, scratch);
-    const size_t out = i / a->heads * a->tokens * h.out_row + i % a->heads * a->size;
+    const size_t out = i / a->heads * h.queries * h.out_row + i % a->heads * a->size;
     float *dq = dqkv + (h.q - qkv);
-    backward_head(&h, y + out, log_sum + (size_t)i * a->tokens, dy + out, dq, dq + c, dq + 2 * c);
+    backward_head(&h, y + out, log_sum + (size_t)i * h.queries, dy + out, dq, dq + c, dq + 2 * c);
   }
 }

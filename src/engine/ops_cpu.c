@@ -27,6 +27,10 @@
     .dense_backward = cpu_dense_backward, .layernorm_forward = cpu_layernorm_forward,              \
     .layernorm_backward = cpu_layernorm_backward, .attention_scratch = cpu_attention_scratch,      \
     .attention_forward = cpu_attention_forward, .attention_backward = cpu_attention_backward,      \
+    .class_token_forward = cpu_class_token_forward,                                                \
+    .class_token_backward = cpu_class_token_backward,                                              \
+    .first_token_forward = cpu_first_token_forward,                                                \
+    .first_token_backward = cpu_first_token_backward,                                              \
     .embedding_forward = cpu_embedding_forward, .embedding_backward = cpu_embedding_backward,      \
     .dense_backward_weights = cpu_dense_backward_weights,                                          \
     .dense_backward_data = cpu_dense_backward_data,                                                \

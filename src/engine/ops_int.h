@@ -109,6 +109,15 @@ void cpu_attention_forward(const struct ops *, const struct ops_attention *, uns
 void cpu_attention_backward(const struct ops *, const struct ops_attention *, unsigned n,
                             const float *qkv, const float *y, const float *log_sum, const float *dy,
                             float *dqkv, float *scratch);
+void cpu_class_token_forward(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                             const float *x, const float *token, const float *positions, float *y);
+void cpu_class_token_backward(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                              const float *dy, float *dx, bool add, float *dtoken,
+                              float *dpositions);
+void cpu_first_token_forward(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                             const float *x, float *y);
+void cpu_first_token_backward(const struct ops *, unsigned n, unsigned tokens, unsigned c,
+                              const float *dy, float *dx, bool add);
 void cpu_embedding_forward(const struct ops *, unsigned n, unsigned tokens, unsigned c,
                            const float *ids, const float *words, const float *positions, float *y);
 void cpu_embedding_backward(const struct ops *, unsigned n, unsigned tokens, unsigned c,

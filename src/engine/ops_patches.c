@@ -1,4 +1,5 @@
-/* Windows of an image as rows, and back, for the CPU. */
+/* What vision transformers have and others have not, for the CPU: windows of an image as rows,
+ * and a token that stands for the class. */
 #include "engine/ops_int.h"
 
 #include <string.h>
@@ -49,5 +50,59 @@ void cpu_patches_backward(const struct ops *ops, const struct ops_patches *p, un
       for (unsigned line = 0; line < k; line++)
         line_backward(p->c, k, dy + line * k, to + ((size_t)line * p->w + j * k) * p->c, add);
     }
+  }
+}
+
+void cpu_class_token_forward(const struct ops *ops, unsigned n, unsigned tokens, unsigned c,
+                             const float *x, const float *token, const float *positions, float *y)
+{
+  (void)ops;
+  for (unsigned i = 0; i < n; i++) {
+    for (unsigned k = 0; k < c; k++)
+      y[k] = token[k] + positions[k];
+    const size_t rest = (size_t)(tokens - 1) * c;
+    for (size_t k = 0; k < rest; k++)
+      y[c + k] = x[k] + positions[c + k];
+    x += rest;
+    y += c + rest;
+  }
+}
+
+/* The token meets its position alone, so that their gradients are one. */
+void cpu_class_token_backward(const struct ops *ops, unsigned n, unsigned tokens, unsigned c,
+                              const float *dy, float *dx, bool add, float *dtoken,
+                              float *dpositions)
+{
+  (void)ops;
+  const size_t all = (size_t)tokens * c, rest = all - c;
+  memcpy(dpositions, dy, all * sizeof *dpositions);
+  for (unsigned i = 0; i < n; i++, dy += all, dx += rest) {
+    for (size_t k = 0; i && k < all; k++)
+      dpositions[k] += dy[k];
+    if (!add)
+      memcpy(dx, dy + c, rest * sizeof *dx);
+    for (size_t k = 0; add && k < rest; k++)
+      dx[k] += dy[c + k];
+  }
+  memcpy(dtoken, dpositions, c * sizeof *dtoken);
+}
+
+void cpu_first_token_forward(const struct ops *ops, unsigned n, unsigned tokens, unsigned c,
+                             const float *x, float *y)
+{
+  (void)ops;
+  for (unsigned i = 0; i < n; i++)
+    memcpy(y + (size_t)i * c, x + (size_t)i * tokens * c, c * sizeof *y);
+}
+
+void cpu_first_token_backward(const struct ops *ops, unsigned n, unsigned tokens, unsigned c,
+                              const float *dy, float *dx, bool add)
+{
+  (void)ops;
+  if (!add)
+    memset(dx, 0, (size_t)n * tokens * c * sizeof *dx);
+  for (unsigned i = 0; i < n; i++, dy += c, dx += (size_t)tokens * c) {
+    for (unsigned k = 0; k < c; k++)
+      dx[k] += dy[k];
   }
 }

@@ -236,27 +236,38 @@ static size_t attention_scratch(const struct ops *ops, const struct ops_attentio
   return t->threads * split_align(t->base->attention_scratch(t->base, a));
 }
 
-static size_t sample_floats(const struct ops_attention *a)
+/* A sample's qkv, y and log_sum. */
+static size_t qkv_floats(const struct ops_attention *a)
 {
-  return (size_t)a->tokens * a->heads * a->size;
+  return (size_t)3 * a->tokens * a->heads * a->size;
+}
+
+static size_t y_floats(const struct ops_attention *a)
+{
+  return (size_t)ops_attention_queries(a) * a->heads * a->size;
+}
+
+static size_t sum_floats(const struct ops_attention *a)
+{
+  return (size_t)ops_attention_queries(a) * a->heads;
 }
 
 static void attention_forward_part(const struct ops *base, const void *args, const struct part *p)
 {
   const struct attention *j = args;
-  const size_t at = p->first * sample_floats(j->a);
-  base->attention_forward(
-      base, j->a, (unsigned)p->count, j->qkv + 3 * at, j->out + at,
-      j->log_sum_out ? j->log_sum_out + p->first * j->a->heads * j->a->tokens : NULL, p->scratch);
+  base->attention_forward(base, j->a, (unsigned)p->count, j->qkv + p->first * qkv_floats(j->a),
+                          j->out + p->first * y_floats(j->a),
+                          j->log_sum_out ? j->log_sum_out + p->first * sum_floats(j->a) : NULL,
+                          p->scratch);
 }
 
 static void attention_backward_part(const struct ops *base, const void *args, const struct part *p)
 {
   const struct attention *j = args;
-  const size_t at = p->first * sample_floats(j->a);
-  base->attention_backward(base, j->a, (unsigned)p->count, j->qkv + 3 * at, j->y + at,
-                           j->log_sum + p->first * j->a->heads * j->a->tokens, j->dy + at,
-                           j->dqkv + 3 * at, p->scratch);
+  const size_t qkv = p->first * qkv_floats(j->a), y = p->first * y_floats(j->a);
+  base->attention_backward(base, j->a, (unsigned)p->count, j->qkv + qkv, j->y + y,
+                           j->log_sum + p->first * sum_floats(j->a), j->dy + y, j->dqkv + qkv,
+                           p->scratch);
 }
 
 static void run_attention(const struct ops *ops, unsigned n, const struct attention *j,
@@ -270,7 +281,7 @@ static void run_attention(const struct ops *ops, unsigned n, const struct attent
                             .args = j,
                             .total = n,
                             .grain = 1,
-                            .work = 2.0 * n * sample_floats(a) * a->tokens,
+                            .work = 2.0 * n * y_floats(a) * a->tokens,
                             .scratch = scratch,
                             .scratch_part = split_align(t->base->attention_scratch(t->base, a))});
 }

@@ -7,6 +7,9 @@ static const struct zoo_model models[] = {
     {"gpt", zoo_gpt},
     {"densenet121", zoo_densenet121},
     {"resnet18", zoo_resnet18},
+    {"vit_s_16", zoo_vit_s_16},
+    {"vit_b_16", zoo_vit_b_16},
+    {"clip_vit_b_16", zoo_clip_vit_b_16},
 };
 
 enum { MODELS = sizeof models / sizeof *models };
@@ -34,6 +37,7 @@ const struct zoo_model *zoo_find(const char *name, struct diag *diag)
   if (nearest)
     diag_hint(diag, "did you mean \"%s\"?", nearest);
   else
-    diag_hint(diag, "models are mlp, resnet18, densenet121 and gpt");
+    diag_hint(diag,
+              "models are mlp, resnet18, densenet121, gpt, vit_s_16, vit_b_16 and clip_vit_b_16");
   return NULL;
 }

@@ -24,6 +24,10 @@ bool zoo_mlp(struct net_builder *, const struct net_spec *, unsigned *logits, st
 bool zoo_densenet121(struct net_builder *, const struct net_spec *, unsigned *logits,
                      struct diag *);
 bool zoo_gpt(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
+bool zoo_vit_s_16(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
+bool zoo_vit_b_16(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
+bool zoo_clip_vit_b_16(struct net_builder *, const struct net_spec *, unsigned *logits,
+                       struct diag *);
 bool zoo_resnet18(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
 
 #endif

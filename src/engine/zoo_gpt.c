@@ -25,7 +25,7 @@ static unsigned block(struct net_builder *b, unsigned x, const char *name, unsig
   const struct ops_dense up = {.out = 4 * c, .in_first = true, .act = OPS_GELU_TANH};
   unsigned y = net_layernorm(b, x, net_name(b, "%s.ln_1", name), EPS);
   y = net_dense(b, y, net_name(b, "%s.attn.c_attn", name), &qkv, 0.02, NET_NONE);
-  y = net_attention(b, y, heads, true);
+  y = net_attention(b, y, heads, true, 0);
   x = half_block(b, x, net_name(b, "%s.attn.c_proj", name), y, std);
   y = net_layernorm(b, x, net_name(b, "%s.ln_2", name), EPS);
   y = net_dense(b, y, net_name(b, "%s.mlp.c_fc", name), &up, 0.02, NET_NONE);

@@ -145,6 +145,7 @@ void bind_model_spec(const struct plan_step *init, struct net_spec *spec)
       .growth = optional(init, PLAN_A_growth),
       .stem = plan_attr(init, PLAN_A_stem) ? plan_str(init, PLAN_A_stem) : NULL,
       .heads = optional(init, PLAN_A_heads),
+      .patch = optional(init, PLAN_A_patch),
   };
 }
 
