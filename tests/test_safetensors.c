@@ -96,6 +96,8 @@ static void refuses_broken_headers(void **state)
           "\"a\"");
   refuses(s, "{\"__metadata__\":{\"k\":1}}", 0, "\"k\"", "not a string");
   refuses(s, "{\"__metadata__\":[]}", 0, "__metadata__", NULL);
+  refuses(s, "{\"__metadata__\":{},\"__metadata__\":{}}", 0, "duplicate", NULL);
+  refuses(s, "{\"a\\u0000b\":" T("F32", "[1]", 0, 4) "}", 4, "not JSON", NULL);
 }
 
 static void refuses_broken_tensors(void **state)
@@ -113,7 +115,27 @@ static void refuses_broken_tensors(void **state)
   refuses(s, "{\"a\":" T("F32", "[2]", 0, 4) "}", 4, "need 8 bytes", "span 4");
   refuses(s, "{\"a\":" T("F32", "[1]", 4, 0) "}", 4, "\"a\"", "data_offsets");
   refuses(s, "{\"a\":" T("F32", "[1]", -4, 0) "}", 4, "\"a\"", "data_offsets");
+  refuses(s, "{\"a\":" T("F32", "[18446744073709551615]", 0, 4) "}", 4, "not JSON", "integer");
+  refuses(s, "{\"a\":" T("F32", "[1]", 0, 18446744073709551620) "}", 4, "not JSON", "integer");
+  refuses(s, "{\"a\":" T("U8", "[9223372036854775807]", 0, 9223372036854775807) "}", 4, "\"a\"",
+          "ends at byte 9223372036854775807");
   refuses(s, "{\"a\":" T("F32", "[2]", 0, 8) "}", 7, "\"a\" ends at byte 8", "cut off");
+}
+
+/* Neither the stack nor a terminal is filled. */
+static void refuses_what_is_too_deep_or_long(void **state)
+{
+  struct scratch *s = *state;
+  enum { N = 200000 };
+  char *text = arena_alloc(s->arena, N + 1), *name = arena_alloc(s->arena, N + 1);
+  memset(text, '[', N);
+  refuses(s, text, 0, "not JSON", "depth");
+  for (int i = 0; i + 5 < N; i += 5)
+    memcpy(text + i, "{\"a\":", 5);
+  refuses(s, text, 0, "not JSON", "depth");
+  memset(name, 'n', N);
+  refuses(s, arena_printf(s->arena, "{\"%s\":" T("F32", "[1]", 0, 4) "}", name), 4,
+          "nnn...\" has a name of 200000 bytes, more than 1000", NULL);
 }
 
 static void refuses_broken_layouts(void **state)
@@ -152,6 +174,9 @@ static void refuses_broken_lengths(void **state)
   bytes[0] = 9;
   assert_false(safetensors_parse(s->arena, "f", bytes, 16, &out, s->diag));
   scratch_expect(s, "header has 9 bytes, but the file only 16", "cut off");
+  memcpy(bytes, (unsigned char[]){0, 0, 0, 0, 2, 0, 0, 0}, 8); /* 8 GB */
+  assert_false(safetensors_parse(s->arena, "f", bytes, 16, &out, s->diag));
+  scratch_expect(s, "header of 8589934592", NULL);
   memset(bytes, 0xff, 8);
   assert_false(safetensors_parse(s->arena, "f", bytes, 16, &out, s->diag));
   scratch_expect(s, "header of 18446744073709551615", NULL);
@@ -401,6 +426,7 @@ int main(void)
       SCRATCH_TEST(reads_what_the_format_allows),
       SCRATCH_TEST(refuses_broken_headers),
       SCRATCH_TEST(refuses_broken_tensors),
+      SCRATCH_TEST(refuses_what_is_too_deep_or_long),
       SCRATCH_TEST(refuses_broken_layouts),
       SCRATCH_TEST(reports_every_tensor_up_to_a_limit),
       SCRATCH_TEST(refuses_broken_lengths),

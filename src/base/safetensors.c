@@ -16,7 +16,7 @@
 
 /* The limit of the reference implementation, against headers that eat memory. */
 #define MAX_HEADER UINT64_C(100000000)
-enum { LENGTH_BYTES = 8, MAX_ERRORS = 20 };
+enum { LENGTH_BYTES = 8, MAX_ERRORS = 20, MAX_NAME = 1000 };
 
 static const struct {
   const char *name;
@@ -149,6 +149,11 @@ static void get_tensor(struct reader *r, const char *name, const json_t *v)
   struct safetensors_tensor *t = &r->out->tensors[r->out->n_tensors];
   struct place *p = &r->places[r->out->n_tensors];
   t->name = arena_strdup(r->arena, name);
+  if (strlen(name) > MAX_NAME) {
+    diag_error(r->diag, SPAN_NONE, "%s: tensor \"%.60s...\" has a name of %zu bytes, more than %d",
+               r->file, name, strlen(name), MAX_NAME);
+    return;
+  }
   if (!json_is_object(v)) {
     diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" is not described by an object", r->file,
                name);

@@ -13,7 +13,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { WINDOW_AT = 84, COUNT_AT = 88, OFFSETS_AT = 92, MOST_WINDOW = 1 << 24, CODES = 1 << 16 };
+enum { WINDOW_AT = 84, COUNT_AT = 88, OFFSETS_AT = 92, MOST_TEXT = 1 << 26, CODES = 1 << 16 };
 enum { FIRST_BITS = 9, MOST_BITS = 16, CLEAR = 256 };
 
 static const char magic[] = "EC02Compressed Data File";
@@ -103,7 +103,7 @@ static bool unpack_all(struct arena *a, const uint8_t *file, size_t size, const 
   if (size < OFFSETS_AT + 8 || memcmp(file, magic, sizeof magic - 1) != 0)
     return damaged(d, path, "not a bible.data: it does not begin with \"EC02Compressed\"");
   uint32_t window = big_endian(file + WINDOW_AT), count = big_endian(file + COUNT_AT);
-  if (!window || window > MOST_WINDOW || !count || count > (size - OFFSETS_AT) / 4 - 1)
+  if (!window || !count || count > (size - OFFSETS_AT) / 4 - 1 || window > MOST_TEXT / count)
     return damaged(d, path, "its header does not fit its length");
   struct lzw z = {.prefix = arena_array(a, CODES, sizeof *z.prefix),
                   .last = arena_alloc(a, CODES),

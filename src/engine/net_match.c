@@ -103,20 +103,16 @@ static bool take_as(struct matching *m, const char *name, const struct safetenso
   return false;
 }
 
-/* The name with `second` for `first`, or NULL where it has none. */
-static const char *renamed(struct arena *arena, const char *name, const struct zoo_pair *p)
-{
-  const char *at = strstr(name, p->first);
-  if (!at)
-    return NULL;
-  return arena_printf(arena, "%.*s%s%s", (int)(at - name), name, p->second, at + strlen(p->first));
-}
-
 static bool take_renamed(struct matching *m, const char *name, const struct safetensors_tensor *t)
 {
   for (int i = 0; i < ZOO_RENAMED && m->names.renamed[i].first; i++) {
-    const char *other = renamed(m->arena, name, &m->names.renamed[i]);
-    if (other && take_as(m, other, t))
+    const struct zoo_pair *p = &m->names.renamed[i];
+    const char *at = strstr(name, p->first);
+    if (!at)
+      continue;
+    name = arena_printf(m->arena, "%.*s%s%s", (int)(at - name), name, p->second,
+                        at + strlen(p->first));
+    if (take_as(m, name, t))
       return true;
   }
   return false;

@@ -3,7 +3,7 @@
 #ifndef MERGESCAPE_ENGINE_ZOO_NAMES_H
 #define MERGESCAPE_ENGINE_ZOO_NAMES_H
 
-enum { ZOO_RENAMED = 6, ZOO_IGNORED = 12, ZOO_TIED = 2 };
+enum { ZOO_RENAMED = 16, ZOO_IGNORED = 12, ZOO_TIED = 2 };
 
 struct zoo_pair {
   const char *first, *second; /* NULL behind the last of several */
@@ -12,8 +12,8 @@ struct zoo_pair {
 struct zoo_names {
   const char *model;
   const char *origin; /* where tensors have the zoo's names: "in torchvision" */
-  /* A name that is none here may be one with the text `second` in the place of `first`;
-   * `first` "": with `second` before it. */
+  /* A name that is none here may become one: in this order, where `first` is in it, `second`
+   * takes its place; `first` "": `second` goes before it. */
   struct zoo_pair renamed[ZOO_RENAMED];
   /* What a file may hold beside, as patterns of fnmatch(3). */
   const char *ignored[ZOO_IGNORED];

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds a fuzz target and runs it from the texts of the source tree, in a
-# temporary folder that goes away when nothing was found.
-#   FUZZ_CC=clang FUZZ_SECONDS=120 run.sh SRCDIR exp|safetensors
+# Builds a fuzz target and runs it from the texts of the source tree, or from files that the
+# target makes itself, in a temporary folder that goes away when nothing was found.
+#   FUZZ_CC=clang FUZZ_SECONDS=120 run.sh SRCDIR exp|safetensors|net|data
 set -eu
 srcdir=$1 target=$2
 work=$(mktemp -d "${TMPDIR:-/tmp}/mergescape-fuzz.XXXXXX")
@@ -26,12 +26,20 @@ while read -r file; do
   *) cat "$file" > "$work/seeds/$n" ;;
   esac
 done < "$work/list"
-[ "$target" != exp ] || sh "$srcdir/tests/fuzz/dictionary.sh" "$srcdir" > "$work/exp.dict"
+case $target in
+exp) sh "$srcdir/tests/fuzz/dictionary.sh" "$srcdir" > "$work/words.dict" ;;
+safetensors | net) cp "$srcdir/tests/fuzz/safetensors.dict" "$work/words.dict" ;;
+esac
+if [ "$target" != exp ]; then
+  FUZZ_SEEDS="$work/seeds" "fuzz-objects/fuzz_$target" -runs=0 > "$work/log" 2>&1 ||
+    { cat "$work/log"; exit 1; }
+  n=$(find "$work/seeds" -type f | wc -l)
+fi
 
-echo "fuzzing $target for $FUZZ_SECONDS s from $n texts"
+echo "fuzzing $target for $FUZZ_SECONDS s from $n files"
 set -- -max_total_time="$FUZZ_SECONDS" -max_len=8000 -timeout=10 -rss_limit_mb=3000 \
   -artifact_prefix="$work/found/" -print_final_stats=1 -verbosity=1
-[ ! -f "$work/exp.dict" ] || set -- "$@" -dict="$work/exp.dict"
+[ ! -f "$work/words.dict" ] || set -- "$@" -dict="$work/words.dict"
 if UBSAN_OPTIONS=print_stacktrace=1 "fuzz-objects/fuzz_$target" "$@" "$work/corpus" "$work/seeds" \
   > "$work/log" 2>&1; then
   grep -E '^stat::number_of_executed|DONE' "$work/log" | tail -n 2
