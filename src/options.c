@@ -227,7 +227,7 @@ static const char forward_usage[] =
     "                       resnet18, 'resnet18(stem = imagenet)', 'gpt(width = 768,\n"
     "                       layers = 12, heads = 12)'; docs/language.md lists them\n"
     "  -w, --weights=W      its weights: F32, F16, BF16 or F64, with the names that\n"
-    "                       torchvision (ResNet, DenseNet) or Hugging Face (GPT-2) gives\n"
+    "                       torchvision, timm (ViT), open_clip or Hugging Face (GPT-2) gives\n"
     "                       them; a word before all names (module., model., _orig_mod.) is\n"
     "                       left out. The number of classes is the classifier's, of a\n"
     "                       language model the vocabulary\n"

@@ -116,12 +116,19 @@ def gpt2_tensors(vocabulary, block, c, layers):
             for name, s in shapes.items()}
 
 
+def vit_b_16(num_classes):
+    model = torchvision.models.vit_b_16(num_classes=num_classes, image_size=80)
+    model.heads.head.weight.data.normal_(0, 0.1)  # torchvision begins at zero
+    return model
+
+
 def vision(program, folder):
     models = torchvision.models
     cases = [("resnet18(stem = imagenet)", models.resnet18, 224, 2, torch.float32),
              ("resnet18(stem = imagenet)", models.resnet18, 65, 9, torch.float16),
              ("densenet121(stem = imagenet)", models.densenet121, 97, 2, torch.bfloat16),
-             ("convnext_tiny", models.convnext_tiny, 96, 2, torch.float64)]
+             ("convnext_tiny", models.convnext_tiny, 96, 2, torch.float64),
+             ("vit_b_16", vit_b_16, 80, 3, torch.float32)]
     good = True
     for text, make, size, n, dtype in cases:
         model = randomise(make(num_classes=37))

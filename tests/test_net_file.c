@@ -245,6 +245,41 @@ static void old_densenet_names_are_known(void **state)
   loads(&w);
 }
 
+/* The encoder of a whole CLIP, which has no classifier of ours. */
+static void clip_comes_without_its_language_model(void **state)
+{
+  static const char *const others[] = {"positional_embedding",
+                                       "text_projection",
+                                       "logit_scale",
+                                       "token_embedding.weight",
+                                       "transformer.resblocks.0.attn.in_proj_weight",
+                                       "ln_final.bias"};
+  static const float zero;
+  struct scratch *s = *state;
+  const struct net_spec spec = {.model = "clip_vit_b_16",
+                                .width = 12,
+                                .layers = 1,
+                                .heads = 2,
+                                .patch = 4,
+                                .channels = 3,
+                                .height = 8,
+                                .image_width = 8,
+                                .classes = 5};
+  struct world w = setup(s, &spec);
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    add(&w, (struct safetensors_tensor){others[i], SAFETENSORS_F32, 0, {0}, 4, &zero});
+  loads(&w);
+  find(&w, "classifier.weight")->name = "text.ln_final.weight";
+  find(&w, "classifier.bias")->name = "logit_bias";
+  assert_false(load(&w));
+  assert_int_equal(diag_count(s->diag), 2);
+  assert_non_null(strstr(diag_hint_of(s->diag, 1), "head = new"));
+  diag_clear(s->diag);
+  memcpy(w.back, w.flat, net_count(w.net) * sizeof *w.back);
+  assert_true(net_load_body(w.net, w.path, w.back, s->diag));
+  assert_memory_equal(w.back, w.flat, net_count(w.net) * sizeof *w.back);
+}
+
 static void twins_are_refused(void **state)
 {
   struct scratch *s = *state;
@@ -404,13 +439,20 @@ static void sizes_come_from_the_file(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      SCRATCH_TEST(frameworks_put_words_before), SCRATCH_TEST(one_word_is_not_dropped),
-      SCRATCH_TEST(gpt2_is_read_as_it_is),       SCRATCH_TEST(a_head_must_be_tied),
-      SCRATCH_TEST(positions_may_be_more),       SCRATCH_TEST(old_densenet_names_are_known),
-      SCRATCH_TEST(twins_are_refused),           SCRATCH_TEST(a_body_may_be_wrapped),
+      SCRATCH_TEST(frameworks_put_words_before),
+      SCRATCH_TEST(one_word_is_not_dropped),
+      SCRATCH_TEST(gpt2_is_read_as_it_is),
+      SCRATCH_TEST(a_head_must_be_tied),
+      SCRATCH_TEST(positions_may_be_more),
+      SCRATCH_TEST(old_densenet_names_are_known),
+      SCRATCH_TEST(clip_comes_without_its_language_model),
+      SCRATCH_TEST(twins_are_refused),
+      SCRATCH_TEST(a_body_may_be_wrapped),
       SCRATCH_TEST(foreign_names_get_a_hint),
-      SCRATCH_TEST(long_lists_are_cut),          SCRATCH_TEST(all_float_types_are_read),
-      SCRATCH_TEST(bad_values_are_named),        SCRATCH_TEST(sizes_come_from_the_file),
+      SCRATCH_TEST(long_lists_are_cut),
+      SCRATCH_TEST(all_float_types_are_read),
+      SCRATCH_TEST(bad_values_are_named),
+      SCRATCH_TEST(sizes_come_from_the_file),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,13 +38,6 @@ static const struct zoo_names rows[] = {
      .renamed = {{"", "transformer."}},
      .ignored = {"transformer.h.*.attn.bias", "transformer.h.*.attn.masked_bias"},
      .tied = {{"lm_head.weight", "transformer.wte.weight"}}},
-    {.model = "vit_s_16", .origin = "in timm"},
-    {.model = "vit_b_16", .origin = "in timm"},
-    {.model = "clip_vit_b_16",
-     .origin = "in open_clip",
-     /* The language model. */
-     .ignored = {"transformer.*", "token_embedding.weight", "positional_embedding", "ln_final.*",
-                 "text_projection", "logit_scale"}},
 };
 
 struct zoo_names zoo_names(const char *model)

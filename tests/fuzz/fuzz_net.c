@@ -1,7 +1,8 @@
 /* libFuzzer target for weights: make check-fuzz FUZZ_TARGET=net
  *
- * A file is held against a small network, which its length chooses, whole and without its classifier: what is
- * refused is explained, and that in no more messages than the lists are long. */
+ * A file is held against a small network, which its length chooses, whole and without its
+ * classifier: what is refused is explained, and that in no more messages than the lists are long.
+ */
 #include "config.h"
 
 #include "base/file.h"
@@ -48,6 +49,24 @@ static const struct net_spec specs[] = {
      .channels = 1,
      .height = 2,
      .image_width = 2,
+     .classes = 2},
+    {.model = "vit_b_16",
+     .width = 2,
+     .layers = 1,
+     .heads = 1,
+     .patch = 1,
+     .channels = 1,
+     .height = 1,
+     .image_width = 1,
+     .classes = 2},
+    {.model = "clip_vit_b_16",
+     .width = 3,
+     .layers = 1,
+     .heads = 1,
+     .patch = 1,
+     .channels = 1,
+     .height = 1,
+     .image_width = 1,
      .classes = 2},
 };
 
