@@ -93,7 +93,7 @@ static struct pair setup(const struct net_spec *spec)
   p.a = arena_alloc(p.arena, p.bytes);
   p.b = arena_alloc(p.arena, p.bytes);
   p.out = arena_alloc(p.arena, p.bytes);
-  p.match = (struct match){p.net, p.groups, p.a, p.b};
+  p.match = (struct match){ops_cpu(), p.net, p.groups, p.a, p.b};
   net_init(p.net, 1, p.a);
   net_init(p.net, 2, p.b);
   return p;
@@ -187,7 +187,7 @@ static double learned(struct pair *p, unsigned epochs, uint32_t **perms)
 {
   const struct match_learning how = {ONCE, epochs, BATCH, 1e-2, 0.9};
   struct net_work *work = net_work_new(p->net, ops_cpu(), BATCH, true);
-  const double loss = match_learned(&p->match, &how, work, ops_cpu(), &p->data, perms);
+  const double loss = match_learned(&p->match, &how, work, &p->data, perms);
   net_work_free(work);
   return loss;
 }

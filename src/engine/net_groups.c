@@ -108,8 +108,9 @@ static bool unite_layer(struct deriving *d, const struct net_layer *l)
       return false;
     break;
   case LAYER_FLATTEN: /* [channel][row][column] */
+  case LAYER_PATCHES:
     *to = *from;
-    to->run *= in->h * in->w;
+    to->run *= l->kind == LAYER_PATCHES ? l->patches.k * l->patches.k : in->h * in->w;
     break;
   default:
     return not_known(d, "it has layers of another kind than convolutions, linear layers, norms "
@@ -193,15 +194,11 @@ static bool add_uses(struct deriving *d, unsigned value, size_t tensor_offset, u
   const struct axis *axis = &d->axes[value];
   const uint32_t number = tensor_at(d->net, tensor_offset);
   const struct net_tensor *t = &d->net->tensors[number];
-  struct net_use use = {.tensor = number, .axis = on, .buffer = t->buffer, .outer = 1};
-  size_t inner = 1;
-  for (unsigned k = 0; k < on; k++)
-    use.outer *= t->shape[k];
-  for (unsigned k = on + 1; k < t->rank; k++)
-    inner *= t->shape[k];
-  assert(t->shape[on] == (size_t)axis->n * axis->run);
-  use.run = inner * axis->run;
-  use.stride = axis->n * use.run;
+  struct net_use use = {.tensor = number, .axis = on, .buffer = t->buffer, .outer = 1, .stride = 1};
+  for (unsigned k = 0; k < t->rank; k++)
+    *(k < on ? &use.outer : &use.stride) *= t->shape[k];
+  use.run = use.stride / axis->n; /* taps, and pixels where it was flattened */
+  assert(use.stride == axis->n * use.run && use.run % axis->run == 0);
   struct net_group *g;
   for (unsigned at = 0, first;;) {
     if (!next_group(d, axis, &at, &g, &first))

@@ -193,9 +193,6 @@ static size_t scratch_floats(const struct net *net, const struct ops *ops, unsig
       need = ops->conv_scratch(ops, &l->conv, max_batch);
     else if (l->kind == LAYER_DENSE)
       need = ops->dense_scratch(ops, &l->dense);
-    else if (l->kind == LAYER_LINEAR)
-      need = ops->dense_scratch(ops, &(struct ops_dense){.in = net->values[l->in].c,
-                                                         .out = net->values[l->out].c});
     else if (l->kind == LAYER_ATTENTION)
       need = ops->attention_scratch(ops, &l->attention);
     else if (l->kind == LAYER_HEAD)
@@ -456,7 +453,7 @@ static void forward(const struct step *s)
       break;
     case LAYER_LINEAR:
       ops->linear_forward(ops, s->n, in->c, w->net->values[l->out].c, x, s->flat + l->weight,
-                          s->flat + l->bias, l->relu && !s->fixed, y, w->scratch);
+                          s->flat + l->bias, l->relu && !s->fixed, y);
       break;
     case LAYER_EMBEDDING:
     case LAYER_LAYERNORM:
@@ -541,7 +538,7 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
   case LAYER_LINEAR:
     ops->linear_backward(ops, s->n, in->c, w->net->values[l->out].c, input(s, l->in),
                          s->flat + l->weight, l->relu ? relu_of(s, l) : NULL, dy, dx, k->add,
-                         grad + l->weight, grad + l->bias, w->scratch);
+                         grad + l->weight, grad + l->bias);
     break;
   case LAYER_EMBEDDING:
   case LAYER_LAYERNORM:

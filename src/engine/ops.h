@@ -135,14 +135,13 @@ struct ops {
   void (*flatten_backward)(const struct ops *, unsigned n, unsigned pixels, unsigned c,
                            const float *dy, float *dx, bool add);
 
-  /* x [n][in], w [out][in], bias [out] -> y [n][out], max(0, .) if relu.  scratch: what
-   * dense_scratch says for in and out, 64-byte aligned. */
+  /* x [n][in], w [out][in], bias [out] -> y [n][out], max(0, .) if relu */
   void (*linear_forward)(const struct ops *, unsigned n, unsigned in, unsigned out, const float *x,
-                         const float *w, const float *bias, bool relu, float *y, float *scratch);
+                         const float *w, const float *bias, bool relu, float *y);
   /* dy is masked in place where y (not NULL: there was a ReLU) is 0.  dx NULL: not wanted. */
   void (*linear_backward)(const struct ops *, unsigned n, unsigned in, unsigned out, const float *x,
                           const float *w, const float *y, float *dy, float *dx, bool add, float *dw,
-                          float *dbias, float *scratch);
+                          float *dbias);
 
   /* Mean cross-entropy of softmax(logits [n][classes]); its gradient into dlogits (NULL: none;
    * may be logits). */

@@ -17,6 +17,7 @@ bool match_find(const char *name, enum match_method *);
 
 /* Two weight vectors of one network. */
 struct match {
+  const struct ops *ops;
   const struct net *net;
   const struct net_groups *groups;
   const float *to;   /* stays as it is */
@@ -36,7 +37,8 @@ struct match_search {
  * ascent.  In each pass every group in turn, in random order, gets the best permutation for what
  * the others are (a linear assignment); a search ends with a pass that gains nothing (1e-12 of
  * the product of the vectors' lengths).  The first search begins with `perms`, the others with
- * random ones; perms becomes the best.  Returns the inner product.
+ * random ones; perms becomes the best.  Assignments are exact for gains that are rounded to about
+ * a float's precision; the product, in double, never falls.  Returns the product.
  * Weights must be finite. */
 double match_weights(const struct match *, const struct match_search *, uint32_t **perms);
 
@@ -65,7 +67,7 @@ struct match_learning {
  * matching.  `work` is for training, for `batch` samples.  Returns that loss, NaN where none was
  * finite. */
 double match_learned(const struct match *, const struct match_learning *, struct net_work *,
-                     const struct ops *, const struct data_set *, uint32_t **perms);
+                     const struct data_set *, uint32_t **perms);
 
 enum { MATCH_LEARNED_SAMPLES = 1024, MATCH_LEARNED_LOOKS = 4 };
 

@@ -1,7 +1,6 @@
 #include "merge/match.h"
 
 #include "engine/optim.h"
-#include "merge/merge.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,7 +10,6 @@ struct learning {
   const struct match *match;
   const struct match_learning *how;
   struct net_work *work;
-  const struct ops *ops;
   const struct data_set *data;
   unsigned batch;
   float *permuted, *middle; /* net_count floats */
@@ -25,11 +23,9 @@ struct learning {
 /* The loss at the midpoint, with the batch's statistics; its gradient into `grad`. */
 static double midpoint_loss(struct learning *l, const uint32_t *samples, unsigned n)
 {
-  const struct net *net = l->match->net;
-  const struct merge_tensor all = {"", net_count(net), false};
-  const struct merge_args half = {.alpha = 0.5};
-  const float *const ends[] = {l->match->to, l->permuted};
-  merge_flat(merge_find("linear"), &half, 2, &all, 1, ends, l->middle, NULL);
+  const float *to = l->match->to;
+  for (size_t i = 0; i < net_count(l->match->net); i++)
+    l->middle[i] = (float)(0.5 * ((double)to[i] + (double)l->permuted[i]));
   data_batch(l->data, DATA_TRAIN, samples, n, NULL, 0, 0, 0, l->x, l->labels);
   return (double)net_loss_gradient(l->work, l->middle, l->x, l->labels, n, l->grad);
 }
@@ -66,7 +62,8 @@ static void look(struct learning *l, uint32_t **perms, uint32_t **best)
 /* One batch.  The midpoint has half of the permuted weights: half of its gradient is theirs. */
 static bool learn(struct learning *l, const uint32_t *samples, uint32_t **perms)
 {
-  const struct match project = {l->match->net, l->match->groups, l->free, l->match->from};
+  const struct match project = {l->match->ops, l->match->net, l->match->groups, l->free,
+                                l->match->from};
   struct match_search warm = l->how->search;
   const struct optim_sgd sgd = {.lr = (float)(0.5 * l->how->lr),
                                 .momentum = (float)l->how->momentum};
@@ -75,7 +72,7 @@ static bool learn(struct learning *l, const uint32_t *samples, uint32_t **perms)
   permute(l, perms);
   if (!isfinite(midpoint_loss(l, samples, l->batch)))
     return false;
-  optim_sgd_step(l->ops, &sgd, net_params(l->match->net), l->free, l->velocity, l->grad);
+  optim_sgd_step(l->match->ops, &sgd, net_params(l->match->net), l->free, l->velocity, l->grad);
   return true;
 }
 
@@ -106,8 +103,7 @@ static void learn_all(struct learning *l, uint32_t **best)
 }
 
 double match_learned(const struct match *match, const struct match_learning *how,
-                     struct net_work *work, const struct ops *ops, const struct data_set *data,
-                     uint32_t **perms)
+                     struct net_work *work, const struct data_set *data, uint32_t **perms)
 {
   struct arena *a = arena_new();
   const size_t count = net_count(match->net), params = net_params(match->net);
@@ -115,7 +111,6 @@ double match_learned(const struct match *match, const struct match_learning *how
   struct learning l = {.match = match,
                        .how = how,
                        .work = work,
-                       .ops = ops,
                        .data = data,
                        .batch = how->batch < n ? how->batch : n,
                        .lowest = NAN};

@@ -3,13 +3,14 @@
 #include "base/rng.h"
 #include "merge/assignment.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Of the product of the two vectors' lengths. */
 static const double progress = 1e-12;
+
+enum { COLUMNS = 1024 }; /* of a product at a time: its sums are floats, their sums doubles */
 
 static double dot(const float *a, const float *b, size_t n)
 {
@@ -23,47 +24,72 @@ static double dot(const float *a, const float *b, size_t n)
  * at, along their other axis; `changed` and `seen` tell when that was. */
 struct search {
   const struct match *match;
-  float *current;    /* `from` with `perms` applied */
-  double *gains;     /* [n][n] of a group */
-  double *to, *from; /* a use's channels as rows */
+  float *current;             /* `from` with `perms` applied */
+  double *gains;              /* [n][n] of a group */
+  float *to, *from, *product; /* channels as rows; of these, and all rows' products */
+  float *scratch;
   uint32_t *better, *old;
   uint64_t (*changed)[2]; /* by tensor and axis: of 0 and 1, the only ones that channels lie on */
   uint64_t *seen, clock;  /* by group */
   double least;           /* gain that counts */
 };
 
-static size_t use_row(const struct net_use *u)
+/* Part of a use: outer [o, o_end), run [t, t_end). */
+struct piece {
+  size_t o, o_end, t, t_end;
+};
+
+static size_t piece_columns(const struct piece *p)
 {
-  return u->outer * u->run;
+  return (p->o_end - p->o) * (p->t_end - p->t);
 }
 
-/* Channels of a use as the rows of a matrix. */
-static void unfold(const struct net_use *u, unsigned n, const float *flat, double *rows)
+/* The next piece of at most COLUMNS columns; all 0 before the first.  false: there is none. */
+static bool next_piece(const struct net_use *u, struct piece *p)
 {
-  for (unsigned i = 0; i < n; i++) {
-    for (size_t o = 0; o < u->outer; o++) {
-      const float *at = flat + u->offset + o * u->stride + i * u->run;
-      double *row = rows + i * use_row(u) + o * u->run;
-      for (size_t t = 0; t < u->run; t++)
-        row[t] = (double)at[t];
-    }
+  if (p->o_end == u->outer) {
+    p->t = p->t_end;
+    p->o_end = 0;
   }
+  if (p->t == u->run)
+    return false;
+  const size_t rest = u->run - p->t, width = rest < COLUMNS ? rest : COLUMNS;
+  p->t_end = p->t + width;
+  p->o = p->o_end;
+  p->o_end = p->o + COLUMNS / width < u->outer ? p->o + COLUMNS / width : u->outer;
+  return true;
+}
+
+static void unfold(const struct net_use *u, const struct piece *p, unsigned n, const float *flat,
+                   float *rows)
+{
+  const size_t width = p->t_end - p->t;
+  for (unsigned i = 0; i < n; i++) {
+    const float *at = flat + u->offset + i * u->run + p->t;
+    for (size_t o = p->o; o < p->o_end; o++, rows += width)
+      memcpy(rows, at + o * u->stride, width * sizeof *rows);
+  }
+}
+
+static void add_piece(struct search *s, const struct net_use *u, const struct piece *p, unsigned n)
+{
+  const struct ops *ops = s->match->ops;
+  const struct ops_dense product = {.in = (unsigned)piece_columns(p), .out = n};
+  unfold(u, p, n, s->match->to, s->to);
+  unfold(u, p, n, s->current, s->from);
+  ops->dense_forward(ops, &product, n, s->to, s->from, NULL, NULL, s->product, NULL, s->scratch);
+  for (size_t k = 0; k < (size_t)n * n; k++)
+    s->gains[k] += (double)s->product[k];
 }
 
 /* gains[i][j]: inner product of the weights of `to` at channel i with the current ones at j. */
 static void find_gains(struct search *s, const struct net_group *g)
 {
-  const blasint n = (blasint)g->size;
   memset(s->gains, 0, (size_t)g->size * g->size * sizeof *s->gains);
   for (size_t k = 0; k < g->n_uses; k++) {
-    const struct net_use *u = &g->uses[k];
-    const blasint row = (blasint)use_row(u);
-    if (u->buffer)
-      continue;
-    unfold(u, g->size, s->match->to, s->to);
-    unfold(u, g->size, s->current, s->from);
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, row, 1, s->to, row, s->from, row, 1,
-                s->gains, n);
+    struct piece p = {0};
+    while (!g->uses[k].buffer && next_piece(&g->uses[k], &p))
+      add_piece(s, &g->uses[k], &p, g->size);
   }
 }
 
@@ -84,21 +110,31 @@ static void permute(struct search *s, const struct net_group *g, const uint32_t 
   net_permute_group(g, by, s->current);
 }
 
-static double inner_product(const struct search *s)
+/* Of the tensors that a group lies in; uses of one tensor follow one another. */
+static double product_of(const struct search *s, const struct net_group *g)
 {
-  return dot(s->match->to, s->current, net_params(s->match->net));
+  size_t n_tensors;
+  const struct net_tensor *tensors = net_tensors(s->match->net, &n_tensors);
+  double sum = 0;
+  for (size_t k = 0; k < g->n_uses; k++) {
+    const struct net_tensor *t = &tensors[g->uses[k].tensor];
+    if (!t->buffer && (!k || g->uses[k - 1].tensor != g->uses[k].tensor))
+      sum += dot(s->match->to + t->offset, s->current + t->offset, t->count);
+  }
+  return sum;
 }
 
-/* A group on both axes of one tensor: its gains hold for a change on one of them. */
-static bool is_on_both_axes(const struct net_group *g)
+static void permute_back(struct search *s, const struct net_group *g, uint32_t *perm)
 {
-  for (size_t k = 0; k < g->n_uses; k++)
-    for (size_t j = 0; j < k; j++)
-      if (g->uses[j].tensor == g->uses[k].tensor && g->uses[j].axis != g->uses[k].axis)
-        return true;
-  return false;
+  uint32_t *back = mem_alloc(g->size * sizeof *back);
+  for (uint32_t i = 0; i < g->size; i++)
+    back[s->better[i]] = i;
+  permute(s, g, back, perm);
+  free(back);
 }
 
+/* What counts is the product in double: gains are rounded, and where a group lies on both axes
+ * of one tensor they hold for a change along one of them. */
 static bool improve(struct search *s, size_t group, uint32_t *perm)
 {
   const struct net_group *g = &s->match->groups->v[group];
@@ -109,16 +145,12 @@ static bool improve(struct search *s, size_t group, uint32_t *perm)
     return false;
   for (size_t i = 0; i < g->size; i++)
     gain += s->gains[i * g->size + s->better[i]] - s->gains[i * g->size + i];
-  if (!(gain > s->least))
+  if (!(gain > 0))
     return false;
-  const double before = is_on_both_axes(g) ? inner_product(s) : -INFINITY;
+  const double before = product_of(s, g);
   permute(s, g, s->better, perm);
-  if (isfinite(before) && !(inner_product(s) - before > s->least)) {
-    uint32_t *back = mem_alloc(g->size * sizeof *back);
-    for (uint32_t i = 0; i < g->size; i++)
-      back[s->better[i]] = i;
-    permute(s, g, back, perm);
-    free(back);
+  if (!(product_of(s, g) - before > s->least)) {
+    permute_back(s, g, perm);
     return false;
   }
   ++s->clock;
@@ -129,33 +161,33 @@ static bool improve(struct search *s, size_t group, uint32_t *perm)
 
 static void begin(struct search *s, const struct match *match)
 {
-  size_t n_tensors, most = 0, row = 0;
+  const size_t params = net_params(match->net), n_groups = match->groups->n;
+  size_t n_tensors, n = 0;
   net_tensors(match->net, &n_tensors);
-  for (size_t g = 0; g < match->groups->n; g++) {
-    const struct net_group *group = &match->groups->v[g];
-    most = group->size > most ? group->size : most;
-    for (size_t k = 0; k < group->n_uses; k++) {
-      const size_t floats = group->size * use_row(&group->uses[k]);
-      row = floats > row ? floats : row;
-    }
-  }
+  for (size_t g = 0; g < n_groups; g++)
+    n = match->groups->v[g].size > n ? match->groups->v[g].size : n;
+  const struct ops_dense product = {.in = COLUMNS, .out = (unsigned)n};
+  const size_t scratch = match->ops->dense_scratch(match->ops, &product);
   *s = (struct search){.match = match};
   s->current = mem_alloc(net_count(match->net) * sizeof *s->current);
-  s->gains = mem_alloc((most * most + 2 * row + 1) * sizeof *s->gains);
-  s->to = s->gains + most * most;
-  s->from = s->to + row;
-  s->better = mem_alloc((2 * most + 1) * sizeof *s->better);
-  s->old = s->better + most;
+  s->gains = mem_alloc((n * n + 1) * sizeof *s->gains);
+  s->scratch = mem_alloc((scratch + n * n + 2 * n * COLUMNS) * sizeof *s->scratch);
+  s->product = s->scratch + scratch;
+  s->to = s->product + n * n;
+  s->from = s->to + n * COLUMNS;
+  s->better = mem_alloc((2 * n + 1) * sizeof *s->better);
+  s->old = s->better + n;
   s->changed = mem_alloc(n_tensors * sizeof *s->changed);
-  s->seen = mem_alloc((match->groups->n + 1) * sizeof *s->seen);
-  s->least = progress * sqrt(dot(match->to, match->to, net_params(match->net)) *
-                             dot(match->from, match->from, net_params(match->net)));
+  s->seen = mem_alloc((n_groups + 1) * sizeof *s->seen);
+  s->least = progress * sqrt(dot(match->to, match->to, params) *
+                             dot(match->from, match->from, params));
 }
 
 static void end(struct search *s)
 {
   free(s->current);
   free(s->gains);
+  free(s->scratch);
   free(s->better);
   free(s->changed);
   free(s->seen);
@@ -183,7 +215,7 @@ static double climb(struct search *s, const struct match_search *how, uint32_t r
         gained |= improve(s, order[k], perms[order[k]]);
   }
   free(order);
-  return inner_product(s);
+  return dot(s->match->to, s->current, net_params(s->match->net));
 }
 
 double match_weights(const struct match *match, const struct match_search *how, uint32_t **perms)

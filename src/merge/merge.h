@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MERGE_VERSION "2"
+#define MERGE_VERSION "3"
 
 enum merge_scope { MERGE_WHOLE_MODEL, MERGE_EACH_TENSOR };
 enum merge_aggregate { MERGE_MEAN, MERGE_SUM };

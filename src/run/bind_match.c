@@ -49,7 +49,7 @@ static bool by_learning(struct work *w, const struct match *match, uint32_t **pe
                                      .momentum = plan_num(s, PLAN_A_momentum)};
   if (!data)
     return false;
-  match_learned(match, &how, bind_train_work(w->bind, how.batch), bind_ops(), data, perms);
+  match_learned(match, &how, bind_train_work(w->bind, how.batch), data, perms);
   return true;
 }
 
@@ -69,7 +69,7 @@ static bool find_perms(struct work *w, enum match_method method, const struct ma
 
 bool work_match(struct work *w, enum match_method method)
 {
-  struct match match = {0};
+  struct match match = {.ops = bind_ops()};
   bool diverged;
   if (!work_inherits_divergence(w, &diverged))
     return false;
