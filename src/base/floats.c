@@ -5,6 +5,7 @@
 #include <string.h>
 
 #ifdef __x86_64__
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -232,7 +233,9 @@ WIDE static size_t write_wide(enum safetensors_dtype t, const double *x, size_t 
 static bool is_wide(void)
 {
   __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+  unsigned a, b, c, d;
+  /* clang before 16 does not know "f16c" there. */
+  return __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 #else
 static size_t read_wide(enum safetensors_dtype t, const unsigned char *p, size_t n, double *out)
