@@ -6,6 +6,8 @@
  *   bench/throughput densenet --growth 12 --layers 4 --stages 3 --size 14 --channels 2
  *                             --classes 100 --batch 32
  *   bench/throughput mlp --width 256 --layers 2 --size 14 --channels 1 --classes 10 --batch 32
+ *   bench/throughput convnext --width 16 --stages 2 --blocks 1 --size 14 --channels 2
+ *                             --classes 100 --batch 32
  *
  *   bench/throughput gpt --width 128 --layers 2 --heads 4 --block 128 --vocab 256 --batch 32
  *   bench/throughput vit --width 192 --layers 4 --heads 3 --patch 16 --size 224 --channels 3
@@ -116,7 +118,8 @@ static bool parse(int argc, char **argv, struct net_spec *spec, unsigned *batch,
                                           {"densenet", "densenet121"},
                                           {"mlp", "mlp"},
                                           {"gpt", "gpt"},
-                                          {"vit", "vit_s_16"}};
+                                          {"vit", "vit_s_16"},
+                                          {"convnext", "convnext_tiny"}};
   unsigned size = 32, block = 128, vocab = 256;
   const struct option options[] = {{"--width", &spec->width},
                                    {"--stages", &spec->stages},
@@ -143,6 +146,10 @@ static bool parse(int argc, char **argv, struct net_spec *spec, unsigned *batch,
     spec->stages = 3;
     spec->growth = 12;
     spec->layers = 6;
+  }
+  if (good && !strcmp(argv[1], "convnext")) { /* ConvNeXt-T */
+    spec->width = 96;
+    spec->blocks = 0;
   }
   good = good && spec->model;
   for (int i = 2; good && i + 1 < argc; i += 2)
@@ -190,8 +197,8 @@ int main(int argc, char **argv)
                           .channels = 3,
                           .classes = 100};
   if (!parse(argc, argv, &spec, &batch, &seconds, &threads)) {
-    fprintf(stderr, "usage: throughput resnet|densenet|mlp [--width N] [--stages N] [--blocks N] "
-                    "[--layers N] [--growth N]\n"
+    fprintf(stderr, "usage: throughput resnet|densenet|convnext|mlp [--width N] [--stages N] "
+                    "[--blocks N] [--layers N] [--growth N]\n"
                     "         [--size N] [--channels N] [--classes N] [--batch N] [--seconds N] "
                     "[--threads N]\n"
                     "       throughput gpt [--width N] [--layers N] [--heads N] [--block N] "

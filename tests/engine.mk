@@ -93,6 +93,11 @@ tests_test_vit_SOURCES = tests/test_vit.c tests/scratch.h tests/twin.h
 tests_test_vit_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_vit_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_convnext
+tests_test_convnext_SOURCES = tests/test_convnext.c tests/scratch.h tests/twin.h
+tests_test_convnext_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_convnext_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 EXTRA_PROGRAMS += tests/parity_gpt_driver
 tests_parity_gpt_driver_SOURCES = tests/parity_gpt_driver.c
 tests_parity_gpt_driver_LDADD = $(ENGINE_LIBS)

@@ -74,6 +74,26 @@ struct kernel_norm {
   const float *a, *b, *s; /* [c] */
 };
 
+enum { KERNEL_DEPTHWISE_SIDE = 7 };
+
+/* Depthwise convolution of one sample [h][w][c], padding 3.  Weights lie by blocks of `lanes`
+ * channels, [7][7][lanes], zeros behind the last channel. */
+struct kernel_depthwise {
+  unsigned h, w, c;
+  const float *x, *weights;
+  const float *bias; /* [c], or NULL */
+  float *y;
+  bool add;
+};
+
+/* Its weight gradient: some rows of dy, of a number of samples. */
+struct kernel_depthwise_grad {
+  unsigned samples, h, w, c;
+  unsigned row, rows;
+  const float *x, *dy;
+  float *dw, *dbias; /* as weights, [c]; added to */
+};
+
 struct ops_adamw; /* ops.h */
 struct kernels_token;
 
@@ -102,6 +122,9 @@ struct kernels {
                          double *product);
   /* dx = dy * a + x * b + s, set or added to */
   void (*norm_grad)(const struct kernel_norm *, const float *dy, bool add, float *dx);
+
+  void (*depthwise)(const struct kernel_depthwise *);
+  void (*depthwise_grad)(const struct kernel_depthwise_grad *);
 
   /* y = max(0, y + bias) or without max; [rows][c] */
   void (*bias)(size_t rows, unsigned c, const float *bias, bool relu, float *y);

@@ -173,6 +173,43 @@ static void add_rows(size_t rows, unsigned c, const float *bias, const float *re
   }
 }
 
+static void add_scaled(size_t rows, unsigned c, const float *bias, const float *scale,
+                       const float *residual, float *y)
+{
+  for (size_t r = 0; r < rows; r++, y += c, residual += c) {
+    unsigned i = 0;
+    for (; i + LANES <= c; i += LANES)
+      vec_store(y + i, (vec_load(y + i) + vec_load(bias + i)) * vec_load(scale + i) +
+                           vec_load(residual + i));
+    for (; i < c; i++)
+      y[i] = (y[i] + bias[i]) * scale[i] + residual[i];
+  }
+}
+
+static void scale(size_t rows, unsigned c, const float *scale, const float *dy, float *to,
+                  float *sum)
+{
+  unsigned i = 0;
+  for (; i + LANES <= c; i += LANES) {
+    const vec by = vec_load(scale + i);
+    vec s[2] = {{0}};
+    for (size_t r = 0; r < rows; r++) {
+      const vec v = vec_load(dy + r * c + i);
+      vec_store(to + r * c + i, v * by);
+      s[r & 1] += v;
+    }
+    vec_store(sum + i, vec_load(sum + i) + (s[0] + s[1]));
+  }
+  for (; i < c; i++) {
+    float s = 0;
+    for (size_t r = 0; r < rows; r++) {
+      to[r * c + i] = dy[r * c + i] * scale[i];
+      s += dy[r * c + i];
+    }
+    sum[i] += s;
+  }
+}
+
 static void slope(size_t rows, unsigned c, size_t row, const float *slope, float *dy, float *sum)
 {
   unsigned i = 0;
@@ -399,6 +436,8 @@ const struct kernels_token KERNEL_TOKEN_TABLE = {
     .gemm = KERNEL(gemm),
     .act = act,
     .add_rows = add_rows,
+    .add_scaled = add_scaled,
+    .scale = scale,
     .slope = slope,
     .layernorm = layernorm,
     .layernorm_sums = layernorm_sums,

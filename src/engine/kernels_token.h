@@ -39,6 +39,12 @@ struct kernels_token {
   void (*act)(size_t rows, unsigned c, const float *bias, enum kernel_act, float *y, float *slope);
   /* y += bias + residual */
   void (*add_rows)(size_t rows, unsigned c, const float *bias, const float *residual, float *y);
+  /* y = (y + bias) * scale[c] + residual */
+  void (*add_scaled)(size_t rows, unsigned c, const float *bias, const float *scale,
+                     const float *residual, float *y);
+  /* to = dy * scale[c]; sum[c] += dy */
+  void (*scale)(size_t rows, unsigned c, const float *scale, const float *dy, float *to,
+                float *sum);
   /* dy *= slope (NULL: as it is); sum[c] += dy; `row` floats from one row to the next */
   void (*slope)(size_t rows, unsigned c, size_t row, const float *slope, float *dy, float *sum);
 

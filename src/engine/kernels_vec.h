@@ -134,6 +134,8 @@ INLINE vec make_pairs(half_vec v)
 
 void KERNEL(conv)(const struct kernel_conv *);
 void KERNEL(wgrad)(const struct kernel_wgrad *);
+void KERNEL(depthwise)(const struct kernel_depthwise *);
+void KERNEL(depthwise_grad)(const struct kernel_depthwise_grad *);
 void KERNEL(norm_sums)(const struct kernel_norm *, double *, double *);
 void KERNEL(norm_apply)(const struct kernel_norm *, const float *, bool, float *);
 void KERNEL(norm_grad_sums)(const struct kernel_norm *, const float *, float *, double *, double *);

@@ -12,22 +12,23 @@ libengine_a_SOURCES = \
   src/engine/net_match.c src/engine/net_match.h src/engine/net_plan.c src/engine/net_work.c \
   src/engine/ops.h src/engine/ops_int.h \
   src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_linear.c src/engine/ops_norm.c \
-  src/engine/ops_pool.c \
+  src/engine/ops_depthwise.c src/engine/ops_pool.c \
   src/engine/ops_attention.c src/engine/ops_dense.c src/engine/ops_embedding.c \
-  src/engine/ops_layernorm.c src/engine/ops_patches.c \
+  src/engine/ops_layernorm.c src/engine/ops_patches.c src/engine/ops_scaled.c \
   src/engine/ops_threads.c src/engine/ops_threads.h src/engine/ops_threads_int.h \
   src/engine/ops_threads_images.c src/engine/ops_threads_tokens.c \
   src/engine/optim.c src/engine/optim.h \
   src/engine/schedule.c src/engine/schedule.h \
   src/engine/team.c src/engine/team.h \
   src/engine/zoo.c src/engine/zoo.h src/engine/zoo_names.c src/engine/zoo_names.h src/engine/zoo_densenet.c src/engine/zoo_gpt.c \
-  src/engine/zoo_mlp.c src/engine/zoo_resnet.c src/engine/zoo_vit.c
+  src/engine/zoo_mlp.c src/engine/zoo_resnet.c src/engine/zoo_vit.c \
+  src/engine/zoo_convnext.c
 ENGINE_LIBS = libengine.a $(KERNEL_LIBS) $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LIBS)
 
 # The kernels, once an instruction set; ops_cpu.c chooses one at run time.
-KERNEL_SOURCES = src/engine/kernels_conv.c src/engine/kernels_gemm.c src/engine/kernels_norm.c \
-  src/engine/kernels_optim.c src/engine/kernels_token.c \
-  src/engine/kernels_wgrad.c
+KERNEL_SOURCES = src/engine/kernels_conv.c src/engine/kernels_depthwise.c \
+  src/engine/kernels_gemm.c src/engine/kernels_norm.c src/engine/kernels_optim.c \
+  src/engine/kernels_token.c src/engine/kernels_wgrad.c
 # Without the sanitizers' flags: they take minutes to compile, and hide nothing that
 # valgrind does not find.
 KERNEL_CFLAGS = $(WARN_CFLAGS) -O2 -ffp-contract=fast

@@ -72,6 +72,7 @@ static unsigned add_layer(struct net_builder *b, struct net_layer layer, struct 
   out.gradient = layer.kind == LAYER_CONV || layer.kind == LAYER_BATCHNORM ||
                  layer.kind == LAYER_LINEAR || layer.kind == LAYER_EMBEDDING ||
                  layer.kind == LAYER_LAYERNORM || layer.kind == LAYER_DENSE ||
+                 layer.kind == LAYER_SCALED || layer.kind == LAYER_DEPTHWISE ||
                  layer.kind == LAYER_CLASS_TOKEN || net->values[layer.in].gradient;
   layer.out = add_value(b, out);
   ARENA_PUSH(b->arena, net->layers, net->n_layers, net->cap_layers, layer);
@@ -107,6 +108,19 @@ unsigned net_batchnorm(struct net_builder *b, unsigned x, const char *name, unsi
   layer.bias = add_tensor(b, name, "bias", false, zero, 1, shape);
   layer.mean = add_tensor(b, name, "running_mean", true, zero, 1, shape);
   layer.var = add_tensor(b, name, "running_var", true, one, 1, shape);
+  return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = v.c});
+}
+
+unsigned net_depthwise(struct net_builder *b, unsigned x, const char *name, double std)
+{
+  const struct net_value v = b->net->values[x];
+  const struct net_initial normal = {INIT_NORMAL, std}, zero = {INIT_CONSTANT, 0};
+  const unsigned k = OPS_DEPTHWISE_SIDE;
+  struct net_layer layer = {
+      .kind = LAYER_DEPTHWISE, .in = x, .residual = NET_NONE, .depthwise = {v.h, v.w, v.c}};
+  layer.weight = add_tensor(b, name, "weight", false, normal, 4, (size_t[]){v.c, 1, k, k});
+  layer.bias = add_tensor(b, name, "bias", false, zero, 1, (size_t[]){v.c});
+  b->net->flops += 2.0 * v.h * v.w * v.c * k * k;
   return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = v.c});
 }
 
@@ -187,6 +201,12 @@ unsigned net_dense_layer(struct net_builder *b, unsigned x, const struct net_den
   layer.weight = add_named(b, d->weight, false, normal, k ? 4 : 2, k ? windows : plain);
   if (d->bias)
     layer.bias = add_named(b, d->bias, false, zero, 1, (size_t[]){out});
+  if (d->scale) {
+    const struct net_initial start = {INIT_CONSTANT, d->scale_start};
+    assert(d->bias && d->residual != NET_NONE && !d->op.in_first);
+    layer.kind = LAYER_SCALED;
+    layer.scale = add_named(b, d->scale, false, start, 3, (size_t[]){out, 1, 1});
+  }
   b->net->flops += 2.0 * v.h * v.w * in * out;
   return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = out});
 }
@@ -349,6 +369,7 @@ static void finish(struct net_builder *b)
       continue;
     l->weight = offset[l->weight];
     l->bias = l->bias == SIZE_MAX ? SIZE_MAX : offset[l->bias];
+    l->scale = offset[l->scale];
     l->mean = offset[l->mean];
     l->var = offset[l->var];
   }

@@ -24,10 +24,12 @@ enum net_layer_kind {
   LAYER_AVERAGE,
   LAYER_MAX,
   LAYER_FLATTEN,
+  LAYER_DEPTHWISE,
   LAYER_LINEAR,
   LAYER_EMBEDDING,
   LAYER_LAYERNORM,
   LAYER_DENSE,
+  LAYER_SCALED, /* dense, its output scaled by channel */
   LAYER_ATTENTION,
   LAYER_PATCHES,
   LAYER_CLASS_TOKEN,
@@ -44,11 +46,12 @@ struct net_layer {
     struct ops_dense dense;
     struct ops_attention attention;
     struct ops_patches patches;
+    struct ops_depthwise depthwise;
     float eps; /* layer norm */
   };
   /* Offsets in the flat vector; `bias` is a norm's beta, or the positions of an embedding or
    * behind a class token.  SIZE_MAX: none. */
-  size_t weight, bias, mean, var;
+  size_t weight, bias, mean, var, scale;
 };
 
 enum net_init_kind { INIT_CONSTANT, INIT_UNIFORM, INIT_NORMAL };
@@ -84,6 +87,8 @@ unsigned net_conv(struct net_builder *, unsigned x, const char *name, unsigned o
 /* NAME.weight, .bias, .running_mean, .running_var; then + residual, then ReLU. */
 unsigned net_batchnorm(struct net_builder *, unsigned x, const char *name, unsigned residual,
                        bool relu);
+/* NAME.weight [c][1][7][7], normal `std`, NAME.bias zero. */
+unsigned net_depthwise(struct net_builder *, unsigned x, const char *name, double std);
 /* NAME.weight, NAME.bias, PyTorch's default initialisation. */
 unsigned net_linear(struct net_builder *, unsigned x, const char *name, unsigned out, bool relu);
 unsigned net_pool(struct net_builder *, unsigned x); /* the mean over the image */
@@ -106,6 +111,8 @@ unsigned net_dense(struct net_builder *, unsigned x, const char *name, const str
 /* The same with all that there is to choose. */
 struct net_dense {
   const char *weight, *bias; /* names of the tensors; bias NULL: none */
+  const char *scale;         /* [out][1][1]: of the output, before the residual; NULL: none */
+  double scale_start;
   unsigned kernel;           /* x's channels are windows [c][k][k]: the weight is [out][c][k][k] */
   struct ops_dense op;       /* `in` is what x has */
   double std;                /* the weight starts normal */

@@ -135,7 +135,7 @@ static bool reads_input(enum net_layer_kind kind)
 {
   return kind == LAYER_CONV || kind == LAYER_LINEAR || kind == LAYER_BATCHNORM ||
          kind == LAYER_MAX || kind == LAYER_LAYERNORM || kind == LAYER_DENSE ||
-         kind == LAYER_ATTENTION;
+         kind == LAYER_SCALED || kind == LAYER_DEPTHWISE || kind == LAYER_ATTENTION;
 }
 
 static void plan_backward(struct planner *p, unsigned max_batch, struct layer_work *work)
@@ -165,7 +165,7 @@ static void plan_backward(struct planner *p, unsigned max_batch, struct layer_wo
       continue;
     if (l->kind == LAYER_BATCHNORM)
       share_norm(p, l);
-    else if (l->kind == LAYER_DENSE)
+    else if (l->kind == LAYER_DENSE || l->kind == LAYER_SCALED)
       share_residual(p, l);
     work[i].add = p->written[in];
     p->written[in] = true;
@@ -191,8 +191,12 @@ static size_t scratch_floats(const struct net *net, const struct ops *ops, unsig
     size_t need = 0;
     if (l->kind == LAYER_CONV)
       need = ops->conv_scratch(ops, &l->conv, max_batch);
+    else if (l->kind == LAYER_DEPTHWISE)
+      need = ops->depthwise_scratch(ops, &l->depthwise);
     else if (l->kind == LAYER_DENSE)
       need = ops->dense_scratch(ops, &l->dense);
+    else if (l->kind == LAYER_SCALED)
+      need = ops->scaled_scratch(ops, &l->dense);
     else if (l->kind == LAYER_ATTENTION)
       need = ops->attention_scratch(ops, &l->attention);
     else if (l->kind == LAYER_HEAD)
@@ -355,6 +359,9 @@ static void forward_token_layer(const struct step *s, size_t i)
     ops->dense_forward(ops, &l->dense, rows, x, weight, bias,
                        l->residual == NET_NONE ? NULL : input(s, l->residual), y, saved,
                        w->scratch);
+  else if (l->kind == LAYER_SCALED)
+    ops->scaled_forward(ops, &l->dense, rows, x, weight, bias, s->flat + l->scale,
+                        input(s, l->residual), y, w->scratch);
   else if (l->kind == LAYER_ATTENTION)
     ops->attention_forward(ops, &l->attention, s->n, x, y, saved, w->scratch);
   else if (l->kind == LAYER_PATCHES)
@@ -384,6 +391,9 @@ static void backward_token_layer(const struct step *s, size_t i, float *grad)
   else if (l->kind == LAYER_DENSE)
     ops->dense_backward(ops, &l->dense, rows, x, weight, saved, dy, dx, add, dweight, dbias,
                         w->scratch);
+  else if (l->kind == LAYER_SCALED)
+    ops->scaled_backward(ops, &l->dense, rows, x, weight, s->flat + l->bias, s->flat + l->scale, dy,
+                         dx, add, dweight, dbias, grad + l->scale, w->scratch);
   else if (l->kind == LAYER_ATTENTION)
     ops->attention_backward(ops, &l->attention, s->n, x, w->value[l->out], saved, dy, dx,
                             w->scratch);
@@ -436,6 +446,10 @@ static void forward(const struct step *s)
     case LAYER_CONV:
       ops->conv_forward(ops, &l->conv, s->n, x, s->flat + l->weight, y, w->scratch);
       break;
+    case LAYER_DEPTHWISE:
+      ops->depthwise_forward(ops, &l->depthwise, s->n, x, s->flat + l->weight, s->flat + l->bias, y,
+                             w->scratch);
+      break;
     case LAYER_BATCHNORM:
       norm_forward(s, l, &w->layers[i]);
       break;
@@ -458,6 +472,7 @@ static void forward(const struct step *s)
     case LAYER_EMBEDDING:
     case LAYER_LAYERNORM:
     case LAYER_DENSE:
+    case LAYER_SCALED:
     case LAYER_ATTENTION:
     case LAYER_PATCHES:
     case LAYER_CLASS_TOKEN:
@@ -483,6 +498,17 @@ static void backward_conv(const struct step *s, const struct net_layer *l, bool 
   if (w->grad[l->in])
     w->ops->conv_backward_data(w->ops, &l->conv, s->n, dy, s->flat + l->weight, w->grad[l->in], add,
                                w->scratch);
+}
+
+static void backward_depthwise(const struct step *s, const struct net_layer *l, bool add,
+                               float *grad)
+{
+  const struct net_work *w = s->work;
+  const float *dy = w->grad[l->out];
+  w->ops->depthwise_backward_weights(w->ops, &l->depthwise, s->n, input(s, l->in), dy,
+                                     grad + l->weight, grad + l->bias, w->scratch);
+  w->ops->depthwise_backward_data(w->ops, &l->depthwise, s->n, dy, s->flat + l->weight,
+                                  w->grad[l->in], add, w->scratch);
 }
 
 /* With fixed statistics the norm is a scale and a shift a channel. */
@@ -516,6 +542,9 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
   case LAYER_CONV:
     backward_conv(s, l, k->add, grad);
     break;
+  case LAYER_DEPTHWISE:
+    backward_depthwise(s, l, k->add, grad);
+    break;
   case LAYER_BATCHNORM:
     norm_backward(s, l, k, grad);
     break;
@@ -543,6 +572,7 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
   case LAYER_EMBEDDING:
   case LAYER_LAYERNORM:
   case LAYER_DENSE:
+  case LAYER_SCALED:
   case LAYER_ATTENTION:
   case LAYER_PATCHES:
   case LAYER_CLASS_TOKEN:

@@ -77,6 +77,13 @@ static inline unsigned ops_attention_queries(const struct ops_attention *a)
   return a->queries ? a->queries : a->tokens;
 }
 
+enum { OPS_DEPTHWISE_SIDE = 7 };
+
+/* Depthwise convolution of an image: 7x7, padding 3, a filter a channel. */
+struct ops_depthwise {
+  unsigned h, w, c;
+};
+
 struct kernels; /* of one instruction set, kernels.h; CPU backend only */
 
 struct ops {
@@ -96,6 +103,19 @@ struct ops {
    * or more. */
   void (*conv_backward_weights)(const struct ops *, const struct ops_conv *, unsigned n,
                                 const float *x, const float *dy, float *dw, float *scratch);
+
+  /* x [n][h][w][c], w [c][7][7], bias [c] -> y [n][h][w][c]; and back, as above.
+   * scratch: depthwise_scratch floats, 64-byte aligned. */
+  size_t (*depthwise_scratch)(const struct ops *, const struct ops_depthwise *);
+  void (*depthwise_forward)(const struct ops *, const struct ops_depthwise *, unsigned n,
+                            const float *x, const float *w, const float *bias, float *y,
+                            float *scratch);
+  void (*depthwise_backward_data)(const struct ops *, const struct ops_depthwise *, unsigned n,
+                                  const float *dy, const float *w, float *dx, bool add,
+                                  float *scratch);
+  void (*depthwise_backward_weights)(const struct ops *, const struct ops_depthwise *, unsigned n,
+                                     const float *x, const float *dy, float *dw, float *dbias,
+                                     float *scratch);
 
   /* x [rows][c] -> mean [c] and biased variance [c] over rows; y_row is not used */
   void (*norm_statistics)(const struct ops *, const struct ops_rows *, const float *x, float *mean,
@@ -186,6 +206,17 @@ struct ops {
   void (*dense_backward_data)(const struct ops *, const struct ops_dense *, size_t rows,
                               const float *w, const float *dy, float *dx, bool add,
                               float *scratch);
+
+  /* The same with w [out][in], no act, and scaled by channel: y = (x w + bias) * scale[out] +
+   * residual.  dy, which is the residual's gradient too, stays as it is. */
+  size_t (*scaled_scratch)(const struct ops *, const struct ops_dense *);
+  void (*scaled_forward)(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
+                         const float *w, const float *bias, const float *scale,
+                         const float *residual, float *y, float *scratch);
+  void (*scaled_backward)(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
+                          const float *w, const float *bias, const float *scale, const float *dy,
+                          float *dx, bool add, float *dw, float *dbias, float *dscale,
+                          float *scratch);
 
   /* Over the last axis of x [rows][c]; mean, inv_std [rows] for the backward pass (NULL: not
    * wanted), which sets dx or adds to it; dx may be dy. */

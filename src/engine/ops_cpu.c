@@ -15,6 +15,9 @@
     .conv_scratch = cpu_conv_scratch, .conv_forward = cpu_conv_forward,                            \
     .conv_backward_data = cpu_conv_backward_data,                                                  \
     .conv_backward_weights = cpu_conv_backward_weights, .norm_statistics = cpu_norm_statistics,    \
+    .depthwise_scratch = cpu_depthwise_scratch, .depthwise_forward = cpu_depthwise_forward,        \
+    .depthwise_backward_data = cpu_depthwise_backward_data,                                        \
+    .depthwise_backward_weights = cpu_depthwise_backward_weights,                                  \
     .norm_apply = cpu_norm_apply, .norm_backward = cpu_norm_backward,                              \
     .pool_forward = cpu_pool_forward, .pool_backward = cpu_pool_backward,                          \
     .average_forward = cpu_average_forward, .average_backward = cpu_average_backward,              \
@@ -36,6 +39,8 @@
     .dense_backward_data = cpu_dense_backward_data,                                                \
     .layernorm_backward_weights = cpu_layernorm_backward_weights,                                  \
     .layernorm_backward_data = cpu_layernorm_backward_data, .softmax_rows = cpu_softmax_rows,      \
+    .scaled_scratch = cpu_scaled_scratch, .scaled_forward = cpu_scaled_forward,                    \
+    .scaled_backward = cpu_scaled_backward,                                                        \
     .token_loss_scratch = cpu_token_loss_scratch, .token_loss = cpu_token_loss,                    \
   }
 

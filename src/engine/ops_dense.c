@@ -62,28 +62,34 @@ size_t cpu_dense_scratch(const struct ops *ops, const struct ops_dense *d)
   return cpu_gemm_scratch();
 }
 
+void cpu_dense_product(const struct ops *ops, const struct ops_dense *d, unsigned rows,
+                       const float *x, const float *w, float *y, float *scratch)
+{
+  const struct cpu_gemm g = {.m = rows,
+                             .n = d->out,
+                             .k = d->in,
+                             .a = x,
+                             .a_row = d->in,
+                             .a_step = 1,
+                             .b = w,
+                             .b_row = d->in_first ? d->out : 1,
+                             .b_column = d->in_first ? 1 : d->in,
+                             .c = y,
+                             .c_row = d->out};
+  cpu_gemm(ops, &g, scratch);
+}
+
 void cpu_dense_forward(const struct ops *ops, const struct ops_dense *d, size_t rows,
                        const float *x, const float *w, const float *bias, const float *residual,
                        float *y, float *slope, float *scratch)
 {
   const struct kernels_token *kernels = ops->kernels->token;
-  const unsigned in = d->in, out = d->out;
+  const unsigned out = d->out;
   assert(bias || (!residual && d->act == OPS_IDENTITY));
   for (size_t r = 0; r < rows; r += ROW_BLOCK) {
     const unsigned m = (unsigned)(rows - r < ROW_BLOCK ? rows - r : ROW_BLOCK);
     float *to = y + r * out;
-    const struct cpu_gemm g = {.m = m,
-                               .n = out,
-                               .k = in,
-                               .a = x + r * in,
-                               .a_row = in,
-                               .a_step = 1,
-                               .b = w,
-                               .b_row = d->in_first ? out : 1,
-                               .b_column = d->in_first ? 1 : in,
-                               .c = to,
-                               .c_row = out};
-    cpu_gemm(ops, &g, scratch);
+    cpu_dense_product(ops, d, m, x + r * d->in, w, to, scratch);
     if (residual)
       kernels->add_rows(m, out, bias, residual + r * out, to);
     else if (bias)

@@ -13,6 +13,17 @@ void cpu_conv_backward_data(const struct ops *, const struct ops_conv *, unsigne
 void cpu_conv_backward_weights(const struct ops *, const struct ops_conv *, unsigned n,
                                const float *x, const float *dy, float *dw, float *scratch);
 
+size_t cpu_depthwise_scratch(const struct ops *, const struct ops_depthwise *);
+void cpu_depthwise_forward(const struct ops *, const struct ops_depthwise *, unsigned n,
+                           const float *x, const float *w, const float *bias, float *y,
+                           float *scratch);
+void cpu_depthwise_backward_data(const struct ops *, const struct ops_depthwise *, unsigned n,
+                                 const float *dy, const float *w, float *dx, bool add,
+                                 float *scratch);
+void cpu_depthwise_backward_weights(const struct ops *, const struct ops_depthwise *, unsigned n,
+                                    const float *x, const float *dy, float *dw, float *dbias,
+                                    float *scratch);
+
 void cpu_norm_statistics(const struct ops *, const struct ops_rows *, const float *x, float *mean,
                          float *var);
 void cpu_norm_apply(const struct ops *, const struct ops_rows *, const float *x, const float *scale,
@@ -79,6 +90,8 @@ void cpu_dense_forward(const struct ops *, const struct ops_dense *, size_t rows
 void cpu_dense_backward(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
                         const float *w, const float *slope, float *dy, float *dx, bool add,
                         float *dw, float *dbias, float *scratch);
+void cpu_dense_product(const struct ops *, const struct ops_dense *, unsigned rows, const float *x,
+                       const float *w, float *y, float *scratch); /* y = x w */
 void cpu_dense_weights(const struct ops *, const struct ops_dense *, unsigned rows, const float *x,
                        const float *dy, float *dw, bool add, float *scratch);
 void cpu_dense_data(const struct ops *, const struct ops_dense *, unsigned rows, const float *w,
@@ -97,6 +110,14 @@ void cpu_layernorm_backward_data(const struct ops *, size_t rows, unsigned c, co
                                  const float *dy, float *dx, bool add);
 void cpu_softmax_rows(const struct ops *, size_t rows, unsigned classes, float scale,
                       const int32_t *labels, float *logits, double *losses);
+size_t cpu_scaled_scratch(const struct ops *, const struct ops_dense *);
+void cpu_scaled_forward(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
+                        const float *w, const float *bias, const float *scale,
+                        const float *residual, float *y, float *scratch);
+void cpu_scaled_backward(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
+                         const float *w, const float *bias, const float *scale, const float *dy,
+                         float *dx, bool add, float *dw, float *dbias, float *dscale,
+                         float *scratch);
 void cpu_layernorm_forward(const struct ops *, size_t rows, unsigned c, float eps, const float *x,
                            const float *gamma, const float *beta, float *y, float *mean,
                            float *inv_std);

@@ -26,7 +26,8 @@ struct optim_range {
 };
 
 /* The trainable weights as stretches of those that decay and those that do not: only
- * tensors of two or more dimensions do (norms and biases are exempt). */
+ * linear layers, convolutions and embeddings do.  Exempt are tensors of one dimension (norms,
+ * biases) and of three (layer scales, a vision transformer's tokens), as in the originals. */
 struct optim_range *optim_ranges(struct arena *, const struct net *, size_t *n);
 
 struct optim {

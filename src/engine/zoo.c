@@ -10,6 +10,7 @@ static const struct zoo_model models[] = {
     {"vit_s_16", zoo_vit_s_16},
     {"vit_b_16", zoo_vit_b_16},
     {"clip_vit_b_16", zoo_clip_vit_b_16},
+    {"convnext_tiny", zoo_convnext_tiny},
 };
 
 enum { MODELS = sizeof models / sizeof *models };
@@ -37,7 +38,7 @@ const struct zoo_model *zoo_find(const char *name, struct diag *diag)
   if (nearest)
     diag_hint(diag, "did you mean \"%s\"?", nearest);
   else
-    diag_hint(diag,
-              "models are mlp, resnet18, densenet121, gpt, vit_s_16, vit_b_16 and clip_vit_b_16");
+    diag_hint(diag, "models are mlp, resnet18, densenet121, convnext_tiny, gpt, vit_s_16, vit_b_16 "
+                    "and clip_vit_b_16");
   return NULL;
 }

@@ -23,6 +23,8 @@ const struct zoo_model *zoo_find(const char *name, struct diag *);
 bool zoo_mlp(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
 bool zoo_densenet121(struct net_builder *, const struct net_spec *, unsigned *logits,
                      struct diag *);
+bool zoo_convnext_tiny(struct net_builder *, const struct net_spec *, unsigned *logits,
+                       struct diag *);
 bool zoo_gpt(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
 bool zoo_vit_s_16(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);
 bool zoo_vit_b_16(struct net_builder *, const struct net_spec *, unsigned *logits, struct diag *);

@@ -4,6 +4,7 @@
 
 static const struct zoo_names rows[] = {
     {.model = "resnet18", .origin = "in torchvision"},
+    {.model = "convnext_tiny", .origin = "in torchvision"},
     {.model = "densenet121",
      .origin = "in torchvision",
      /* Files from before torchvision 0.3. */
