@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/rng.h"
+#include "base/safetensors.h"
 #include "engine/net.h"
 #include "engine/ops.h"
 
@@ -471,6 +472,46 @@ static void goes_through_a_file(void **state)
   }
 }
 
+/* What open_clip saves: the encoder, a language model, and no classifier. */
+static void encoder_of_a_whole_clip_is_taken(void **state)
+{
+  const char *path = scratch_path(*state, "clip");
+  static const char *const language[] = {
+      "positional_embedding",   "text_projection", "logit_scale",
+      "token_embedding.weight", "ln_final.bias",   "transformer.resblocks.0.attn.in_proj_weight"};
+  enum { LANGUAGE = sizeof language / sizeof *language };
+  const struct net_spec spec = small("clip_vit_b_16");
+  struct images t = setup(&spec);
+  const float number = 1;
+  size_t n;
+  const struct net_tensor *all = net_tensors(t.net, &n);
+  struct safetensors file = {.tensors = arena_array(t.arena, n + LANGUAGE, sizeof *file.tensors)};
+  for (size_t i = 0; i < n + LANGUAGE; i++) {
+    struct safetensors_tensor *s = &file.tensors[file.n_tensors];
+    const struct net_tensor *own = i < n ? &all[i] : NULL;
+    if (own && net_in_classifier(t.net, own))
+      continue;
+    *s = (struct safetensors_tensor){.name = own ? own->name : language[i - n],
+                                     .dtype = SAFETENSORS_F32,
+                                     .rank = own ? own->rank : 0,
+                                     .bytes = (own ? own->count : 1) * sizeof number,
+                                     .data = own ? t.flat + own->offset : &number};
+    for (unsigned k = 0; k < s->rank; k++)
+      s->shape[k] = own->shape[k];
+    file.n_tensors++;
+  }
+  assert_true(safetensors_write(path, &file, t.diag));
+  float *again = arena_array(t.arena, net_count(t.net), sizeof *again);
+  assert_true(net_load_body(t.net, path, again, t.diag));
+  const size_t body = tensor(t.net, "classifier.weight")->offset;
+  assert_memory_equal(again, t.flat, body * sizeof *again);
+  file.tensors[file.n_tensors - 1].name = "visual.transformer.resblocks.2.ln_1.weight";
+  assert_true(safetensors_write(path, &file, t.diag));
+  assert_false(net_load_body(t.net, path, again, t.diag));
+  assert_non_null(strstr(diag_message(t.diag, 0), "resblocks.2.ln_1.weight"));
+  arena_free(t.arena);
+}
+
 static void refuses_what_does_not_fit(void **state)
 {
   (void)state;
@@ -504,6 +545,8 @@ int main(void)
       cmocka_unit_test(gradient_is_the_losss),
       cmocka_unit_test(tokens_are_patches_with_positions),
       cmocka_unit_test_setup_teardown(goes_through_a_file, scratch_setup, scratch_teardown),
+      cmocka_unit_test_setup_teardown(encoder_of_a_whole_clip_is_taken, scratch_setup,
+                                      scratch_teardown),
       cmocka_unit_test(refuses_what_does_not_fit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
