@@ -145,11 +145,11 @@ static void bind_kinds(struct session *s)
   s->bind = bind_new(s->arena, s->options.data, s->options.n_data);
   bind_calibrate(s->bind, s->arena, s->store);
   for (int k = 0; k < PLAN_TABLE; k++)
-    s->kinds[k] = (struct run_kind){s->bind, NULL, bind_execute, bind_seconds};
-  s->kinds[PLAN_TABLE] = (struct run_kind){NULL, NULL, figure_execute_table, figure_seconds};
-  s->kinds[PLAN_UNION] = (struct run_kind){NULL, NULL, figure_execute_union, figure_seconds};
+    s->kinds[k] = (struct run_kind){s->bind, NULL, bind_execute, bind_seconds, bind_threads};
+  s->kinds[PLAN_TABLE] = (struct run_kind){NULL, NULL, figure_execute_table, figure_seconds, NULL};
+  s->kinds[PLAN_UNION] = (struct run_kind){NULL, NULL, figure_execute_union, figure_seconds, NULL};
   s->kinds[PLAN_FIGURE] =
-      (struct run_kind){&s->figures, figure_is_current, figure_execute, figure_seconds};
+      (struct run_kind){&s->figures, figure_is_current, figure_execute, figure_seconds, NULL};
 }
 
 /* The one asked for; else the output folder's, that of the sources which the
@@ -201,6 +201,8 @@ int session_run(struct session *s)
     return EXIT_ENVIRONMENT;
   struct run_options options = {
       .jobs = s->options.jobs,
+      .threads = s->options.threads,
+      .cores = s->options.cores,
       .progress = s->options.quiet ? NULL : stderr,
       .terminal = isatty(STDERR_FILENO),
       .colour = diag_colour(stderr),

@@ -34,6 +34,8 @@ static const char usage[] =
     "                       is read\n"
     "  -f, --figure=N       only figure N, and claims beside it (repeatable)\n"
     "  -j, --jobs=N         worker processes (default: one a core)\n"
+    "      --threads=N      threads of each (default: 1, and what -j leaves idle where\n"
+    "                       there are fewer steps to run at a time)\n"
     "  -s, --store=DIR      where results are kept (default: store)\n"
     "  -o, --output=DIR     where figures are written (default: figures)\n"
     "  -d, --data=DIR       look for data sets in DIR first (repeatable)\n"
@@ -52,6 +54,7 @@ static const char usage[] =
 enum {
   OPTION_STYLE = 256,
   OPTION_MAX_STEPS,
+  OPTION_THREADS,
   OPTION_SUMMARY,
   OPTION_DOT,
   OPTION_JSON,
@@ -62,6 +65,7 @@ static const struct option long_options[] = {
     {"tier", required_argument, NULL, 't'},
     {"figure", required_argument, NULL, 'f'},
     {"jobs", required_argument, NULL, 'j'},
+    {"threads", required_argument, NULL, OPTION_THREADS},
     {"store", required_argument, NULL, 's'},
     {"output", required_argument, NULL, 'o'},
     {"data", required_argument, NULL, 'd'},
@@ -115,6 +119,11 @@ static bool set_option(struct arena *a, struct options *o, int c, const char *ar
       return false;
     o->jobs = (unsigned)n;
     return true;
+  case OPTION_THREADS:
+    if (!whole_number("--threads", arg, 1, 1024, &n))
+      return false;
+    o->threads = (unsigned)n;
+    return true;
   case 's':
     o->store = arg;
     return true;
@@ -163,16 +172,19 @@ static void add_default_data(struct arena *a, struct options *o, size_t *cap)
   ARENA_PUSH(a, o->data, o->n_data, *cap, DATASETDIR);
 }
 
-static unsigned cores(void)
+static void share_cores(struct options *o)
 {
   long n = sysconf(_SC_NPROCESSORS_ONLN);
-  return n > 0 ? (unsigned)n : 1;
+  const unsigned cores = n > 0 ? (unsigned)n : 1, threads = o->threads ? o->threads : 1;
+  if (!o->jobs)
+    o->jobs = threads < cores ? cores / threads : 1;
+  o->cores = o->jobs < cores ? o->jobs : cores;
 }
 
 enum options_verdict options_parse(struct arena *a, int argc, char **argv, struct options *o)
 {
   size_t caps[2] = {0};
-  *o = (struct options){.tier = "small", .store = "store", .output = "figures", .jobs = cores(),
+  *o = (struct options){.tier = "small", .store = "store", .output = "figures",
                         .max_steps = 1e6};
   int c;
   while ((c = getopt_long(argc, argv, "t:f:j:s:o:d:qhV", long_options, NULL)) != -1) {
@@ -188,6 +200,7 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
       return OPTIONS_WRONG;
   }
   add_default_data(a, o, &caps[1]);
+  share_cores(o);
   if (optind == argc) {
     fputs(usage, stderr);
     return OPTIONS_WRONG;

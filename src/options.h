@@ -20,7 +20,8 @@ struct options {
   unsigned *figures;  /* numbers asked for; none: all */
   size_t n_figures;
   const char *step; /* why: number or beginning of a key */
-  unsigned jobs;
+  unsigned jobs, threads; /* worker processes; threads of each, 0: as the plan has use for */
+  unsigned cores;         /* that the workers share: no more than there are, nor than jobs */
   double max_steps;
   bool quiet, dot, json, summary;
   bool check; /* fmt: only say what would change */

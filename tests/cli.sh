@@ -413,6 +413,8 @@ says "nonsense"
 expect 2 run --jobs=0 e.exp
 says "--jobs"
 expect 2 run --jobs=two e.exp
+expect 2 run --threads=0 e.exp
+says "--threads"
 expect 2 run e.exp --store
 expect 0 run e.exp -q -s one --data=data
 if [ -c /dev/full ]; then

@@ -25,7 +25,7 @@ static double seed_of(const struct plan_step *step)
 static void add_log(const struct fake *fake, double seed)
 {
   char line[64];
-  int n = snprintf(line, sizeof line, "%g %ld\n", seed, (long)getpid());
+  int n = snprintf(line, sizeof line, "%g %ld %u\n", seed, (long)getpid(), fake->threads);
   int fd = open(fake->log, O_WRONLY | O_APPEND | O_CREAT, 0666);
   if (write(fd, line, (size_t)n) != n)
     abort();
@@ -97,6 +97,12 @@ static bool execute(void *context, struct store *store, const struct plan *plan,
   return good;
 }
 
+static void set_threads(void *context, unsigned threads)
+{
+  struct fake *fake = context;
+  fake->threads = threads;
+}
+
 static double cost(void *context, const struct plan *plan, const struct plan_step *step)
 {
   (void)context;
@@ -110,7 +116,8 @@ static struct fake *fake_new(struct fixture *f, struct run_kind kinds[PLAN_KIND_
   fake->f = f;
   fake->log = file_join(f->arena, f->root, "log");
   for (int i = 0; i < PLAN_KIND_COUNT; i++)
-    kinds[i] = (struct run_kind){.context = fake, .execute = execute, .cost = cost};
+    kinds[i] = (struct run_kind){
+        .context = fake, .execute = execute, .cost = cost, .threads = set_threads};
   return fake;
 }
 
@@ -135,7 +142,7 @@ unsigned fake_logged(const struct setup *s, double *seeds, long *pids, unsigned 
   double seed;
   long pid;
   FILE *in = fopen(s->fake->log, "r");
-  while (in && n < cap && fscanf(in, "%lf %ld", &seed, &pid) == 2) {
+  while (in && n < cap && fscanf(in, "%lf %ld %*u", &seed, &pid) == 2) {
     if (seeds)
       seeds[n] = seed;
     if (pids)
@@ -145,6 +152,18 @@ unsigned fake_logged(const struct setup *s, double *seeds, long *pids, unsigned 
   if (in)
     fclose(in);
   return n;
+}
+
+unsigned fake_threads(const struct setup *s, double seed)
+{
+  unsigned threads = 0, found = 0;
+  double at;
+  FILE *in = fopen(s->fake->log, "r");
+  assert_non_null(in);
+  while (fscanf(in, "%lf %*d %u", &at, &threads) == 2)
+    found = at == seed ? threads : found;
+  fclose(in);
+  return found;
 }
 
 bool fake_there(struct setup *s, uint32_t step)

@@ -11,7 +11,8 @@
 /* What the fake steps do, by their seed. */
 struct fake {
   struct fixture *f;
-  const char *log; /* a file to which every execution adds its seed and process */
+  const char *log; /* a file to which every execution adds its seed, process and threads */
+  unsigned threads;
   double fail;     /* the step with this seed fails */
   double die;      /* ... ends its worker, by signal `number`, or exit(3) where that is 0 */
   double spoil;    /* ... writes an object that is damaged, always */
@@ -33,6 +34,8 @@ struct setup fake_setup(void **state, unsigned jobs);
 struct run_summary fake_run(struct setup *);
 /* The seeds and processes in the log, in order (each may be NULL); returns how many. */
 unsigned fake_logged(const struct setup *, double *seeds, long *pids, unsigned cap);
+/* How many threads the step with this seed might use; 0: it did not run. */
+unsigned fake_threads(const struct setup *, double seed);
 bool fake_there(struct setup *, uint32_t step); /* in the store */
 void fake_lose(struct setup *, uint32_t step);  /* out of the store */
 /* n steps, each with up to three inputs among the earlier ones; seeds from 1. */

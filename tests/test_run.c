@@ -166,13 +166,64 @@ static void test_own_done(void **state)
 {
   struct setup s = fake_setup(state, 1);
   bool done = false;
-  s.kinds[PLAN_MEASURE] = (struct run_kind){&done, never_done, draw, NULL};
+  s.kinds[PLAN_MEASURE] = (struct run_kind){.context = &done, .done = never_done, .execute = draw};
   uint32_t data = fixture_step(s.f, PLAN_DATA, 1, NULL, 0);
   fixture_step(s.f, PLAN_MEASURE, 2, &data, 1);
   assert_int_equal(fake_run(&s).ran, 2);
   assert_int_equal(fake_run(&s).ran, 1);
   done = true;
   assert_int_equal(fake_run(&s).ran, 0);
+}
+
+/* n chains of three steps that take about as long; the first ones' seeds are 100, 103, ... */
+static void add_chains(struct setup *s, unsigned n)
+{
+  for (unsigned i = 0; i < 3 * n; i++) {
+    const uint32_t before = i - 1;
+    fixture_step(s->f, PLAN_TRAIN, 100 + i, &before, i % 3 != 0);
+  }
+}
+
+static unsigned first_threads(void **state, unsigned chains, unsigned cores, unsigned threads)
+{
+  fixture_end(state);
+  fixture_begin(state);
+  struct setup s = fake_setup(state, 1);
+  s.options.cores = cores;
+  s.options.threads = threads;
+  add_chains(&s, chains);
+  assert_int_equal(fake_run(&s).ran, 3 * chains);
+  return fake_threads(&s, 100 + 3 * (chains - 1)); /* the longest */
+}
+
+/* Cores that steps cannot keep busy go to the steps there are. */
+static void test_threads(void **state)
+{
+  assert_int_equal(first_threads(state, 1, 4, 0), 4);
+  assert_int_equal(first_threads(state, 2, 4, 0), 2);
+  assert_int_equal(first_threads(state, 3, 4, 0), 1);
+  assert_int_equal(first_threads(state, 4, 4, 0), 1);
+  assert_int_equal(first_threads(state, 9, 4, 0), 1);
+  assert_int_equal(first_threads(state, 3, 16, 0), 5);
+  assert_int_equal(first_threads(state, 1, 1, 0), 1);
+  assert_int_equal(first_threads(state, 1, 0, 0), 1);
+  assert_int_equal(first_threads(state, 9, 4, 3), 3);
+}
+
+/* Short steps beside a long chain take no core from it; at the end the last step has all. */
+static void test_threads_of_a_long_chain(void **state)
+{
+  struct setup s = fake_setup(state, 2);
+  s.options.cores = 2;
+  uint32_t at = fixture_step(s.f, PLAN_INIT, 50, NULL, 0);
+  for (unsigned i = 1; i < 6; i++) {
+    at = fixture_step(s.f, PLAN_TRAIN, 1000 + i, &at, 1);
+    fixture_step(s.f, PLAN_MEASURE, i, &at, 1);
+  }
+  assert_int_equal(fake_run(&s).ran, 11);
+  for (unsigned i = 1; i < 6; i++)
+    assert_int_equal(fake_threads(&s, 1000 + i), 2);
+  assert_int_equal(fake_threads(&s, 1), 1);
 }
 
 int main(void)
@@ -183,6 +234,7 @@ int main(void)
       TEST(test_cached),        TEST(test_inputs_not_wanted),
       TEST(test_nothing),       TEST(test_diverged),
       TEST(test_two_processes), TEST(test_own_done),
+      TEST(test_threads),       TEST(test_threads_of_a_long_chain),
   };
   return cmocka_run_group_tests_name("run", tests, NULL, NULL);
 }

@@ -79,7 +79,7 @@ static void flush_denormals(void)
 #endif
 }
 
-/* One thread a process: parallelism is one worker a core, and results must not
+/* OpenBLAS has one thread: parallelism is one worker a core, and results must not
  * depend on how many threads there are. */
 static const struct ops *ready(const struct ops *ops)
 {

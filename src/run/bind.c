@@ -1,5 +1,6 @@
 #include "run/bind_int.h"
 
+#include "engine/ops_threads.h"
 #include "merge/merge.h"
 #include "measure/measure.h"
 
@@ -178,12 +179,37 @@ struct data_set bind_shape(const struct plan *plan, const struct plan_step *mode
   return shape;
 }
 
-static void drop_net(struct bind *b)
+static void drop_work(struct bind *b)
 {
   net_work_free(b->train);
   net_work_free(b->eval);
-  arena_free(b->net_arena);
   b->train = b->eval = NULL;
+}
+
+void bind_threads(void *bind, unsigned threads)
+{
+  struct bind *b = bind;
+  if (threads == b->threads)
+    return;
+  drop_work(b);
+  ops_threads_free(b->threaded);
+  b->threaded = NULL;
+  b->threads = threads;
+}
+
+const struct ops *bind_step_ops(struct bind *b)
+{
+  if (b->threads < 2)
+    return bind_ops();
+  if (!b->threaded)
+    b->threaded = ops_threads_new(bind_ops(), b->threads);
+  return b->threaded;
+}
+
+static void drop_net(struct bind *b)
+{
+  drop_work(b);
+  arena_free(b->net_arena);
   b->net_arena = NULL;
   b->net = NULL;
 }
@@ -191,6 +217,7 @@ static void drop_net(struct bind *b)
 void bind_free(struct bind *b)
 {
   drop_net(b);
+  bind_threads(b, 0);
   for (int i = 0; i < BIND_DATA_SETS; i++) {
     arena_free(b->data[i].arena);
     b->data[i] = (struct bind_data){0};
@@ -216,12 +243,12 @@ struct net_work *bind_train_work(struct bind *b, unsigned batch)
     return b->train;
   net_work_free(b->train);
   b->train_batch = batch;
-  return b->train = net_work_new(b->net, bind_ops(), batch, true);
+  return b->train = net_work_new(b->net, bind_step_ops(b), batch, true);
 }
 
 struct net_work *bind_eval_work(struct bind *b)
 {
   if (!b->eval)
-    b->eval = net_work_new(b->net, bind_ops(), BIND_EVAL_BATCH, false);
+    b->eval = net_work_new(b->net, bind_step_ops(b), BIND_EVAL_BATCH, false);
   return b->eval;
 }

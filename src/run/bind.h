@@ -23,6 +23,8 @@ void bind_free(struct bind *);
 /* For struct run_kind, with the bind as context. */
 bool bind_execute(void *bind, struct store *, const struct plan *, const struct plan_step *,
                   struct diag *);
+/* Of the steps that follow in this process; 0 and 1: one. */
+void bind_threads(void *bind, unsigned threads);
 /* Costs are in seconds of this machine: what is not known yet is probed when it
  * is first asked for, some tenths of a second a network and batch size.  Probes
  * are kept in the store's folder: bind_calibrate names it, bind_calibrate_save

@@ -31,6 +31,8 @@ struct bind {
   struct net *net;
   struct net_work *train, *eval;
   unsigned train_batch;
+  unsigned threads;           /* 0, 1: one */
+  const struct ops *threaded; /* NULL: not needed yet */
   struct bind_costs *costs; /* NULL until it is asked for */
 };
 
@@ -44,7 +46,9 @@ const struct net *bind_net(struct bind *, const struct plan *, const struct plan
                            struct diag *);
 struct net_work *bind_train_work(struct bind *, unsigned batch);
 struct net_work *bind_eval_work(struct bind *);
-const struct ops *bind_ops(void);
+const struct ops *bind_ops(void); /* on one thread */
+/* On as many as bind_threads said; valid until it says another number. */
+const struct ops *bind_step_ops(struct bind *);
 
 /* The network of an init step. */
 struct net *bind_make_net(struct arena *, const struct plan *, const struct plan_step *init,

@@ -69,7 +69,7 @@ static bool find_perms(struct work *w, enum match_method method, const struct ma
 
 bool work_match(struct work *w, enum match_method method)
 {
-  struct match match = {.ops = bind_ops()};
+  struct match match = {.ops = bind_step_ops(w->bind)};
   bool diverged;
   if (!work_inherits_divergence(w, &diverged))
     return false;

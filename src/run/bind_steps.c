@@ -189,6 +189,7 @@ static void train_segment(struct work *w, struct training *t)
   struct data_augment augment = work_augment(s);
   enum schedule_kind schedule = SCHEDULE_CONSTANT;
   schedule_find(plan_str(s, PLAN_A_schedule), &schedule);
+  const struct ops *ops = bind_step_ops(w->bind);
   uint64_t ordered = UINT64_MAX;
   for (uint64_t i = from; i < to; i++) {
     uint32_t epoch = (uint32_t)(i / per_epoch), at = (uint32_t)(i % per_epoch);
@@ -205,7 +206,7 @@ static void train_segment(struct work *w, struct training *t)
     }
     sum += loss;
     t->optim.lr = lr * schedule_factor(schedule, (double)i - start, length, warmup);
-    optim_step(bind_ops(), &t->optim, i, net_params(t->net), t->flat, t->states, t->grad);
+    optim_step(ops, &t->optim, i, net_params(t->net), t->flat, t->states, t->grad);
   }
   t->loss = sum / (double)(to - from);
   if (!work_all_finite(t->flat, net_count(t->net)))

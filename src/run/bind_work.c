@@ -36,6 +36,7 @@ const struct data_set *work_data(struct work *w, const struct plan_step *model, 
 bool work_commit(struct work *w)
 {
   w->result.seconds = work_now() - w->started;
+  w->result.threads = w->bind->threads ? w->bind->threads : 1;
   if (!w->draft)
     w->draft = store_begin(w->store, w->arena, w->diag);
   return w->draft && store_commit(w->draft, w->plan, w->step, &w->result, w->diag);

@@ -3,6 +3,7 @@
 #include "run/run_int.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,13 +180,28 @@ static uint32_t start_next(struct run *run)
   return next;
 }
 
+/* All that is left, in chains as long as the step's: where it would fill fewer than one such
+ * chain a core, the cores are shared among these, and what is beside them is short.  So a
+ * lone chain gets all cores, and of as many equal ones as there are cores each gets one. */
+static struct run_order order_of(const struct run *run, uint32_t step)
+{
+  const struct run_options *o = run->options;
+  const struct run_graph *g = &run->graph;
+  if (o->threads)
+    return (struct run_order){step, o->threads};
+  const double left = g->count.cost_total - g->count.cost_done;
+  const double chains = fmax(round(left / g->chain[step]), 1);
+  const double threads = fmin(o->cores / chains, o->cores);
+  return (struct run_order){step, threads < 1 ? 1 : (uint32_t)threads};
+}
+
 static void run_here(struct run *run)
 {
   uint32_t index;
   while (!interrupted && (index = start_next(run)) != RUN_NONE) {
     struct arena *a = arena_new();
     struct run_reply reply;
-    run_step_here(&run->pool.context, index, a, &reply);
+    run_step_here(&run->pool.context, order_of(run, index), a, &reply);
     settle_step(run, index, &reply, a);
     arena_free(a);
     progress_update(&run->progress, run->graph.count, now_seconds());
@@ -206,7 +222,7 @@ static unsigned feed(struct run *run)
     uint32_t index = start_next(run);
     if (index == RUN_NONE)
       continue;
-    if (pool_send(&run->pool, k, index)) {
+    if (pool_send(&run->pool, k, order_of(run, index))) {
       busy++;
       continue;
     }

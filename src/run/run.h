@@ -23,10 +23,15 @@ struct run_kind {
                   struct diag *);
   /* Seconds of the step on one worker; NULL: 1. */
   double (*cost)(void *context, const struct plan *, const struct plan_step *);
+  /* How many threads the steps that follow may use, before one is executed; NULL: they use
+   * one.  No result depends on it. */
+  void (*threads)(void *context, unsigned threads);
 };
 
 struct run_options {
-  unsigned jobs;      /* worker processes; 0: no fork, for tests and debugging */
+  unsigned jobs;    /* worker processes; 0: no fork, for tests and debugging */
+  unsigned threads; /* of each; 0: one, but more where steps cannot keep all cores busy */
+  unsigned cores;   /* that these share */
   FILE *progress;     /* NULL: silent */
   bool terminal;      /* one line rewritten in place, instead of plain lines */
   bool colour;

@@ -83,7 +83,13 @@ struct run_context {
   const struct run_kind *kinds;
 };
 
-void run_step_here(const struct run_context *, uint32_t step, struct arena *, struct run_reply *);
+/* A step, and how many threads it may use: what a worker is sent. */
+struct run_order {
+  uint32_t step, threads;
+};
+
+void run_step_here(const struct run_context *, struct run_order, struct arena *,
+                   struct run_reply *);
 
 struct run_worker {
   pid_t pid; /* 0: none */
@@ -101,7 +107,7 @@ struct run_pool {
 /* Starts the k-th worker; false: errno says why. */
 bool pool_start(struct run_pool *, unsigned k);
 /* Hands a step to an idle worker; starts it anew where it died idle. */
-bool pool_send(struct run_pool *, unsigned k, uint32_t step);
+bool pool_send(struct run_pool *, unsigned k, struct run_order);
 /* Reads the reply that the k-th worker has for us.  A worker that died is a
  * failed reply; it is reaped and its drafts are removed. */
 void pool_receive(struct run_pool *, unsigned k, struct arena *, struct run_reply *);

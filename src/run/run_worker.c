@@ -1,4 +1,4 @@
-/* Worker processes: forked once, single-threaded, fed one step at a time. */
+/* Worker processes: forked once, fed one step at a time. */
 #include "config.h"
 
 #include "run/run_int.h"
@@ -21,14 +21,16 @@ struct reply_head {
   uint16_t n_messages;
 };
 
-void run_step_here(const struct run_context *c, uint32_t index, struct arena *a,
+void run_step_here(const struct run_context *c, struct run_order order, struct arena *a,
                    struct run_reply *reply)
 {
-  const struct plan_step *step = plan_step(c->plan, index);
+  const struct plan_step *step = plan_step(c->plan, order.step);
   const struct run_kind *kind = &c->kinds[step->kind];
   struct diag *d = diag_new(a);
   *reply = (struct run_reply){0};
   assert(kind->execute);
+  if (kind->threads)
+    kind->threads(kind->context, order.threads);
   reply->good = kind->execute(kind->context, c->store, c->plan, step, d);
   struct store_result result;
   if (reply->good && !kind->done && store_read(c->store, step->key, a, &result, d))
@@ -116,10 +118,10 @@ _Noreturn static void worker_main(struct run_pool *pool, int fd)
   set_handler(SIGINT, SIG_IGN);
   set_handler(SIGTERM, SIG_DFL);
   sigprocmask(SIG_SETMASK, &pool->signals, NULL);
-  for (uint32_t step; receive_all(fd, &step, sizeof step);) {
+  for (struct run_order order; receive_all(fd, &order, sizeof order);) {
     struct arena *a = arena_new();
     struct run_reply reply;
-    run_step_here(&pool->context, step, a, &reply);
+    run_step_here(&pool->context, order, a, &reply);
     bool sent = send_reply(fd, &reply);
     arena_free(a);
     if (!sent)
@@ -163,14 +165,14 @@ static int reap(struct run_worker *worker)
   return status;
 }
 
-bool pool_send(struct run_pool *pool, unsigned k, uint32_t step)
+bool pool_send(struct run_pool *pool, unsigned k, struct run_order order)
 {
   struct run_worker *worker = &pool->workers[k];
   for (int tries = 0; tries < 2; tries++) {
     if (!worker->pid && !pool_start(pool, k))
       return false;
-    if (send_all(worker->fd, &step, sizeof step)) {
-      worker->step = step;
+    if (send_all(worker->fd, &order, sizeof order)) {
+      worker->step = order.step;
       return true;
     }
     reap(worker);

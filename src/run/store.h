@@ -50,6 +50,7 @@ struct store_result {
   bool diverged;        /* a result too: the run left the finite numbers */
   const char *note;     /* "diverged at step 812"; NULL: none */
   double seconds;       /* of computing it */
+  unsigned threads;     /* that it might use; 0: nothing is said of it */
 };
 
 /* Replaces a value of the same name. */

@@ -128,6 +128,10 @@ static void put_result(FILE *out, const struct store_result *r)
     fputs("null", out);
   put_member(out, "seconds");
   put_num(out, r->seconds);
+  if (!r->threads)
+    return;
+  put_member(out, "threads");
+  put_num(out, r->threads);
 }
 
 static void put_provenance(FILE *out, const struct store *store)
