@@ -73,6 +73,11 @@ tests_test_threads_SOURCES = tests/test_threads.c
 tests_test_threads_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_threads_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_winograd
+tests_test_winograd_SOURCES = tests/test_winograd.c
+tests_test_winograd_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_winograd_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_net
 tests_test_net_SOURCES = tests/test_net.c tests/scratch.h
 tests_test_net_CPPFLAGS = $(CHECK_CPPFLAGS)

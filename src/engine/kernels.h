@@ -96,10 +96,12 @@ struct kernel_depthwise_grad {
 
 struct ops_adamw; /* ops.h */
 struct kernels_token;
+struct kernels_winograd;
 
 struct kernels {
   const char *isa;
   const struct kernels_token *token; /* of transformers, kernels_token.h */
+  const struct kernels_winograd *winograd;
   unsigned lanes;
   bool half;                             /* are there half blocks? */
   unsigned wgrad_channels[KERNEL_FORMS]; /* most channels (half: pairs) a call, one tap */

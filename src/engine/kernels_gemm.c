@@ -13,9 +13,8 @@ size_t KERNEL(gemm_floats)(unsigned, unsigned);
 
 enum {
   ROWS = 6,
-  WIDE = LANES == 16 ? 4 : 2, /* vectors of a panel: 6 * 4 + 5 of 32 registers, or 6 * 2 + 3 */
-  PANEL = WIDE * LANES,
-  STEPS = 256, /* k in one go: 64 KiB of a panel */
+  WIDE = PANEL / LANES, /* 6 * 4 + 5 of 32 registers, or 6 * 2 + 3 */
+  STEPS = 256,          /* k in one go: 64 KiB of a panel */
   ROW_BLOCK = 96,
 };
 
@@ -24,38 +23,13 @@ size_t KERNEL(gemm_floats)(unsigned n, unsigned k)
   return (size_t)k * ((n + LANES - 1) / LANES * LANES);
 }
 
-/* The two halves of a and b, interleaved. */
-#if LANES == 16
-#define ZIP_LOW(a, b)                                                                              \
-  __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define ZIP_HIGH(a, b)                                                                             \
-  __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-#elif LANES == 8
-#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
-#else
-#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
-#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
-#endif
-
-/* LANES x LANES values: interleaving log2(LANES) times turns rows into columns. */
 INLINE void transpose(const float *from, size_t from_row, float *to, size_t to_row)
 {
-  vec v[LANES], t[LANES];
+  vec v[LANES];
   UNROLL
   for (int i = 0; i < LANES; i++)
     v[i] = vec_load(from + (unsigned)i * from_row);
-  UNROLL
-  for (int stage = 1; stage < LANES; stage *= 2) {
-    UNROLL
-    for (int i = 0; i < LANES / 2; i++) {
-      t[2 * i] = ZIP_LOW(v[i], v[i + LANES / 2]);
-      t[2 * i + 1] = ZIP_HIGH(v[i], v[i + LANES / 2]);
-    }
-    UNROLL
-    for (int i = 0; i < LANES; i++)
-      v[i] = t[i];
-  }
+  vec_transpose(v);
   UNROLL
   for (int i = 0; i < LANES; i++)
     vec_store(to + (unsigned)i * to_row, v[i]);
@@ -187,8 +161,9 @@ void KERNEL(gemm)(const struct kernel_gemm *g)
   const bool copy = g->a_row == 1 && g->a_step > ROW_BLOCK;
   float columns[STEPS * ROW_BLOCK];
   struct tile t = {.a_row = g->a_row, .a_step = g->a_step, .c_row = g->c_row};
-  for (unsigned k = 0; k < g->k; k += STEPS) {
-    t.steps = g->k - k < STEPS ? g->k - k : STEPS;
+  const unsigned most = g->stretch ? g->stretch : STEPS;
+  for (unsigned k = 0; k < g->k; k += most) {
+    t.steps = g->k - k < most ? g->k - k : most;
     t.add = g->add || k;
     for (unsigned block = 0; block < g->m; block += ROW_BLOCK) {
       const unsigned end = g->m - block < ROW_BLOCK ? g->m : block + ROW_BLOCK;

@@ -431,6 +431,7 @@ static float dot(unsigned n, const float *a, const float *b)
 }
 
 const struct kernels_token KERNEL_TOKEN_TABLE = {
+    .panel = PANEL,
     .gemm_floats = KERNEL(gemm_floats),
     .gemm_pack = KERNEL(gemm_pack),
     .gemm = KERNEL(gemm),

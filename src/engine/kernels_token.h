@@ -17,6 +17,7 @@ struct kernel_gemm {
   float *c;
   size_t c_row;
   bool add;
+  unsigned stretch; /* products that are summed in one go; 0: as many as is quick */
 };
 
 /* Passes over x [rows][c]; gamma, beta [c]. */
@@ -29,6 +30,7 @@ struct kernel_layernorm {
 enum kernel_act { KERNEL_IDENTITY, KERNEL_GELU_TANH, KERNEL_GELU, KERNEL_QUICK_GELU };
 
 struct kernels_token {
+  unsigned panel;                                /* columns of a packed b that lie together */
   size_t (*gemm_floats)(unsigned n, unsigned k); /* of a packed b */
   /* b(k, j) lies at b[k * b_row + j * b_column]; one of the two is 1. */
   void (*gemm_pack)(unsigned n, unsigned k, const float *b, size_t b_row, size_t b_column,

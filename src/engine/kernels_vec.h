@@ -14,6 +14,7 @@
 #define KERNEL(name) kernels_avx512_##name
 #define KERNEL_TABLE kernels_avx512
 #define KERNEL_TOKEN_TABLE kernels_token_avx512
+#define KERNEL_WINOGRAD_TABLE kernels_winograd_avx512
 #define KERNEL_NAME "avx512"
 #define LANES 16
 #define REGISTERS 32
@@ -21,6 +22,7 @@
 #define KERNEL(name) kernels_avx2_##name
 #define KERNEL_TABLE kernels_avx2
 #define KERNEL_TOKEN_TABLE kernels_token_avx2
+#define KERNEL_WINOGRAD_TABLE kernels_winograd_avx2
 #define KERNEL_NAME "avx2"
 #define LANES 8
 #define REGISTERS 16
@@ -28,10 +30,13 @@
 #define KERNEL(name) kernels_baseline_##name
 #define KERNEL_TABLE kernels_baseline
 #define KERNEL_TOKEN_TABLE kernels_token_baseline
+#define KERNEL_WINOGRAD_TABLE kernels_winograd_baseline
 #define KERNEL_NAME "baseline"
 #define LANES 4
 #define REGISTERS 16
 #endif
+
+enum { PANEL = (LANES == 16 ? 4 : 2) * LANES }; /* columns of a packed factor */
 
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
@@ -101,6 +106,37 @@ INLINE void vec_store_part(float *p, vec v, unsigned n)
     p[i] = v[i];
 }
 #endif
+
+/* The two halves of a and b, interleaved. */
+#if LANES == 16
+#define ZIP_LOW(a, b)                                                                              \
+  __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define ZIP_HIGH(a, b)                                                                             \
+  __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#elif LANES == 8
+#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define ZIP_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define ZIP_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#endif
+
+/* LANES x LANES values: interleaving log2(LANES) times turns rows into columns. */
+INLINE void vec_transpose(vec v[LANES])
+{
+  vec t[LANES];
+  UNROLL
+  for (int stage = 1; stage < LANES; stage *= 2) {
+    UNROLL
+    for (int i = 0; i < LANES / 2; i++) {
+      t[2 * i] = ZIP_LOW(v[i], v[i + LANES / 2]);
+      t[2 * i + 1] = ZIP_HIGH(v[i], v[i + LANES / 2]);
+    }
+    UNROLL
+    for (int i = 0; i < LANES; i++)
+      v[i] = t[i];
+  }
+}
 
 #if LANES == 16
 /* Half blocks: lanes 2i and 2i + 1 belong together. */

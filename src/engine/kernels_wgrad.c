@@ -2,6 +2,7 @@
  * over pixels. */
 #include "engine/kernels_token.h"
 #include "engine/kernels_vec.h"
+#include "engine/kernels_winograd.h"
 
 #if REGISTERS == 32
 enum { ACCUMULATORS = 24, MAX_ONE = 16, MAX_TWO = 8, MAX_HALF = 8 };
@@ -218,6 +219,7 @@ static void sgd(size_t n, float lr, float momentum, float weight_decay, float *w
 const struct kernels KERNEL_TABLE = {
     .isa = KERNEL_NAME,
     .token = &KERNEL_TOKEN_TABLE,
+    .winograd = &KERNEL_WINOGRAD_TABLE,
     .lanes = LANES,
     .half = LANES == 16,
     .wgrad_channels = {MAX_ONE, MAX_TWO, MAX_HALF},

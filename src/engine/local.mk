@@ -7,12 +7,13 @@ libengine_a_SOURCES = \
   src/engine/data_idx.c \
   src/engine/data_bible.c src/engine/data_gpt2.c src/engine/data_text.c src/engine/data_text.h \
   src/engine/kernels.h src/engine/kernels_token.h src/engine/kernels_vec.h \
+  src/engine/kernels_winograd.h \
   src/engine/net.c src/engine/net.h src/engine/net_int.h \
   src/engine/net_file.c src/engine/net_groups.c src/engine/net_groups.h \
   src/engine/net_match.c src/engine/net_match.h src/engine/net_plan.c src/engine/net_work.c \
   src/engine/ops.h src/engine/ops_int.h \
   src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_linear.c src/engine/ops_norm.c \
-  src/engine/ops_depthwise.c src/engine/ops_pool.c \
+  src/engine/ops_depthwise.c src/engine/ops_pool.c src/engine/ops_winograd.c \
   src/engine/ops_attention.c src/engine/ops_dense.c src/engine/ops_embedding.c \
   src/engine/ops_layernorm.c src/engine/ops_patches.c src/engine/ops_scaled.c \
   src/engine/ops_threads.c src/engine/ops_threads.h src/engine/ops_threads_int.h \
@@ -28,7 +29,7 @@ ENGINE_LIBS = libengine.a $(KERNEL_LIBS) $(OPENBLAS_LIBS) $(ZLIB_LIBS) $(BASE_LI
 # The kernels, once an instruction set; ops_cpu.c chooses one at run time.
 KERNEL_SOURCES = src/engine/kernels_conv.c src/engine/kernels_depthwise.c \
   src/engine/kernels_gemm.c src/engine/kernels_norm.c src/engine/kernels_optim.c \
-  src/engine/kernels_token.c src/engine/kernels_wgrad.c
+  src/engine/kernels_token.c src/engine/kernels_wgrad.c src/engine/kernels_winograd.c
 # Without the sanitizers' flags: they take minutes to compile, and hide nothing that
 # valgrind does not find.
 KERNEL_CFLAGS = $(WARN_CFLAGS) -O2 -ffp-contract=fast

@@ -5,6 +5,9 @@
  * convolution is given scratch memory.  With one table and one instruction set
  * the results are the same bit for bit.
  *
+ * So are those of parts: a sample of y or dx has the same bits whatever samples go with it, and
+ * the gradient of an output channel's weights whatever 31 others or more do.
+ *
  * A backend fills a `struct ops`; net, zoo and optim know nothing else of it. */
 #ifndef MERGESCAPE_ENGINE_OPS_H
 #define MERGESCAPE_ENGINE_OPS_H

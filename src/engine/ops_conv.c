@@ -316,6 +316,10 @@ static void pack(const struct pass *p, struct strides st, const float *w, float 
 void cpu_conv_forward(const struct ops *ops, const struct ops_conv *c, unsigned n, const float *x,
                       const float *w, float *y, float *scratch)
 {
+  if (cpu_winograd_fits(c)) {
+    cpu_winograd_forward(ops, c, n, x, w, y, scratch);
+    return;
+  }
   struct pass p;
   forward_pass(ops->kernels, c, &p);
   float *packed = place_segments(&p, scratch);
@@ -361,6 +365,10 @@ enum { MAX_STRIDE = 4 };
 void cpu_conv_backward_data(const struct ops *ops, const struct ops_conv *c, unsigned n,
                             const float *dy, const float *w, float *dx, bool add, float *scratch)
 {
+  if (cpu_winograd_fits(c)) {
+    cpu_winograd_backward_data(ops, c, n, dy, w, dx, add, scratch);
+    return;
+  }
   assert(c->stride <= MAX_STRIDE);
   struct pass passes[MAX_STRIDE * MAX_STRIDE];
   float *packed[MAX_STRIDE * MAX_STRIDE];
@@ -485,6 +493,10 @@ static unsigned wgrad_chunk(const struct kernels *k, const struct ops_conv *c, u
 void cpu_conv_backward_weights(const struct ops *ops, const struct ops_conv *c, unsigned n,
                                const float *x, const float *dy, float *dw, float *scratch)
 {
+  if (cpu_winograd_fits_weights(c)) {
+    cpu_winograd_backward_weights(ops, c, n, x, dy, dw, scratch);
+    return;
+  }
   struct pass p;
   forward_pass(ops->kernels, c, &p);
   float *packed = place_segments(&p, scratch);
@@ -542,8 +554,9 @@ size_t cpu_conv_scratch(const struct ops *ops, const struct ops_conv *c, unsigne
       segment_floats(f.blocks, kk) + forward_weights +
           wgrad_chunk(k, c, n) * (grid_floats(&f) + round_up(dy)),
   };
-  size_t most = need[0];
-  for (int i = 1; i < 3; i++)
+  const bool tiles = cpu_winograd_fits(c) || cpu_winograd_fits_weights(c);
+  size_t most = tiles ? cpu_winograd_scratch(ops, c, n) : 0;
+  for (int i = 0; i < 3; i++)
     most = need[i] > most ? need[i] : most;
   return round_up(most);
 }

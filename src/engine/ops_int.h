@@ -24,6 +24,18 @@ void cpu_depthwise_backward_weights(const struct ops *, const struct ops_depthwi
                                     const float *x, const float *dy, float *dw, float *dbias,
                                     float *scratch);
 
+/* By Winograd's F(4x4, 3x3), for the shapes that fit. */
+bool cpu_winograd_fits(const struct ops_conv *);
+bool cpu_winograd_fits_weights(const struct ops_conv *);
+size_t cpu_winograd_scratch(const struct ops *, const struct ops_conv *, unsigned n);
+void cpu_winograd_forward(const struct ops *, const struct ops_conv *, unsigned n, const float *x,
+                          const float *w, float *y, float *scratch);
+void cpu_winograd_backward_data(const struct ops *, const struct ops_conv *, unsigned n,
+                                const float *dy, const float *w, float *dx, bool add,
+                                float *scratch);
+void cpu_winograd_backward_weights(const struct ops *, const struct ops_conv *, unsigned n,
+                                   const float *x, const float *dy, float *dw, float *scratch);
+
 void cpu_norm_statistics(const struct ops *, const struct ops_rows *, const float *x, float *mean,
                          float *var);
 void cpu_norm_apply(const struct ops *, const struct ops_rows *, const float *x, const float *scale,
