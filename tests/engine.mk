@@ -55,13 +55,19 @@ tests_test_measure_SOURCES = tests/test_measure.c
 tests_test_measure_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_measure_LDADD = $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS)
 
-EXTRA_PROGRAMS += tests/parity_driver
-tests_parity_driver_SOURCES = tests/parity_driver.c
+EXTRA_PROGRAMS += tests/parity/driver
+tests_parity_driver_SOURCES = tests/parity/driver.c
 tests_parity_driver_LDADD = $(ENGINE_LIBS)
-CLEANFILES += tests/parity_driver$(EXEEXT)
-TESTS += tests/parity.sh
-EXTRA_DIST += tests/parity.sh tests/parity.py
-check_DATA = tests/parity_driver$(EXEEXT)
+CLEANFILES += tests/parity/driver$(EXEEXT)
+TESTS += tests/parity/check.sh
+EXTRA_DIST += tests/parity/check.sh tests/parity/run.py tests/parity/harness.py \
+  tests/parity/mlp.py tests/parity/resnet.py tests/parity/densenet.py tests/parity/gpt.py
+check_DATA = tests/parity/driver$(EXEEXT)
+
+# The paper's sizes too (minutes).  PARITY=TEXT takes the cases whose line has TEXT.
+.PHONY: check-parity
+check-parity: tests/parity/driver$(EXEEXT)
+	@srcdir=$(srcdir) PARITY='$(PARITY)' sh $(srcdir)/tests/parity/check.sh all || test $$? = 77
 
 check_PROGRAMS += tests/test_ops
 tests_test_ops_SOURCES = tests/test_ops.c
@@ -102,11 +108,3 @@ check_PROGRAMS += tests/test_convnext
 tests_test_convnext_SOURCES = tests/test_convnext.c tests/scratch.h tests/twin.h
 tests_test_convnext_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_convnext_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
-
-EXTRA_PROGRAMS += tests/parity_gpt_driver
-tests_parity_gpt_driver_SOURCES = tests/parity_gpt_driver.c
-tests_parity_gpt_driver_LDADD = $(ENGINE_LIBS)
-CLEANFILES += tests/parity_gpt_driver$(EXEEXT)
-TESTS += tests/parity_gpt.sh
-EXTRA_DIST += tests/parity_gpt.sh tests/parity_gpt.py
-check_DATA += tests/parity_gpt_driver$(EXEEXT)
