@@ -505,16 +505,19 @@ static void check_linear(const struct ops *ops, unsigned n, unsigned in, unsigne
   float *got = arena_array(a, n * out, sizeof *got), *dy = arena_copy(a, upstream, n * out * 4);
   float *gx = arena_array(a, n * in, sizeof *gx), *gw = arena_array(a, out * in, sizeof *gw);
   float *gb = arena_array(a, out, sizeof *gb);
-  ops->linear_forward(ops, n, in, out, x, w, b, relu, got);
+  const struct ops_dense d = {.in = in, .out = out};
+  float *scratch = mem_alloc(ops->dense_scratch(ops, &d) * sizeof *scratch);
+  ops->linear_forward(ops, n, in, out, x, w, b, relu, got, scratch);
   assert_near(got, y, n * out, 1e-4, "linear");
-  ops->linear_backward(ops, n, in, out, x, w, relu ? got : NULL, dy, gx, false, gw, gb);
+  ops->linear_backward(ops, n, in, out, x, w, relu ? got : NULL, dy, gx, false, gw, gb, scratch);
   assert_near(gx, dx, n * in, 1e-4, "linear dx");
   assert_near(gw, dw, out * in, 1e-4, "linear dw");
   assert_near(gb, db, out, 1e-4, "linear db");
-  ops->linear_backward(ops, n, in, out, x, w, relu ? got : NULL, dy, gx, true, gw, gb);
+  ops->linear_backward(ops, n, in, out, x, w, relu ? got : NULL, dy, gx, true, gw, gb, scratch);
   for (unsigned i = 0; i < n * in; i++)
     dx[i] *= 2;
   assert_near(gx, dx, n * in, 1e-4, "linear dx, added");
+  free(scratch);
   arena_free(a);
 }
 

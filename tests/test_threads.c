@@ -258,10 +258,12 @@ static void linear(const struct ops *ops, const void *shape, struct outcome *o)
   int32_t *labels = arena_array(o->arena, s->rows, sizeof *labels);
   for (unsigned i = 0; i < s->rows; i++)
     labels[i] = (int32_t)(i % s->out);
-  ops->linear_forward(ops, s->rows, s->in, s->out, x, w, bias, s->flag, y);
+  const struct ops_dense d = {.in = s->in, .out = s->out};
+  float *scratch = mem_alloc(ops->dense_scratch(ops, &d) * sizeof *scratch);
+  ops->linear_forward(ops, s->rows, s->in, s->out, x, w, bias, s->flag, y, scratch);
   keep(o, y, n_y);
   ops->linear_backward(ops, s->rows, s->in, s->out, x, w, s->flag ? y : NULL, dy, dx, true, dw,
-                       dbias);
+                       dbias, scratch);
   keep(o, dy, n_y);
   keep(o, dx, n_x);
   keep(o, dw, n_w);
@@ -269,6 +271,7 @@ static void linear(const struct ops *ops, const void *shape, struct outcome *o)
   const float loss = ops->softmax_loss(ops, s->rows, s->out, y, labels, dy);
   keep(o, dy, n_y);
   keep(o, &loss, 1);
+  free(scratch);
 }
 
 static void linear_layers_keep_every_bit(void **state)

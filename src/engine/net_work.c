@@ -197,6 +197,9 @@ static size_t scratch_floats(const struct net *net, const struct ops *ops, unsig
       need = ops->dense_scratch(ops, &l->dense);
     else if (l->kind == LAYER_SCALED)
       need = ops->scaled_scratch(ops, &l->dense);
+    else if (l->kind == LAYER_LINEAR)
+      need = ops->dense_scratch(ops, &(struct ops_dense){.in = net->values[l->in].c,
+                                                         .out = net->values[l->out].c});
     else if (l->kind == LAYER_ATTENTION)
       need = ops->attention_scratch(ops, &l->attention);
     else if (l->kind == LAYER_HEAD)
@@ -467,7 +470,7 @@ static void forward(const struct step *s)
       break;
     case LAYER_LINEAR:
       ops->linear_forward(ops, s->n, in->c, w->net->values[l->out].c, x, s->flat + l->weight,
-                          s->flat + l->bias, l->relu && !s->fixed, y);
+                          s->flat + l->bias, l->relu && !s->fixed, y, w->scratch);
       break;
     case LAYER_EMBEDDING:
     case LAYER_LAYERNORM:
@@ -567,7 +570,7 @@ static void backward_layer(const struct step *s, size_t i, float *grad)
   case LAYER_LINEAR:
     ops->linear_backward(ops, s->n, in->c, w->net->values[l->out].c, input(s, l->in),
                          s->flat + l->weight, l->relu ? relu_of(s, l) : NULL, dy, dx, k->add,
-                         grad + l->weight, grad + l->bias);
+                         grad + l->weight, grad + l->bias, w->scratch);
     break;
   case LAYER_EMBEDDING:
   case LAYER_LAYERNORM:

@@ -158,13 +158,14 @@ struct ops {
   void (*flatten_backward)(const struct ops *, unsigned n, unsigned pixels, unsigned c,
                            const float *dy, float *dx, bool add);
 
-  /* x [n][in], w [out][in], bias [out] -> y [n][out], max(0, .) if relu */
+  /* x [n][in], w [out][in], bias [out] -> y [n][out], max(0, .) if relu.  scratch: what
+   * dense_scratch says for in and out, 64-byte aligned. */
   void (*linear_forward)(const struct ops *, unsigned n, unsigned in, unsigned out, const float *x,
-                         const float *w, const float *bias, bool relu, float *y);
+                         const float *w, const float *bias, bool relu, float *y, float *scratch);
   /* dy is masked in place where y (not NULL: there was a ReLU) is 0.  dx NULL: not wanted. */
   void (*linear_backward)(const struct ops *, unsigned n, unsigned in, unsigned out, const float *x,
                           const float *w, const float *y, float *dy, float *dx, bool add, float *dw,
-                          float *dbias);
+                          float *dbias, float *scratch);
 
   /* Mean cross-entropy of softmax(logits [n][classes]); its gradient into dlogits (NULL: none;
    * may be logits). */

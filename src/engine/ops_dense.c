@@ -1,5 +1,6 @@
-/* The products of transformers for the CPU: with our own kernels, for OpenBLAS has chosen
- * those of a lesser instruction set on many machines and cannot fuse what comes behind. */
+/* Dense layers for the CPU: with our own kernels, for OpenBLAS has chosen those of a lesser
+ * instruction set on many machines, cannot fuse what comes behind, and need not give a row the
+ * same bits beside other rows. */
 #include "engine/kernels_token.h"
 #include "engine/ops_int.h"
 

@@ -62,10 +62,10 @@ void cpu_flatten_forward(const struct ops *, unsigned n, unsigned pixels, unsign
 void cpu_flatten_backward(const struct ops *, unsigned n, unsigned pixels, unsigned c,
                           const float *dy, float *dx, bool add);
 void cpu_linear_forward(const struct ops *, unsigned n, unsigned in, unsigned out, const float *x,
-                        const float *w, const float *bias, bool relu, float *y);
+                        const float *w, const float *bias, bool relu, float *y, float *scratch);
 void cpu_linear_backward(const struct ops *, unsigned n, unsigned in, unsigned out, const float *x,
                          const float *w, const float *y, float *dy, float *dx, bool add, float *dw,
-                         float *dbias);
+                         float *dbias, float *scratch);
 float cpu_softmax_loss(const struct ops *, unsigned n, unsigned classes, const float *logits,
                        const int32_t *labels, float *dlogits);
 void cpu_sgd(const struct ops *, size_t n, float lr, float momentum, float weight_decay, float *w,

@@ -1,34 +1,27 @@
 /* Linear layers, pooling, flattening, the loss and the SGD update for the CPU. */
 #include "engine/ops_int.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
+/* By the table's products: a table that splits them splits these layers. */
 void cpu_linear_forward(const struct ops *ops, unsigned n, unsigned in, unsigned out,
-                        const float *x, const float *w, const float *bias, bool relu, float *y)
+                        const float *x, const float *w, const float *bias, bool relu, float *y,
+                        float *scratch)
 {
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)out, (int)in, 1, x, (int)in, w,
-              (int)in, 0, y, (int)out);
+  const struct ops_dense d = {.in = in, .out = out};
+  ops->dense_forward(ops, &d, n, x, w, NULL, NULL, y, NULL, scratch);
   ops->kernels->bias(n, out, bias, relu, y);
 }
 
 void cpu_linear_backward(const struct ops *ops, unsigned n, unsigned in, unsigned out,
                          const float *x, const float *w, const float *y, float *dy, float *dx,
-                         bool add, float *dw, float *dbias)
+                         bool add, float *dw, float *dbias, float *scratch)
 {
+  const struct ops_dense d = {.in = in, .out = out};
   if (y)
     ops->kernels->mask((size_t)n * out, y, dy);
-  memset(dbias, 0, out * sizeof *dbias);
-  for (unsigned i = 0; i < n; i++) {
-    for (unsigned o = 0; o < out; o++)
-      dbias[o] += dy[(size_t)i * out + o];
-  }
-  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)out, (int)in, (int)n, 1, dy, (int)out,
-              x, (int)in, 0, dw, (int)in);
-  if (dx)
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)in, (int)out, 1, dy,
-                (int)out, w, (int)in, add ? 1 : 0, dx, (int)in);
+  ops->dense_backward(ops, &d, n, x, w, NULL, dy, dx, add, dw, dbias, scratch);
 }
 
 void cpu_pool_forward(const struct ops *ops, unsigned n, unsigned pixels, unsigned c,
