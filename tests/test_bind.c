@@ -728,6 +728,27 @@ static void every_step_has_its_cost(void **state)
   assert_true(bind_cost(w->bind, w->f->plan, step_at(w, merge)).bytes == a.bytes);
 }
 
+/* What was probed is kept, and an update is the optimizer's own. */
+static void costs_know_the_optimizer(void **state)
+{
+  struct world *w = *state;
+  uint32_t init = add_init(w, "mlp", 1);
+  struct attrs adamw = {0};
+  put_optimizer(&adamw, "adamw", NULL);
+  uint32_t steps[] = {add_train(w, init, 0, 9, 0, constant),
+                      add_training(w, &adamw, init, 0, 9, 0, constant)};
+  const char *path = file_join(w->f->arena, store_path(w->f->store), "calibration.json");
+  for (int i = 0; i < 2; i++) {
+    bind_calibrate(w->bind, w->f->arena, w->f->store);
+    assert_true(bind_cost(w->bind, w->f->plan, step_at(w, steps[i])).seconds > 0);
+    bind_calibrate_save(w->bind);
+    const char *text = fixture_read(w->f, path, NULL);
+    assert_non_null(strstr(text, "\"what\": \"gradient\""));
+    assert_non_null(strstr(text, "\"what\": \"sgd\""));
+    assert_true(!strstr(text, "\"what\": \"adamw\"") == !i);
+  }
+}
+
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -746,6 +767,7 @@ int main(void)
       WORLD_TEST(a_classifier_may_be_lent),
       WORLD_TEST(data_must_fit_the_model),
       WORLD_TEST(every_step_has_its_cost),
+      WORLD_TEST(costs_know_the_optimizer),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

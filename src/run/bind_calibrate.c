@@ -37,7 +37,7 @@ struct calibration {
   bool changed;
 };
 
-static const char *const what_names[] = {"train", "statistics", "evaluate"};
+static const char *const what_names[] = {"gradient", "statistics", "evaluate", "sgd", "adamw"};
 static const char file_name[] = "calibration.json";
 
 /* ---- the file ---- */
@@ -56,10 +56,14 @@ static void read_entries(struct calibration *c)
                     "augment", &augment, "seconds", &seconds) ||
         !(seconds > 0) || batch < 0)
       continue;
-    struct entry e = {arena_strdup(c->arena, host),    arena_strdup(c->arena, isa),
-                      arena_strdup(c->arena, engine),  arena_strdup(c->arena, what),
-                      arena_strdup(c->arena, network), (unsigned)batch,
-                      augment,                         seconds};
+    struct entry e = {arena_strdup(c->arena, host),
+                      arena_strdup(c->arena, isa),
+                      arena_strdup(c->arena, engine),
+                      arena_strdup(c->arena, what),
+                      arena_strdup(c->arena, network),
+                      (unsigned)batch,
+                      augment,
+                      seconds};
     ARENA_PUSH(c->arena, c->entries, c->n, c->cap, e);
   }
   json_decref(root);
@@ -145,15 +149,14 @@ struct probe {
   struct data_set data; /* noise, of the right shape */
   unsigned batch;
   bool augment;
-  float *flat, *momentum, *grad, *x;
+  float *flat, *states[OPTIM_MOST_STATES], *grad, *x;
   int32_t *labels;
   uint32_t order[PROBE_SAMPLES], at;
 };
 
-static void run_train(struct probe *p)
+static void run_gradient(struct probe *p)
 {
   struct data_augment augment = {true, 2};
-  struct optim_sgd sgd = {.lr = 1e-3f, .momentum = 0.9f, .weight_decay = 5e-4f};
   uint32_t order[PROBE_SAMPLES];
   for (unsigned i = 0; i < p->batch; i++)
     order[i % PROBE_SAMPLES] = p->order[p->at++ % PROBE_SAMPLES];
@@ -164,18 +167,36 @@ static void run_train(struct probe *p)
                p->x + done * pixels, p->labels + (size_t)done * p->data.targets);
   }
   net_loss_gradient(p->work, p->flat, p->x, p->labels, p->batch, p->grad);
-  optim_sgd_step(bind_ops(), &sgd, net_params(p->net), p->flat, p->momentum, p->grad);
+}
+
+static void run_update(struct probe *p, const char *optimizer)
+{
+  const struct optim o = {.rule = optim_find(optimizer),
+                          .lr = 1e-3,
+                          .weight_decay = 5e-4,
+                          .momentum = 0.9,
+                          .beta1 = 0.9,
+                          .beta2 = 0.999,
+                          .epsilon = 1e-8};
+  optim_step(bind_ops(), &o, 0, net_params(p->net), p->flat, p->states, p->grad);
+}
+
+static bool is_update(enum calibrate_what what)
+{
+  return what == CALIBRATE_SGD || what == CALIBRATE_ADAMW;
 }
 
 static void run_once(struct probe *p, enum calibrate_what what)
 {
   struct data_augment augment = {true, 2};
-  p->data.split[DATA_TRAIN].n = what == CALIBRATE_TRAIN ? PROBE_SAMPLES : p->batch;
-  if (what == CALIBRATE_TRAIN)
-    run_train(p);
+  p->data.split[DATA_TRAIN].n = what == CALIBRATE_GRADIENT ? PROBE_SAMPLES : p->batch;
+  if (is_update(what))
+    run_update(p, what_names[what]);
+  else if (what == CALIBRATE_GRADIENT)
+    run_gradient(p);
   else if (what == CALIBRATE_STATISTICS)
-    measure_recalibrate(p->work, p->batch, p->flat, p->net, &p->data,
-                        p->augment ? &augment : NULL, 0);
+    measure_recalibrate(p->work, p->batch, p->flat, p->net, &p->data, p->augment ? &augment : NULL,
+                        0);
   else
     measure_evaluate(p->work, p->batch, p->flat, p->net, &p->data, DATA_TRAIN);
 }
@@ -237,9 +258,11 @@ static double probe(const struct net *net, const struct data_set *shape, enum ca
   struct probe p = {.net = net, .batch = batch, .augment = augment};
   size_t pixels = (size_t)shape->channels * shape->height * shape->width;
   p.data = noise(a, shape, n);
-  p.work = net_work_new(net, bind_ops(), batch, what != CALIBRATE_EVALUATE);
+  if (!is_update(what))
+    p.work = net_work_new(net, bind_ops(), batch, what != CALIBRATE_EVALUATE);
   p.flat = arena_array(a, net_count(net), sizeof *p.flat);
-  p.momentum = arena_array(a, net_params(net), sizeof *p.momentum);
+  for (int k = 0; k < OPTIM_MOST_STATES && is_update(what); k++)
+    p.states[k] = arena_array(a, net_params(net), sizeof *p.states[k]);
   p.grad = arena_array(a, net_params(net), sizeof *p.grad);
   p.x = arena_array(a, batch * pixels, sizeof *p.x);
   p.labels = arena_array(a, (size_t)batch * shape->targets, sizeof *p.labels);
@@ -263,7 +286,7 @@ double calibration_sample(struct calibration *c, const char *network, const stru
                           const struct data_set *shape, enum calibrate_what what, unsigned batch,
                           bool augment)
 {
-  double flops = net_flops(net) * (what == CALIBRATE_TRAIN ? 3 : 1);
+  double flops = net_flops(net) * (what == CALIBRATE_GRADIENT ? 3 : 1);
   double most = fmax(floor(probe_flops / fmax(flops, 1)), 1);
   if (batch > most)
     batch = (unsigned)most;

@@ -13,15 +13,22 @@
 
 #include <stdbool.h>
 
-/* train: an optimizer step; statistics: a batch of recalibration; evaluate: a
- * batch of BIND_EVAL_BATCH samples.  All with making the batches. */
-enum calibrate_what { CALIBRATE_TRAIN, CALIBRATE_STATISTICS, CALIBRATE_EVALUATE, CALIBRATE_COUNT };
+/* gradient: loss and gradient of a batch; statistics: a batch of recalibration; evaluate: a
+ * batch of BIND_EVAL_BATCH samples; all with making the batches.  sgd, adamw: an update of all
+ * weights. */
+enum calibrate_what {
+  CALIBRATE_GRADIENT,
+  CALIBRATE_STATISTICS,
+  CALIBRATE_EVALUATE,
+  CALIBRATE_SGD,
+  CALIBRATE_ADAMW
+};
 
 struct calibration;
 
 /* `store` NULL: nothing is read or kept. */
 struct calibration *calibration_open(struct arena *, struct store *store);
-/* Seconds of one sample.  `network` names the architecture and the data's shape;
+/* Seconds of one sample; of an optimizer, of one step (batch 1).  `network` names the architecture and the data's shape;
  * `net` and `data` (shape only) are what it names.  Probes and keeps what is not
  * known yet: some tenths of a second at most. */
 double calibration_sample(struct calibration *, const char *network, const struct net *,

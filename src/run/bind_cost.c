@@ -199,7 +199,7 @@ static struct cost measure_cost(struct bind_costs *c, const struct network *n,
   const double gradients = gradients_of(s, split_size(n, s));
   if (gradients > 0) {
     cost.flops += 3 * net_flops(n->net) * gradients;
-    cost.seconds += gradients * sample_seconds(c, n, CALIBRATE_TRAIN, gradient_batch(s), false);
+    cost.seconds += gradients * sample_seconds(c, n, CALIBRATE_GRADIENT, gradient_batch(s), false);
   }
   if (samples > 0)
     cost.seconds += samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false);
@@ -228,7 +228,7 @@ static struct cost match_cost(struct bind_costs *c, const struct network *n,
     const double samples = epochs * all + looks * fmin(all, MATCH_LEARNED_SAMPLES);
     cost.flops += epochs * all / batch * next_passes * n->match_flops;
     cost.seconds = cost.flops / product_speed +
-                   samples * sample_seconds(c, n, CALIBRATE_TRAIN, (unsigned)batch, false);
+                   samples * sample_seconds(c, n, CALIBRATE_GRADIENT, (unsigned)batch, false);
     cost.flops += 3 * samples * net_flops(n->net);
     return cost;
   }
@@ -254,9 +254,13 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
   double flops = net_flops(n->net), samples = 0;
   if (s->kind == PLAN_TRAIN) {
     unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
-    samples = batch * (plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from));
+    const double steps = plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from);
+    const bool adamw = !strcmp(plan_str(s, PLAN_A_optimizer), "adamw");
+    samples = batch * steps;
     cost.flops = 3 * flops * samples;
-    cost.seconds = samples * sample_seconds(c, n, CALIBRATE_TRAIN, batch, augments(s));
+    cost.seconds =
+        samples * sample_seconds(c, n, CALIBRATE_GRADIENT, batch, augments(s)) +
+        steps * sample_seconds(c, n, adamw ? CALIBRATE_ADAMW : CALIBRATE_SGD, 1, false);
   } else if (s->kind == PLAN_MEASURE) {
     cost = measure_cost(c, n, s);
   } else if (s->kind == PLAN_MERGE && match_find(plan_str(s, PLAN_A_method), &method)) {
