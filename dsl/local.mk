@@ -6,6 +6,8 @@ libdsl_a_SOURCES = \
   dsl/check.c dsl/check.h dsl/check_figure.c dsl/check_stmt.c \
   dsl/fmt.c dsl/fmt.h dsl/fmt_int.h dsl/fmt_print.c \
   dsl/formula.c dsl/formula.h \
+  dsl/highlight.c dsl/highlight.h \
+  dsl/prose.c dsl/prose.h \
   dsl/model.c dsl/model.h \
   dsl/names.c dsl/names.h \
   dsl/option.c dsl/option.h \
@@ -25,7 +27,7 @@ libdsl_a_SOURCES = \
   dsl/parse_error.c \
   dsl/parse_token.c
 BUILT_SOURCES += dsl/exp.h
-dsl/exp_scan.$(OBJEXT) dsl/fmt.$(OBJEXT) dsl/fmt_print.$(OBJEXT) dsl/parse.$(OBJEXT) \
+dsl/exp_scan.$(OBJEXT) dsl/fmt.$(OBJEXT) dsl/fmt_print.$(OBJEXT) dsl/highlight.$(OBJEXT) dsl/parse.$(OBJEXT) \
   dsl/parse_error.$(OBJEXT) dsl/parse_token.$(OBJEXT): dsl/exp.h
 
 # Tables of the manual, and the words that editors highlight.

@@ -10,7 +10,7 @@ figures_dir = $(or $(FIGURES),figures)
 store_dir = $(or $(STORE),store)
 numbered = [0-9][0-9]
 
-.PHONY: figures claims explain help clean-figures clean-store always
+.PHONY: figures claims explain paper help clean-figures clean-paper clean-store always
 
 # mergescape itself knows what is up to date.
 figures: mergescape$(EXEEXT)
@@ -23,6 +23,17 @@ figure-%: mergescape$(EXEEXT) always
 claims: mergescape$(EXEEXT)
 	@./mergescape$(EXEEXT) claims $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
 
+# TeX is large, and installed only when it is asked for.
+PAPER_PACKAGES = latexmk texlive-latex-base texlive-latex-recommended lmodern
+paper: mergescape$(EXEEXT)
+	@test '$(PACKAGES)' = no || command -v latexmk > /dev/null || sh '$(srcdir)/make/packages.sh' $(PAPER_PACKAGES)
+	@$(MKDIR_P) paper
+	@./mergescape$(EXEEXT) weave $(FIGURE_FLAGS) --paper=paper/generated $(EXPERIMENT_FILES)
+	@cd paper && TEXINPUTS='.:$(abs_srcdir)/paper:' BIBINPUTS='.:$(abs_srcdir)/paper:' latexmk -pdf \
+	  -silent -interaction=nonstopmode -halt-on-error -jobname=mergescape '$(abs_srcdir)/paper/paper.tex' \
+	  > mergescape.out.txt 2>&1 || { tail -n 40 mergescape.out.txt; exit 1; }
+	@echo paper/mergescape.pdf
+
 explain: mergescape$(EXEEXT)
 	@./mergescape$(EXEEXT) explain $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
 
@@ -33,6 +44,10 @@ clean-figures:
 	rm -f '$(figures_dir)'/fig$(numbered).csv '$(figures_dir)'/fig$(numbered).gp \
 	  '$(figures_dir)'/fig$(numbered).json '$(figures_dir)'/fig$(numbered).pdf \
 	  '$(figures_dir)'/fig$(numbered).svg '$(figures_dir)'/claims.csv
+
+clean-paper:
+	rm -rf paper/generated
+	rm -f paper/mergescape.*
 
 # Only what the store keeps there: STORE may name a folder that holds more.
 clean-store:
@@ -90,6 +105,6 @@ nobase_dist_pkgdata_DATA = \
   experiments/tiers/small.exp \
   experiments/tiers/smoke.exp
 dist_pkgdata_DATA = figures/style.gp
-EXTRA_DIST += make/help.txt make/packages.sh
+EXTRA_DIST += make/help.txt make/packages.sh paper/paper.bib paper/paper.tex
 EXTRA_DIST += $(wildcard $(srcdir)/docs/*.*)
 DISTCLEANFILES = .bootstrap

@@ -19,12 +19,10 @@ static bool is_wanted(const struct session *s, const struct plan_claim *c)
   return wanted;
 }
 
-/* The claims' tables are what is run. */
-static struct claims_row *choose(struct session *s, size_t *n)
+struct claims_row *session_claims(struct session *s, size_t *n, uint32_t *tables, size_t *n_tables)
 {
   struct claims_row *rows = arena_array(s->arena, s->lowered.n_claims + 1, sizeof *rows);
-  uint32_t *tables = arena_array(s->arena, s->lowered.n_claims + 1, sizeof *tables);
-  size_t n_tables = 0;
+  *n_tables = 0;
   *n = 0;
   for (size_t i = 0; i < s->lowered.n_claims; i++) {
     const struct plan_claim *c = &s->lowered.claims[i];
@@ -33,17 +31,18 @@ static struct claims_row *choose(struct session *s, size_t *n)
     const char *path = source_name(s->program->sources, c->span.file), *last = strrchr(path, '/');
     rows[(*n)++] = (struct claims_row){.claim = c, .file = last ? last + 1 : path};
     if (c->judged && !c->omitted)
-      tables[n_tables++] = c->table;
+      tables[(*n_tables)++] = c->table;
   }
-  s->wanted = arena_array(s->arena, plan_count(s->plan) + 1, sizeof *s->wanted);
-  plan_closure(s->plan, tables, n_tables, s->wanted);
   return rows;
 }
 
 int command_claims(struct session *s)
 {
-  size_t n;
-  struct claims_row *rows = choose(s, &n);
+  size_t n, n_tables;
+  uint32_t *tables = arena_array(s->arena, s->lowered.n_claims + 1, sizeof *tables);
+  struct claims_row *rows = session_claims(s, &n, tables, &n_tables);
+  s->wanted = arena_array(s->arena, plan_count(s->plan) + 1, sizeof *s->wanted);
+  plan_closure(s->plan, tables, n_tables, s->wanted);
   if (!n) {
     fprintf(stderr, "mergescape: error: the files make no claim%s\n"
                     "hint: `claim NAME \"text\" on EXPERIMENT { expect ...; }` makes one\n",

@@ -7,6 +7,7 @@
 #include "dsl/check.h"
 #include "dsl/lower.h"
 #include "dsl/parse.h"
+#include "dsl/prose.h"
 #include "figure/figure.h"
 #include "run/bind.h"
 #include "run/run.h"
@@ -77,6 +78,7 @@ static bool read_files(struct session *s)
     return session_report(s);
   s->dsl = dsl_resolve(s->arena, s->program, s->options.tier, s->diag);
   dsl_check(s->dsl, s->diag);
+  prose_check(s->program, s->dsl, s->diag);
   struct lower_options lower = {s->options.max_steps};
   if (!diag_errors(s->diag))
     dsl_lower(s->dsl, s->plan, &lower, &s->lowered, s->diag);
@@ -263,6 +265,7 @@ static const struct {
     {"run", command_run},
     {"figures", command_figures},
     {"claims", command_claims},
+    {"weave", command_weave},
 };
 
 static int forward(int argc, char **argv)

@@ -24,6 +24,8 @@ static const char usage[] =
     "  run       run the experiments, without drawing\n"
     "  figures   run what the figures need, and draw them\n"
     "  claims    run what the claims need, and judge them\n"
+    "  weave     run what figures and claims need, and write the sections and tables of\n"
+    "            the paper\n"
     "  fmt       write the files anew in canonical layout; - is stdin to stdout\n"
     "  forward   run a model with weights of your own on arrays of your own; see\n"
     "            mergescape forward --help\n"
@@ -38,6 +40,7 @@ static const char usage[] =
     "                       there are fewer steps to run at a time)\n"
     "  -s, --store=DIR      where results are kept (default: store)\n"
     "  -o, --output=DIR     where figures are written (default: figures)\n"
+    "      --paper=DIR      weave: where they are written (default: paper)\n"
     "  -d, --data=DIR       look for data sets in DIR first (repeatable)\n"
     "      --style=FILE     gnuplot style of all figures\n"
     "      --max-steps=N    refuse a plan with more steps (default: 1000000)\n"
@@ -58,7 +61,8 @@ enum {
   OPTION_SUMMARY,
   OPTION_DOT,
   OPTION_JSON,
-  OPTION_CHECK
+  OPTION_CHECK,
+  OPTION_PAPER
 };
 
 static const struct option long_options[] = {
@@ -75,6 +79,7 @@ static const struct option long_options[] = {
     {"dot", no_argument, NULL, OPTION_DOT},
     {"json", no_argument, NULL, OPTION_JSON},
     {"check", no_argument, NULL, OPTION_CHECK},
+    {"paper", required_argument, NULL, OPTION_PAPER},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -138,6 +143,9 @@ static bool set_option(struct arena *a, struct options *o, int c, const char *ar
     return true;
   case OPTION_MAX_STEPS:
     return whole_number("--max-steps", arg, 1, 4e9, &o->max_steps);
+  case OPTION_PAPER:
+    o->paper = arg;
+    return true;
   case OPTION_DOT:
     o->dot = true;
     return true;
@@ -184,7 +192,7 @@ static void share_cores(struct options *o)
 enum options_verdict options_parse(struct arena *a, int argc, char **argv, struct options *o)
 {
   size_t caps[2] = {0};
-  *o = (struct options){.tier = "small", .store = "store", .output = "figures",
+  *o = (struct options){.tier = "small", .store = "store", .output = "figures", .paper = "paper",
                         .max_steps = 1e6};
   int c;
   while ((c = getopt_long(argc, argv, "t:f:j:s:o:d:qhV", long_options, NULL)) != -1) {
@@ -214,7 +222,7 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
     o->n_files--;
   }
   static const char *const commands[] = {"check",   "explain", "why",    "what-if",
-                                         "run",     "figures", "claims", "fmt"};
+                                         "run",     "figures", "claims", "weave", "fmt"};
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(commands[i], o->command))
       continue;

@@ -50,10 +50,17 @@ bool session_asks_for(const struct session *, unsigned figure);
 /* The wanted part of the plan with the states of its steps and what they cost. */
 struct explain session_describe(struct session *);
 
+/* The claims, or with --figure those beside the figures, not judged yet; and the tables that
+ * judging them reads: tables[lowered.n_claims]. */
+struct claims_row;
+struct claims_row *session_claims(struct session *, size_t *n, uint32_t *tables,
+                                  size_t *n_tables);
+
 int command_explain(struct session *);
 int command_why(struct session *);
 int command_what_if(struct session *);
 int command_claims(struct session *);
+int command_weave(struct session *);
 /* Formats the files in place; `-` reads stdin and writes stdout.  With --check
  * nothing is written, the files that would change are named, and the status is 1
  * where there is one.  A file with an error is left alone, and the others are

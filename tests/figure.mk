@@ -21,6 +21,11 @@ tests_test_panels_SOURCES = tests/test_panels.c
 tests_test_panels_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_panels_LDADD = libdsl.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_paper
+tests_test_paper_SOURCES = tests/test_paper.c
+tests_test_paper_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_paper_LDADD = libpaper.a libdsl.a libfigure.a librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS) -lm
+
 # draws figures of made-up tables into a folder, to look at
 EXTRA_PROGRAMS += tests/draw_samples
 tests_draw_samples_SOURCES = tests/draw_samples.c tests/figure_fixture.c tests/figure_fixture.h

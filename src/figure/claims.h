@@ -9,6 +9,7 @@
 #define MERGESCAPE_FIGURE_CLAIMS_H
 
 #include "base/diag.h"
+#include "figure/csv.h"
 #include "plan/claim.h"
 #include "plan/plan.h"
 #include "run/store.h"
@@ -35,8 +36,6 @@ struct claims_result {
                      * now; infinite: it lies on the bound; NaN: unknown */
   const char *note; /* why there is no interval, or NULL */
 };
-
-struct figure_csv;
 
 /* Deterministic: the same rows give the same verdict. */
 void claims_evaluate(const struct plan_claim *, const struct figure_csv *,

@@ -3,6 +3,7 @@
 #ifndef MERGESCAPE_FIGURE_FIGURE_INT_H
 #define MERGESCAPE_FIGURE_FIGURE_INT_H
 
+#include "figure/csv.h"
 #include "figure/figure.h"
 
 #include <stddef.h>
@@ -20,26 +21,10 @@ void figure_add(struct figure_text *, const char *fmt, ...) __attribute__((forma
 /* A field as RFC 4180 wants it: quoted where it holds a comma, quote or line end. */
 void figure_csv_field(struct figure_text *, const char *);
 
-struct figure_csv {
-  size_t n_columns, n_rows;
-  const char **names; /* [n_columns] */
-  bool *numeric;      /* [n_columns]: every field reads as a number */
-  const char **text;  /* [n_rows][n_columns] */
-  double *num;        /* the same as numbers; NaN where it is none */
-};
-
-/* false: a diagnostic names the path and the line.  The text is not changed. */
-bool figure_csv_parse(struct arena *, const char *path, const char *text, size_t length,
-                      struct figure_csv *, struct diag *);
-/* The rows of a table or union step, from the store. */
-bool figure_read_table(struct arena *, struct store *, const struct plan *,
-                       const struct plan_step *, struct figure_csv *, struct diag *);
 /* Puts table.csv into the store as the step's result. */
 bool figure_commit_table(struct arena *, struct store *, const struct plan *,
                          const struct plan_step *, const struct figure_text *, size_t rows,
                          struct diag *);
-/* SIZE_MAX: no such column. */
-size_t figure_csv_column(const struct figure_csv *, const char *name);
 
 /* ---- points.c: what is drawn ---- */
 

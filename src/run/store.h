@@ -88,6 +88,9 @@ struct store_object {
 bool store_list(const struct store *, struct arena *, struct store_object **, size_t *n,
                 struct diag *);
 
+/* Bytes that an object's files take; 0: there is none. */
+double store_bytes(const struct store *, struct hash key);
+
 struct store_draft;
 
 /* The arena must live until the draft is committed or abandoned. */

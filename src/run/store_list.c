@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 
@@ -104,4 +105,20 @@ bool store_list(const struct store *store, struct arena *a, struct store_object 
   }
   closedir(dir);
   return true;
+}
+
+double store_bytes(const struct store *store, struct hash key)
+{
+  char path[STORE_PATH_MAX];
+  double bytes = 0;
+  store_object_path(store, key, NULL, path);
+  DIR *folder = opendir(path);
+  for (struct dirent *entry; folder && (entry = readdir(folder));) {
+    struct stat s;
+    if (!fstatat(dirfd(folder), entry->d_name, &s, 0) && S_ISREG(s.st_mode))
+      bytes += (double)s.st_size;
+  }
+  if (folder)
+    closedir(folder);
+  return bytes;
 }

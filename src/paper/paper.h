@@ -1,0 +1,50 @@
+/* The paper's generated part: sections woven from the experiment files, and tables. */
+#ifndef MERGESCAPE_PAPER_PAPER_H
+#define MERGESCAPE_PAPER_PAPER_H
+
+#include "base/diag.h"
+#include "dsl/lower.h"
+#include "dsl/resolve.h"
+#include "figure/claims.h"
+#include "plan/plan.h"
+#include "run/store.h"
+
+/* What it is made of; all of it has been run. */
+struct paper {
+  struct arena *arena;
+  struct ast_program *program;
+  struct dsl *dsl;
+  const struct lower_result *lowered;
+  const struct plan *plan;
+  struct store *store;
+  const char *tier;
+  const char *figures; /* folder of the pictures */
+  const struct claims_row *claims;
+  size_t n_claims;
+};
+
+/* What a figure needs, as measured when it was computed. */
+struct paper_cost {
+  const struct plan_figure *figure;
+  uint32_t step;
+  uint32_t steps, stored;   /* planned; with a result */
+  double optimizer_steps;   /* of training */
+  double seconds, bytes;    /* of one worker; in the store */
+  double alone;             /* seconds that no other figure needs */
+};
+
+/* Figures by number, and behind them (figure NULL) all together. */
+struct paper_cost *paper_costs(const struct paper *, size_t *n, struct diag *);
+
+/* One @assumed of a setting or statement. */
+struct paper_assumption {
+  const char *file, *block; /* "fig01-noise.exp", "noise" */
+  const char *what, *why;   /* "momentum = 0.9"; the note's text */
+};
+struct paper_assumption *paper_assumptions(const struct paper *, size_t *n);
+
+/* Writes sections.tex, claims.tex, assumptions.tex, artifact.tex and numbers.tex into the
+ * folder, which exists. */
+bool paper_weave(const struct paper *, const char *folder, struct diag *);
+
+#endif
