@@ -449,6 +449,30 @@ static void first_weights_may_be_another_model(void **state)
   }
 }
 
+/* The same weights as PyTorch's users have them: "module." before each name, doubles. */
+static void write_wrapped(struct world *w, const char *from, const char *to)
+{
+  struct safetensors file;
+  assert_true(safetensors_open(w->f->arena, from, &file, w->f->diag));
+  for (size_t i = 0; i < file.n_tensors; i++) {
+    struct safetensors_tensor *t = &file.tensors[i];
+    t->name = arena_printf(w->f->arena, "module.%s", t->name);
+    if (t->dtype != SAFETENSORS_F32)
+      continue;
+    const size_t n = t->bytes / sizeof(float);
+    float *v = arena_array(w->f->arena, n, sizeof *v);
+    double *wide = arena_array(w->f->arena, n, sizeof *wide);
+    safetensors_floats(t, 0, n, v);
+    for (size_t k = 0; k < n; k++)
+      wide[k] = (double)v[k];
+    t->dtype = SAFETENSORS_F64;
+    t->bytes = n * sizeof *wide;
+    t->data = wide;
+  }
+  assert_true(safetensors_write(to, &file, w->f->diag));
+  safetensors_close(&file);
+}
+
 static void first_weights_may_be_a_file(void **state)
 {
   struct world *w = *state;
@@ -460,6 +484,10 @@ static void first_weights_may_be_a_file(void **state)
   assert_true(net_save(net, flat, same, w->f->diag));
   const float *kept = weights(w, net, add_init_file(w, "resnet18", same, "kept"));
   assert_memory_equal(kept, flat, net_count(net) * sizeof *kept);
+  const char *wrapped = file_join(w->f->arena, w->f->root, "wrapped.safetensors");
+  write_wrapped(w, same, wrapped);
+  kept = weights(w, net, add_init_file(w, "resnet18", wrapped, "kept"));
+  assert_memory_equal(kept, flat, net_count(net) * sizeof *kept);
   float *body = arena_array(w->f->arena, net_count(net), sizeof *body);
   net_init(wide, 78, flat);
   assert_true(net_save(wide, flat, other, w->f->diag));
@@ -468,6 +496,9 @@ static void first_weights_may_be_a_file(void **state)
   const float *anew = weights(w, net, add_init_file(w, "resnet18", other, "new"));
   net_init(net, 1, body);
   assert_true(net_load_body(net, other, body, w->f->diag));
+  assert_memory_equal(anew, body, net_count(net) * sizeof *body);
+  write_wrapped(w, other, wrapped);
+  anew = weights(w, net, add_init_file(w, "resnet18", wrapped, "new"));
   assert_memory_equal(anew, body, net_count(net) * sizeof *body);
   fails(w, add_init_file(w, "mlp", other, "new"), "\"fc1.weight\" is missing",
         "such as \"fc1.weight\"");
