@@ -61,7 +61,8 @@ tests_parity_driver_LDADD = $(ENGINE_LIBS)
 CLEANFILES += tests/parity/driver$(EXEEXT)
 TESTS += tests/parity/check.sh
 EXTRA_DIST += tests/parity/check.sh tests/parity/run.py tests/parity/harness.py \
-  tests/parity/mlp.py tests/parity/resnet.py tests/parity/densenet.py tests/parity/gpt.py
+  tests/parity/mlp.py tests/parity/resnet.py tests/parity/densenet.py tests/parity/gpt.py \
+  tests/parity/vit.py tests/parity/convnext.py
 check_DATA = tests/parity/driver$(EXEEXT)
 
 # The paper's sizes too (minutes).  PARITY=TEXT takes the cases whose line has TEXT.

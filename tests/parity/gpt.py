@@ -10,19 +10,19 @@ from harness import Case, adamw, sgd, text
 class Conv1D(nn.Module):
     """Hugging Face's linear layer of GPT-2: weight [in][out]."""
 
-    def __init__(self, i, o, std):
+    def __init__(self, i, o, scale=1):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(i, o) * std)
-        self.bias = nn.Parameter(torch.randn(o) * 0.02)
+        self.weight = nn.Parameter(torch.randn(i, o) * scale / math.sqrt(i))
+        self.bias = nn.Parameter(torch.zeros(o))
 
     def forward(self, x):
         return x @ self.weight + self.bias
 
 
 class Attention(nn.Module):
-    def __init__(self, c, heads, std):
+    def __init__(self, c, heads, scale):
         super().__init__()
-        self.c_attn, self.c_proj, self.heads = Conv1D(c, 3 * c, 0.1), Conv1D(c, c, std), heads
+        self.c_attn, self.c_proj, self.heads = Conv1D(c, 3 * c), Conv1D(c, c, scale), heads
 
     def forward(self, x):
         n, t, c = x.shape
@@ -35,9 +35,9 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    def __init__(self, c, std):
+    def __init__(self, c, scale):
         super().__init__()
-        self.c_fc, self.c_proj = Conv1D(c, 4 * c, 0.1), Conv1D(4 * c, c, std)
+        self.c_fc, self.c_proj = Conv1D(c, 4 * c), Conv1D(4 * c, c, scale)
 
     def forward(self, x):
         u = self.c_fc(x)
@@ -46,10 +46,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, c, heads, std):
+    def __init__(self, c, heads, scale):
         super().__init__()
-        self.ln_1, self.attn = nn.LayerNorm(c), Attention(c, heads, std)
-        self.ln_2, self.mlp = nn.LayerNorm(c), MLP(c, std)
+        self.ln_1, self.attn = nn.LayerNorm(c), Attention(c, heads, scale)
+        self.ln_2, self.mlp = nn.LayerNorm(c), MLP(c, scale)
 
     def forward(self, x):
         x = x + self.attn(self.ln_1(x))
@@ -63,8 +63,7 @@ class GPT(nn.Module):
         super().__init__()
         self.transformer = nn.ModuleDict(dict(
             wte=nn.Embedding(vocabulary, width), wpe=nn.Embedding(block, width),
-            h=nn.ModuleList(Block(width, heads, 0.1 / math.sqrt(2 * layers))
-                            for _ in range(layers)),
+            h=nn.ModuleList(Block(width, heads, 1 / math.sqrt(2 * layers)) for _ in range(layers)),
             ln_f=nn.LayerNorm(width)))
         for table in (self.transformer.wte, self.transformer.wpe):
             nn.init.normal_(table.weight, 0, 0.1)

@@ -130,10 +130,10 @@ def run_driver(driver, case, state, batches, shifts):
 
 
 def optimizer_of(model, rule, o):
-    """decay=weights: only what has two or more dimensions decays."""
-    groups = [{"params": [p for p in model.parameters() if (p.dim() >= 2) == matrix],
-               "weight_decay": o["weight_decay"] if matrix or o["decay"] == "all" else 0}
-              for matrix in (True, False)]
+    """decay=weights: only matrices and kernels do, as optim.h has it."""
+    groups = [{"params": [p for p in model.parameters() if (p.dim() in (2, 4)) == decays],
+               "weight_decay": o["weight_decay"] if decays or o["decay"] == "all" else 0}
+              for decays in (True, False)]
     if rule == "sgd":
         return torch.optim.SGD(groups, lr=o["lr"], momentum=o["momentum"])
     return torch.optim.AdamW(groups, lr=o["lr"], betas=(o["beta1"], o["beta2"]))
@@ -209,7 +209,7 @@ def draw_vectors(model):
     """Scales and biases as training leaves them."""
     with torch.no_grad():
         for p in model.parameters():
-            if p.dim() < 2:
+            if p.numel() == max(p.shape):
                 p.copy_(torch.randn(p.shape) * 0.1 + (1 if (p == 1).all() else 0))
 
 

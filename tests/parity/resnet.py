@@ -59,6 +59,6 @@ CASES += [Case("resnet18(width=12,stages=2,blocks=2)", lambda: ResNet(12, 2, 2, 
                lambda: ResNet(8, 3, 1, 3, 10, "imagenet"), images(40, 3, 10, 16), sgd(0.01), "small",
                True),
           Case("resnet18(stem=cifar)", lambda: torchvision("cifar", 100), images(32, 3, 100, 8),
-               sgd(0.01), "paper"),
+               sgd(1e-3), "paper"),
           Case("resnet18(stem=imagenet)", lambda: torchvision("imagenet", 200),
-               images(224, 3, 200, 2), sgd(0.01), "paper")]
+               images(224, 3, 200, 2), sgd(1e-3), "paper")]

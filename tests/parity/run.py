@@ -13,7 +13,7 @@ import torch
 
 import harness
 
-FAMILIES = "mlp", "resnet", "densenet", "gpt"
+FAMILIES = "mlp", "resnet", "densenet", "gpt", "vit", "convnext"
 FORMAT = "{:55} {:5} {:31} {:>8} {:>8} {:>8} {:>8} {:>6}  {}"
 
 
