@@ -125,7 +125,7 @@ static void check_depthwise(const struct ops *ops, const struct depthwise_shape 
   ops->depthwise_forward(ops, d, s->n, x, w, bias, y, scratch);
   check_output(a, &t, y, "depthwise");
   ops->depthwise_backward_data(ops, d, s->n, dy, w, dx, false, scratch);
-  ops->depthwise_backward_weights(ops, d, s->n, x, dy, dw, dbias, scratch);
+  ops->depthwise_backward_weights(ops, d, s->n, 0, d->c, x, dy, dw, dbias, scratch);
   check_gradient(a, &t, 0, dy, dx, "depthwise, dx");
   check_gradient(a, &t, 1, dy, dw, "depthwise, dw");
   check_gradient(a, &t, 2, dy, dbias, "depthwise, dbias");
@@ -197,22 +197,22 @@ static void check_scaled(const struct ops *ops, unsigned rows, unsigned in, unsi
     scale[o] = o + 1 == out ? 0 : 0.125f * scale[o];
     t.in[3][o] = (double)scale[o];
   }
-  const float *dy = random_floats(a, n, 8), *dy_was = arena_copy(a, dy, n * sizeof *dy);
+  float *dy = random_floats(a, n, 8), *dy_was = arena_copy(a, dy, n * sizeof *dy);
   float *y = guarded(a, n), *dx = guarded(a, t.n[0]), *dw = guarded(a, t.n[1]);
   float *dbias = guarded(a, out), *dscale = guarded(a, out);
   float *scratch = mem_alloc(ops->scaled_scratch(ops, &s.d) * sizeof *scratch);
   ops->scaled_forward(ops, &s.d, rows, x, w, bias, scale, s.residual, y, scratch);
   check_output(a, &t, y, "scaled");
-  ops->scaled_backward(ops, &s.d, rows, x, w, bias, scale, dy, dx, false, dw, dbias, dscale,
-                       scratch);
+  ops->scaled_backward_weights(ops, &s.d, rows, 0, out, x, w, bias, scale, dy, dw, dbias, dscale,
+                               scratch);
+  ops->scaled_backward_data(ops, &s.d, rows, w, scale, dy, dx, false, scratch);
   check_gradient(a, &t, 0, dy, dx, "scaled, dx");
   check_gradient(a, &t, 1, dy, dw, "scaled, dw");
   check_gradient(a, &t, 2, dy, dbias, "scaled, dbias");
   check_gradient(a, &t, 3, dy, dscale, "scaled, dscale");
   assert_memory_equal(dy, dy_was, n * sizeof *dy);
   float *added = arena_copy(a, x, t.n[0] * sizeof *added);
-  ops->scaled_backward(ops, &s.d, rows, x, w, bias, scale, dy, added, true, dw, dbias, dscale,
-                       scratch);
+  ops->scaled_backward_data(ops, &s.d, rows, w, scale, dy, added, true, scratch);
   for (size_t i = 0; i < t.n[0]; i++)
     assert_near((double)added[i], (double)x[i] + (double)dx[i], 1e-5, "scaled, added", i);
   check_guard(y, n);

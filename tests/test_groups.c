@@ -41,6 +41,15 @@ static const struct net_spec DENSENET = {.model = "densenet121",
                                          .image_width = 8,
                                          .classes = 3};
 
+static const struct net_spec CONVNEXT = {.model = "convnext_tiny",
+                                         .width = 5,
+                                         .stages = 2,
+                                         .blocks = 2,
+                                         .channels = 2,
+                                         .height = 19,
+                                         .image_width = 13,
+                                         .classes = 3};
+
 struct fixture {
   struct arena *arena;
   struct diag *diag;
@@ -128,8 +137,8 @@ static void check_function(const struct net_spec *spec, const struct net *net)
 static void permuted_networks_compute_the_same(void **state)
 {
   (void)state;
-  const struct net_spec *const specs[] = {&MLP, &RESNET, &DENSENET};
-  for (int i = 0; i < 3; i++) {
+  const struct net_spec *const specs[] = {&MLP, &RESNET, &DENSENET, &CONVNEXT};
+  for (int i = 0; i < 4; i++) {
     check_function(specs[i], NULL);
     struct net_spec large = *specs[i];
     large.stem = "imagenet";
@@ -198,6 +207,30 @@ static void resnet_has_the_groups_of_the_literature(void **state)
     assert_int_equal(f.groups->v[g].size, first ? 4 : 8);
     assert_int_equal(f.groups->v[g].n_places, !stage ? 1 : first ? 3 : 2); /* stem, 2 blocks */
   }
+  arena_free(f.arena);
+}
+
+/* The same: depthwise filters and layer scales go with their stage. */
+static void convnext_has_groups_of_stages_and_blocks(void **state)
+{
+  (void)state;
+  struct fixture f = setup(&CONVNEXT, NULL);
+  assert_int_equal(f.groups->n, 6);
+  assert_string_equal(
+      uses_of(&f, "features.0.0.weight"),
+      "features.0.0.weight 0, features.0.0.bias 0, features.0.1.weight 0, features.0.1.bias 0, "
+      "features.1.0.block.0.weight 0, features.1.0.block.0.bias 0, "
+      "features.1.0.block.2.weight 0, features.1.0.block.2.bias 0, "
+      "features.1.0.block.3.weight 1, features.1.0.layer_scale 0, "
+      "features.1.0.block.5.weight 0, features.1.0.block.5.bias 0, "
+      "features.1.1.block.0.weight 0, features.1.1.block.0.bias 0, "
+      "features.1.1.block.2.weight 0, features.1.1.block.2.bias 0, "
+      "features.1.1.block.3.weight 1, features.1.1.layer_scale 0, "
+      "features.1.1.block.5.weight 0, features.1.1.block.5.bias 0, "
+      "features.2.0.weight 0, features.2.0.bias 0, features.2.1.weight 1");
+  assert_string_equal(uses_of(&f, "features.3.1.block.3.weight"),
+                      "features.3.1.block.3.weight 0, features.3.1.block.3.bias 0, "
+                      "features.3.1.block.5.weight 1");
   arena_free(f.arena);
 }
 
@@ -404,8 +437,8 @@ static void look(void *context, unsigned value, const struct net_activation *a)
 static void visitors_see_every_layer(void **state)
 {
   (void)state;
-  const struct net_spec *const specs[] = {&MLP, &RESNET, &DENSENET};
-  for (int i = 0; i < 3; i++) {
+  const struct net_spec *const specs[] = {&MLP, &RESNET, &DENSENET, &CONVNEXT};
+  for (int i = 0; i < 4; i++) {
     struct fixture f = setup(specs[i], NULL);
     const size_t n = (size_t)SAMPLES * net_features(f.net);
     float *expected = arena_array(f.arena, n, sizeof *expected);
@@ -426,6 +459,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(permuted_networks_compute_the_same),
       cmocka_unit_test(resnet_has_the_groups_of_the_literature),
+      cmocka_unit_test(convnext_has_groups_of_stages_and_blocks),
       cmocka_unit_test(mlp_has_a_group_a_hidden_layer),
       cmocka_unit_test(densenet_has_a_group_for_what_each_layer_appends),
       cmocka_unit_test(flattened_channels_are_runs_of_pixels),

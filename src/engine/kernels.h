@@ -86,12 +86,13 @@ struct kernel_depthwise {
   bool add;
 };
 
-/* Its weight gradient: some rows of dy, of a number of samples. */
+/* Its weight gradient, of some channels: some rows of dy, of a number of samples. */
 struct kernel_depthwise_grad {
-  unsigned samples, h, w, c;
+  unsigned samples, h, w, channels;
+  unsigned pixel; /* floats from one pixel to the next */
   unsigned row, rows;
   const float *x, *dy;
-  float *dw, *dbias; /* as weights, [c]; added to */
+  float *dw, *dbias; /* as weights, [channels]; added to */
 };
 
 struct ops_adamw; /* ops.h */

@@ -130,7 +130,7 @@ struct sum {
 INLINE void sum(const struct sum *s, const int K, const int P, const bool whole)
 {
   const struct kernel_depthwise_grad *j = s->job;
-  const unsigned c = j->c, n = s->channels;
+  const unsigned c = j->pixel, n = s->channels;
   const size_t line = (size_t)j->w * c, sample = j->h * line;
   vec acc[GRAD_ROWS * SIDE];
   vec bias = {0};
@@ -209,8 +209,8 @@ void KERNEL(depthwise_grad)(const struct kernel_depthwise_grad *j)
 {
   struct sum s = {.job = j};
   const unsigned strips = (j->w + GRAD_COLS - 1) / GRAD_COLS, cols = (j->w + strips - 1) / strips;
-  for (s.first = 0; s.first < j->c; s.first += LANES) {
-    s.channels = j->c - s.first < LANES ? j->c - s.first : LANES;
+  for (s.first = 0; s.first < j->channels; s.first += LANES) {
+    s.channels = j->channels - s.first < LANES ? j->channels - s.first : LANES;
     unsigned rows;
     for (s.tap = 0; s.tap < SIDE; s.tap += rows) {
       rows = REGISTERS == 16 ? 1 : s.tap ? 2 : 3;

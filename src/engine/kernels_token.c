@@ -186,27 +186,14 @@ static void add_scaled(size_t rows, unsigned c, const float *bias, const float *
   }
 }
 
-static void scale(size_t rows, unsigned c, const float *scale, const float *dy, float *to,
-                  float *sum)
+static void scale(size_t rows, unsigned c, const float *scale, const float *dy, float *to)
 {
-  unsigned i = 0;
-  for (; i + LANES <= c; i += LANES) {
-    const vec by = vec_load(scale + i);
-    vec s[2] = {{0}};
-    for (size_t r = 0; r < rows; r++) {
-      const vec v = vec_load(dy + r * c + i);
-      vec_store(to + r * c + i, v * by);
-      s[r & 1] += v;
-    }
-    vec_store(sum + i, vec_load(sum + i) + (s[0] + s[1]));
-  }
-  for (; i < c; i++) {
-    float s = 0;
-    for (size_t r = 0; r < rows; r++) {
-      to[r * c + i] = dy[r * c + i] * scale[i];
-      s += dy[r * c + i];
-    }
-    sum[i] += s;
+  for (size_t r = 0; r < rows; r++, dy += c, to += c) {
+    unsigned i = 0;
+    for (; i + LANES <= c; i += LANES)
+      vec_store(to + i, vec_load(dy + i) * vec_load(scale + i));
+    for (; i < c; i++)
+      to[i] = dy[i] * scale[i];
   }
 }
 

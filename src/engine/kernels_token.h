@@ -44,9 +44,8 @@ struct kernels_token {
   /* y = (y + bias) * scale[c] + residual */
   void (*add_scaled)(size_t rows, unsigned c, const float *bias, const float *scale,
                      const float *residual, float *y);
-  /* to = dy * scale[c]; sum[c] += dy */
-  void (*scale)(size_t rows, unsigned c, const float *scale, const float *dy, float *to,
-                float *sum);
+  /* to = dy * scale[c] */
+  void (*scale)(size_t rows, unsigned c, const float *scale, const float *dy, float *to);
   /* dy *= slope (NULL: as it is); sum[c] += dy; `row` floats from one row to the next */
   void (*slope)(size_t rows, unsigned c, size_t row, const float *slope, float *dy, float *sum);
 

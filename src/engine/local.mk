@@ -18,7 +18,7 @@ libengine_a_SOURCES = \
   src/engine/ops_attention.c src/engine/ops_dense.c src/engine/ops_embedding.c \
   src/engine/ops_layernorm.c src/engine/ops_patches.c src/engine/ops_scaled.c \
   src/engine/ops_threads.c src/engine/ops_threads.h src/engine/ops_threads_int.h \
-  src/engine/ops_threads_images.c src/engine/ops_threads_tokens.c \
+  src/engine/ops_threads_convnext.c src/engine/ops_threads_images.c src/engine/ops_threads_tokens.c \
   src/engine/optim.c src/engine/optim.h \
   src/engine/schedule.c src/engine/schedule.h \
   src/engine/team.c src/engine/team.h \

@@ -85,7 +85,8 @@ static void number_channels(struct deriving *d)
 
 static bool makes_channels(const struct net_layer *l)
 {
-  return l->kind == LAYER_CONV || l->kind == LAYER_LINEAR || l->kind == LAYER_DENSE;
+  return l->kind == LAYER_CONV || l->kind == LAYER_LINEAR || l->kind == LAYER_DENSE ||
+         l->kind == LAYER_SCALED;
 }
 
 static bool unite_layer(struct deriving *d, const struct net_layer *l)
@@ -96,7 +97,9 @@ static bool unite_layer(struct deriving *d, const struct net_layer *l)
   case LAYER_CONV:
   case LAYER_LINEAR:
   case LAYER_DENSE:
+  case LAYER_SCALED:
     break;
+  case LAYER_DEPTHWISE:
   case LAYER_BATCHNORM:
   case LAYER_LAYERNORM:
   case LAYER_POOL:
@@ -216,10 +219,12 @@ static bool use_layer(struct deriving *d, const struct net_layer *l)
   if (l->kind == LAYER_BATCHNORM)
     return add_uses(d, l->out, l->weight, 0) && add_uses(d, l->out, l->bias, 0) &&
            add_uses(d, l->out, l->mean, 0) && add_uses(d, l->out, l->var, 0);
-  if (l->kind == LAYER_LAYERNORM)
+  if (l->kind == LAYER_LAYERNORM || l->kind == LAYER_DEPTHWISE)
     return add_uses(d, l->out, l->weight, 0) && add_uses(d, l->out, l->bias, 0);
   if (!makes_channels(l))
     return true;
+  if (l->kind == LAYER_SCALED && !add_uses(d, l->out, l->scale, 0))
+    return false;
   const unsigned out_axis = l->kind == LAYER_DENSE && l->dense.in_first;
   return add_uses(d, l->out, l->weight, out_axis) && add_uses(d, l->in, l->weight, !out_axis) &&
          (l->kind == LAYER_CONV || l->bias == SIZE_MAX || add_uses(d, l->out, l->bias, 0));

@@ -102,6 +102,19 @@ static void forward_token_layer(const struct step *s, size_t i)
     ops->first_token_forward(ops, s->n, (unsigned)net_pixels(in), in->c, x, y);
 }
 
+static void backward_scaled(const struct step *s, const struct net_layer *l, bool add, float *grad)
+{
+  const struct net_work *w = s->work;
+  const size_t rows = s->n * net_pixels(&w->net->values[l->in]);
+  const float *weight = s->flat + l->weight, *scale = s->flat + l->scale;
+  float *dy = w->grad[l->out];
+  w->ops->scaled_backward_weights(w->ops, &l->dense, rows, 0, l->dense.out, input(s, l->in), weight,
+                                  s->flat + l->bias, scale, dy, grad + l->weight, grad + l->bias,
+                                  grad + l->scale, w->scratch);
+  w->ops->scaled_backward_data(w->ops, &l->dense, rows, weight, scale, dy, w->grad[l->in], add,
+                               w->scratch);
+}
+
 static void backward_token_layer(const struct step *s, size_t i, float *grad)
 {
   const struct net_work *w = s->work;
@@ -122,8 +135,7 @@ static void backward_token_layer(const struct step *s, size_t i, float *grad)
     ops->dense_backward(ops, &l->dense, rows, x, weight, saved, dy, dx, add, dweight, dbias,
                         w->scratch);
   else if (l->kind == LAYER_SCALED)
-    ops->scaled_backward(ops, &l->dense, rows, x, weight, s->flat + l->bias, s->flat + l->scale, dy,
-                         dx, add, dweight, dbias, grad + l->scale, w->scratch);
+    backward_scaled(s, l, add, grad);
   else if (l->kind == LAYER_ATTENTION)
     ops->attention_backward(ops, &l->attention, s->n, x, w->value[l->out], saved, dy, dx,
                             w->scratch);
@@ -235,8 +247,9 @@ static void backward_depthwise(const struct step *s, const struct net_layer *l, 
 {
   const struct net_work *w = s->work;
   const float *dy = w->grad[l->out];
-  w->ops->depthwise_backward_weights(w->ops, &l->depthwise, s->n, input(s, l->in), dy,
-                                     grad + l->weight, grad + l->bias, w->scratch);
+  w->ops->depthwise_backward_weights(w->ops, &l->depthwise, s->n, 0, l->depthwise.c,
+                                     input(s, l->in), dy, grad + l->weight, grad + l->bias,
+                                     w->scratch);
   w->ops->depthwise_backward_data(w->ops, &l->depthwise, s->n, dy, s->flat + l->weight,
                                   w->grad[l->in], add, w->scratch);
 }

@@ -107,7 +107,8 @@ struct ops {
   void (*conv_backward_weights)(const struct ops *, const struct ops_conv *, unsigned n,
                                 const float *x, const float *dy, float *dw, float *scratch);
 
-  /* x [n][h][w][c], w [c][7][7], bias [c] -> y [n][h][w][c]; and back, as above.
+  /* x [n][h][w][c], w [c][7][7], bias [c] -> y [n][h][w][c]; and back, as above.  Weights: of
+   * the channels first ... first + count alone.
    * scratch: depthwise_scratch floats, 64-byte aligned. */
   size_t (*depthwise_scratch)(const struct ops *, const struct ops_depthwise *);
   void (*depthwise_forward)(const struct ops *, const struct ops_depthwise *, unsigned n,
@@ -117,8 +118,8 @@ struct ops {
                                   const float *dy, const float *w, float *dx, bool add,
                                   float *scratch);
   void (*depthwise_backward_weights)(const struct ops *, const struct ops_depthwise *, unsigned n,
-                                     const float *x, const float *dy, float *dw, float *dbias,
-                                     float *scratch);
+                                     unsigned first, unsigned count, const float *x,
+                                     const float *dy, float *dw, float *dbias, float *scratch);
 
   /* x [rows][c] -> mean [c] and biased variance [c] over rows; y_row is not used */
   void (*norm_statistics)(const struct ops *, const struct ops_rows *, const float *x, float *mean,
@@ -212,15 +213,19 @@ struct ops {
                               float *scratch);
 
   /* The same with w [out][in], no act, and scaled by channel: y = (x w + bias) * scale[out] +
-   * residual.  dy, which is the residual's gradient too, stays as it is. */
+   * residual.  dy, which is the residual's gradient too, stays as it is.  Weights: of the
+   * outputs first ... first + count alone. */
   size_t (*scaled_scratch)(const struct ops *, const struct ops_dense *);
   void (*scaled_forward)(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
                          const float *w, const float *bias, const float *scale,
                          const float *residual, float *y, float *scratch);
-  void (*scaled_backward)(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
-                          const float *w, const float *bias, const float *scale, const float *dy,
-                          float *dx, bool add, float *dw, float *dbias, float *dscale,
-                          float *scratch);
+  void (*scaled_backward_weights)(const struct ops *, const struct ops_dense *, size_t rows,
+                                  unsigned first, unsigned count, const float *x, const float *w,
+                                  const float *bias, const float *scale, float *dy, float *dw,
+                                  float *dbias, float *dscale, float *scratch);
+  void (*scaled_backward_data)(const struct ops *, const struct ops_dense *, size_t rows,
+                               const float *w, const float *scale, const float *dy, float *dx,
+                               bool add, float *scratch);
 
   /* Over the last axis of x [rows][c]; mean, inv_std [rows] for the backward pass (NULL: not
    * wanted), which sets dx or adds to it; dx may be dy. */

@@ -40,7 +40,8 @@
     .layernorm_backward_weights = cpu_layernorm_backward_weights,                                  \
     .layernorm_backward_data = cpu_layernorm_backward_data, .softmax_rows = cpu_softmax_rows,      \
     .scaled_scratch = cpu_scaled_scratch, .scaled_forward = cpu_scaled_forward,                    \
-    .scaled_backward = cpu_scaled_backward,                                                        \
+    .scaled_backward_weights = cpu_scaled_backward_weights,                                        \
+    .scaled_backward_data = cpu_scaled_backward_data,                                              \
     .token_loss_scratch = cpu_token_loss_scratch, .token_loss = cpu_token_loss,                    \
   }
 

@@ -70,34 +70,35 @@ void cpu_depthwise_backward_data(const struct ops *ops, const struct ops_depthwi
 /* Some rows of a sample, or some samples, at a time: what is summed in one go stays in the
  * cache, and each sum is short. */
 void cpu_depthwise_backward_weights(const struct ops *ops, const struct ops_depthwise *d,
-                                    unsigned n, const float *x, const float *dy, float *dw,
-                                    float *dbias, float *scratch)
+                                    unsigned n, unsigned first, unsigned count, const float *x,
+                                    const float *dy, float *dw, float *dbias, float *scratch)
 {
   const struct kernels *k = ops->kernels;
-  const unsigned c = d->c, line = 2 * d->w * k->lanes;
+  const unsigned line = 2 * d->w * k->lanes;
   const unsigned near = NEAR_FLOATS / line > 1 ? NEAR_FLOATS / line : 1;
   const unsigned rows = near < d->h ? near : d->h;
   const unsigned samples = near / d->h > 1 ? near / d->h : 1;
-  const size_t sample = (size_t)d->h * d->w * c;
-  memset(scratch, 0, cpu_depthwise_scratch(ops, d) * sizeof *scratch);
-  memset(dbias, 0, c * sizeof *dbias);
+  const size_t sample = (size_t)d->h * d->w * d->c;
+  memset(scratch, 0, (size_t)padded(k, count) * TAPS * sizeof *scratch);
+  memset(dbias + first, 0, count * sizeof *dbias);
   for (unsigned i = 0; i < n; i += samples) {
     for (unsigned r = 0; r < d->h; r += rows) {
       const struct kernel_depthwise_grad job = {.samples = samples < n - i ? samples : n - i,
                                                 .h = d->h,
                                                 .w = d->w,
-                                                .c = c,
+                                                .channels = count,
+                                                .pixel = d->c,
                                                 .row = r,
                                                 .rows = rows < d->h - r ? rows : d->h - r,
-                                                .x = x + i * sample,
-                                                .dy = dy + i * sample,
+                                                .x = x + i * sample + first,
+                                                .dy = dy + i * sample + first,
                                                 .dw = scratch,
-                                                .dbias = dbias};
+                                                .dbias = dbias + first};
       k->depthwise_grad(&job);
     }
   }
-  for (unsigned q = 0; q < c; q++) {
+  for (unsigned q = 0; q < count; q++) {
     for (unsigned t = 0; t < TAPS; t++)
-      dw[(size_t)q * TAPS + t] = scratch[packed_at(k, q, t)];
+      dw[(size_t)(first + q) * TAPS + t] = scratch[packed_at(k, q, t)];
   }
 }

@@ -21,8 +21,8 @@ void cpu_depthwise_backward_data(const struct ops *, const struct ops_depthwise 
                                  const float *dy, const float *w, float *dx, bool add,
                                  float *scratch);
 void cpu_depthwise_backward_weights(const struct ops *, const struct ops_depthwise *, unsigned n,
-                                    const float *x, const float *dy, float *dw, float *dbias,
-                                    float *scratch);
+                                    unsigned first, unsigned count, const float *x, const float *dy,
+                                    float *dw, float *dbias, float *scratch);
 
 /* By Winograd's F(4x4, 3x3), for the shapes that fit. */
 bool cpu_winograd_fits(const struct ops_conv *);
@@ -126,10 +126,13 @@ size_t cpu_scaled_scratch(const struct ops *, const struct ops_dense *);
 void cpu_scaled_forward(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
                         const float *w, const float *bias, const float *scale,
                         const float *residual, float *y, float *scratch);
-void cpu_scaled_backward(const struct ops *, const struct ops_dense *, size_t rows, const float *x,
-                         const float *w, const float *bias, const float *scale, const float *dy,
-                         float *dx, bool add, float *dw, float *dbias, float *dscale,
-                         float *scratch);
+void cpu_scaled_backward_weights(const struct ops *, const struct ops_dense *, size_t rows,
+                                 unsigned first, unsigned count, const float *x, const float *w,
+                                 const float *bias, const float *scale, float *dy, float *dw,
+                                 float *dbias, float *dscale, float *scratch);
+void cpu_scaled_backward_data(const struct ops *, const struct ops_dense *, size_t rows,
+                              const float *w, const float *scale, const float *dy, float *dx,
+                              bool add, float *scratch);
 void cpu_layernorm_forward(const struct ops *, size_t rows, unsigned c, float eps, const float *x,
                            const float *gamma, const float *beta, float *y, float *mean,
                            float *inv_std);

@@ -7,9 +7,8 @@
 #include "engine/ops_int.h"
 
 #include <assert.h>
-#include <string.h>
 
-enum { BLOCK = 256, STRETCH = 64 };
+enum { BLOCK = 256 };
 
 size_t cpu_scaled_scratch(const struct ops *ops, const struct ops_dense *d)
 {
@@ -28,35 +27,30 @@ void cpu_scaled_forward(const struct ops *ops, const struct ops_dense *d, size_t
   }
 }
 
-/* From the unscaled gradients of weights and bias to those that are wanted. */
-static void finish(const struct ops *ops, const struct ops_dense *d, const float *w,
-                   const float *bias, const float *scale, float *dw, float *dbias, float *dscale)
+void cpu_scaled_backward_weights(const struct ops *ops, const struct ops_dense *d, size_t rows,
+                                 unsigned first, unsigned count, const float *x, const float *w,
+                                 const float *bias, const float *scale, float *dy, float *dw,
+                                 float *dbias, float *dscale, float *scratch)
 {
-  for (unsigned o = 0; o < d->out; o++, w += d->in, dw += d->in) {
-    dscale[o] = ops->kernels->token->dot(d->in, w, dw) + bias[o] * dbias[o];
+  assert(!d->in_first && d->act == OPS_IDENTITY);
+  cpu_dense_backward_weights(ops, d, rows, first, count, x, NULL, dy, false, dw, dbias, scratch);
+  for (unsigned o = first; o < first + count; o++) {
+    float *row = dw + (size_t)o * d->in;
+    dscale[o] = ops->kernels->token->dot(d->in, w + (size_t)o * d->in, row) + bias[o] * dbias[o];
     for (unsigned i = 0; i < d->in; i++)
-      dw[i] *= scale[o];
+      row[i] *= scale[o];
     dbias[o] *= scale[o];
   }
 }
 
-void cpu_scaled_backward(const struct ops *ops, const struct ops_dense *d, size_t rows,
-                         const float *x, const float *w, const float *bias, const float *scale,
-                         const float *dy, float *dx, bool add, float *dw, float *dbias,
-                         float *dscale, float *scratch)
+void cpu_scaled_backward_data(const struct ops *ops, const struct ops_dense *d, size_t rows,
+                              const float *w, const float *scale, const float *dy, float *dx,
+                              bool add, float *scratch)
 {
-  const unsigned in = d->in, out = d->out;
   float *scaled = scratch + cpu_dense_scratch(ops, d);
-  assert(!d->in_first && d->act == OPS_IDENTITY);
-  memset(dbias, 0, out * sizeof *dbias);
   for (size_t r = 0; r < rows; r += BLOCK) {
     const unsigned m = (unsigned)(rows - r < BLOCK ? rows - r : BLOCK);
-    const float *from = dy + r * out;
-    for (unsigned k = 0; k < m; k += STRETCH)
-      ops->kernels->token->scale(m - k < STRETCH ? m - k : STRETCH, out, scale,
-                                 from + (size_t)k * out, scaled + (size_t)k * out, dbias);
-    cpu_dense_weights(ops, d, m, x + r * in, from, dw, r > 0, scratch);
-    cpu_dense_data(ops, d, m, w, scaled, dx + r * in, add, scratch);
+    ops->kernels->token->scale(m, d->out, scale, dy + r * d->out, scaled);
+    cpu_dense_data(ops, d, m, w, scaled, dx + r * d->in, add, scratch);
   }
-  finish(ops, d, w, bias, scale, dw, dbias, dscale);
 }

@@ -111,6 +111,7 @@ const struct ops *ops_threads_new(const struct ops *base, unsigned threads)
   t->ops.adamw = adamw;
   ops_threads_images(&t->ops);
   ops_threads_tokens(&t->ops);
+  ops_threads_convnext(&t->ops);
   return &t->ops;
 }
 

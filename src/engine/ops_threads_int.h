@@ -49,5 +49,6 @@ static inline size_t split_align(size_t floats)
 /* Put their operations into the table. */
 void ops_threads_images(struct ops *);
 void ops_threads_tokens(struct ops *);
+void ops_threads_convnext(struct ops *);
 
 #endif
