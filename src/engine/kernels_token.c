@@ -26,17 +26,27 @@ INLINE vec vec_max(vec a, vec b)
   return vec_select(b > a, b, a);
 }
 
+/* Always halves first, so that each instruction set has one order. */
+#if defined KERNEL_AVX512 || defined KERNEL_AVX2
 INLINE float vec_sum(vec v)
 {
-  float lanes[LANES], sum = 0;
-  vec_store(lanes, v);
-  for (int width = LANES / 2; width; width /= 2) {
-    for (int i = 0; i < width; i++)
-      lanes[i] += lanes[i + width];
-  }
-  sum = lanes[0];
-  return sum;
+#if defined KERNEL_AVX512
+  const __m512d all = (__m512d)v;
+  const __m256 eight =
+      (__m256)_mm512_castpd512_pd256(all) + (__m256)_mm512_extractf64x4_pd(all, 1);
+#else
+  const __m256 eight = (__m256)v;
+#endif
+  const __m128 four = _mm256_castps256_ps128(eight) + _mm256_extractf128_ps(eight, 1);
+  const __m128 two = four + _mm_movehl_ps(four, four);
+  return two[0] + two[1];
 }
+#else
+INLINE float vec_sum(vec v)
+{
+  return (v[0] + v[2]) + (v[1] + v[3]);
+}
+#endif
 
 /* A NaN stays one. */
 INLINE vec vec_exp(vec x)
