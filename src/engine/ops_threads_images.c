@@ -63,6 +63,13 @@ static double conv_work(const struct ops_conv *c, unsigned n)
   return (double)n * ops_conv_out(c, c->h) * ops_conv_out(c, c->w) * c->co * c->ci * c->k * c->k;
 }
 
+/* Does making weights ready take longer than making the samples ready?  Each part does the one
+ * for itself, and has its own of the other: a weight takes about as long as 32 / k^2 pixels. */
+static bool is_deep(const struct ops_conv *c, unsigned n)
+{
+  return 32.0 * c->co > (double)n * c->h * c->w;
+}
+
 static void run_conv(const struct ops *ops, const struct images *i, size_t total, size_t grain,
                      void (*run)(const struct ops *, const void *, const struct part *),
                      float *scratch)
@@ -77,6 +84,14 @@ static void run_conv(const struct ops *ops, const struct images *i, size_t total
                                .scratch_part = part_scratch(t, i->c, i->n)});
 }
 
+static void conv_forward_channels(const struct ops *base, const void *args, const struct part *p)
+{
+  const struct images *i = args;
+  const struct ops_conv some = of_channels(i->c, p);
+  base->conv_forward(base, &some, i->n, i->x, i->w + p->first * i->c->ci * i->c->k * i->c->k,
+                     i->y + p->first, p->scratch);
+}
+
 static void conv_forward_part(const struct ops *base, const void *args, const struct part *p)
 {
   const struct images *i = args;
@@ -88,7 +103,10 @@ static void conv_forward(const struct ops *ops, const struct ops_conv *c, unsign
                          const float *x, const float *w, float *y, float *scratch)
 {
   const struct images i = {.c = c, .n = n, .x = x, .w = w, .y = y};
-  run_conv(ops, &i, n, 1, conv_forward_part, scratch);
+  if (c->co >= CONV_CHANNELS * threaded_of(ops)->threads && is_deep(c, n))
+    run_conv(ops, &i, c->co, CONV_CHANNELS, conv_forward_channels, scratch);
+  else
+    run_conv(ops, &i, n, 1, conv_forward_part, scratch);
 }
 
 static void conv_data_part(const struct ops *base, const void *args, const struct part *p)
