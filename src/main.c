@@ -283,6 +283,10 @@ int main(int argc, char **argv)
 {
   if (argc > 1 && !strcmp(argv[1], "forward"))
     return forward(argc - 1, argv + 1);
+  if (argc > 1 && !strcmp(argv[1], "merge"))
+    return command_merge(argc - 1, argv + 1);
+  if (argc > 1 && !strcmp(argv[1], "diff"))
+    return command_diff(argc - 1, argv + 1);
   struct session s = {.arena = arena_new()};
   enum options_verdict verdict = options_parse(s.arena, argc, argv, &s.options);
   if (verdict != OPTIONS_RUN) {

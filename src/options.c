@@ -29,6 +29,8 @@ static const char usage[] =
     "  fmt       write the files anew in canonical layout; - is stdin to stdout\n"
     "  forward   run a model with weights of your own on arrays of your own; see\n"
     "            mergescape forward --help\n"
+    "  merge     merge checkpoints of your own; see mergescape merge --help\n"
+    "  diff      compare two checkpoints; see mergescape diff --help\n"
     "\n"
     "Options:\n"
     "  -t, --tier=NAME      scale to run at: small (default), smoke, paper, or a tier\n"

@@ -68,5 +68,8 @@ int command_weave(struct session *);
 int command_fmt(const struct options *);
 /* Checks the model, the weights and the input against one another, and writes the logits. */
 int command_forward(const struct forward_options *);
+/* mergescape merge ... and diff ...: read their own options; an exit status. */
+int command_merge(int argc, char **argv);
+int command_diff(int argc, char **argv);
 
 #endif

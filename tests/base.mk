@@ -20,3 +20,8 @@ check_PROGRAMS += tests/test_floats
 tests_test_floats_SOURCES = tests/test_floats.c
 tests_test_floats_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_floats_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_checkpoint
+tests_test_checkpoint_SOURCES = tests/test_checkpoint.c
+tests_test_checkpoint_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_checkpoint_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)

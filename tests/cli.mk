@@ -5,8 +5,9 @@ tests_make_idx_LDADD = libbase.a $(LIBB2_LIBS) $(ZLIB_LIBS) -lm
 CLEANFILES += tests/make_idx$(EXEEXT)
 check_DATA += tests/make_idx$(EXEEXT)
 
-TESTS += tests/layout.sh tests/cli.sh tests/bits.sh tests/forward.sh
-EXTRA_DIST += tests/layout.sh tests/cli.sh tests/bits.sh tests/forward.sh tests/forward.py
+TESTS += tests/layout.sh tests/cli.sh tests/bits.sh tests/merge.sh tests/forward.sh
+EXTRA_DIST += tests/layout.sh tests/cli.sh tests/bits.sh tests/merge.sh tests/merge.py \
+  tests/forward.sh tests/forward.py
 
 check_PROGRAMS += tests/test_forward
 tests_test_forward_SOURCES = tests/test_forward.c tests/scratch.h

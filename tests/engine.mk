@@ -50,6 +50,11 @@ tests_test_merge_ties_SOURCES = tests/test_merge_ties.c
 tests_test_merge_ties_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_merge_ties_LDADD = $(MERGE_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_merge_files
+tests_test_merge_files_SOURCES = tests/test_merge_files.c
+tests_test_merge_files_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_merge_files_LDADD = $(MERGE_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_measure
 tests_test_measure_SOURCES = tests/test_measure.c
 tests_test_measure_CPPFLAGS = $(CHECK_CPPFLAGS)

@@ -74,8 +74,8 @@ static void rounding_is_to_nearest_even(void **state)
 static void the_largest_are_finite(void **state)
 {
   (void)state;
-  static const enum safetensors_dtype types[] = {SAFETENSORS_F16, SAFETENSORS_BF16,
-                                                 SAFETENSORS_F32, SAFETENSORS_F64};
+  static const enum safetensors_dtype types[] = {SAFETENSORS_F16, SAFETENSORS_BF16, SAFETENSORS_F32,
+                                                 SAFETENSORS_F64};
   static const double expected[] = {65504, 0x1.fep127, (double)FLT_MAX, DBL_MAX};
   for (int t = 0; t < 4; t++) {
     double most = floats_largest(types[t]), back[2];
@@ -94,8 +94,8 @@ static void wide_is_as_plain(void **state)
   (void)state;
   static double x[N], a[N], b[N];
   static unsigned char bytes[8 * N + 3], others[8 * N + 3];
-  static const enum safetensors_dtype types[] = {SAFETENSORS_F16, SAFETENSORS_BF16,
-                                                 SAFETENSORS_F32, SAFETENSORS_F64};
+  static const enum safetensors_dtype types[] = {SAFETENSORS_F16, SAFETENSORS_BF16, SAFETENSORS_F32,
+                                                 SAFETENSORS_F64};
   struct rng r = rng_at(1, RNG_TEST, 0, 0, 0);
   for (int i = 0; i < N; i++) {
     uint64_t bits = (uint64_t)rng_u32(&r) << 32 | rng_u32(&r);
@@ -136,6 +136,10 @@ static void one_bad_number_is_found(void **state)
     x[i] = i % 2 ? DBL_MAX : -DBL_MAX;
   }
   assert_true(floats_finite(x, 21));
+  for (size_t i = 0; i < 21; i++)
+    x[i] = i % 2 ? 4 : -4;
+  assert_true(floats_within(x, 21, 4));
+  assert_false(floats_within(x, 21, nextafter(4, 0)));
 }
 
 int main(void)

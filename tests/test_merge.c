@@ -73,10 +73,14 @@ static void the_table(void **state)
     size_t least, most;
     enum merge_extra extra;
   } expected[] = {
-      {"linear", 1, 0, MERGE_NO_EXTRA},    {"slerp", 2, 2, MERGE_NO_EXTRA},
-      {"task_arithmetic", 1, 0, MERGE_BASE}, {"ties", 1, 0, MERGE_BASE},
-      {"dare", 1, 0, MERGE_BASE},          {"fisher", 1, 0, MERGE_FISHERS},
-      {"swa", 1, 0, MERGE_NO_EXTRA},       {"plane", 3, 3, MERGE_NO_EXTRA},
+      {"linear", 1, 0, MERGE_NO_EXTRA},
+      {"slerp", 2, 2, MERGE_NO_EXTRA},
+      {"task_arithmetic", 1, 0, MERGE_BASE},
+      {"ties", 1, 0, MERGE_BASE},
+      {"dare", 1, 0, MERGE_BASE},
+      {"fisher", 1, 0, MERGE_FISHERS},
+      {"swa", 1, 0, MERGE_NO_EXTRA},
+      {"plane", 3, 3, MERGE_NO_EXTRA},
   };
   size_t n = sizeof expected / sizeof *expected;
   for (size_t i = 0; i < n; i++) {
@@ -373,8 +377,13 @@ static void every_method_keeps_equal_models(void **state)
       size_t n_models = m->max_models ? m->max_models : 3;
       if (m->extra == MERGE_BASE)
         inputs[3] = same;
-      const struct merge_args args = {.alpha = 0.3, .scale = 0.7, .keep = 0.4, .drop = 0.3,
-                                      .x = 0.2, .y = 0.4, .elect = listed,
+      const struct merge_args args = {.alpha = 0.3,
+                                      .scale = 0.7,
+                                      .keep = 0.4,
+                                      .drop = 0.3,
+                                      .x = 0.2,
+                                      .y = 0.4,
+                                      .elect = listed,
                                       .weights = listed ? thirds : NULL,
                                       .scales = listed ? scales : NULL};
       memset(out, 0xff, sizeof out);

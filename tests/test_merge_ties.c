@@ -16,8 +16,10 @@
 enum { N = 5000, MODELS = 4, TENSORS = 4 };
 
 /* Tensors of odd sizes, of which one is of running statistics. */
-static const struct merge_tensor tensors[TENSORS] = {
-    {"a.weight", 4100, false}, {"a.bias", 7, false}, {"n.running_var", 93, true}, {"b", 800, false}};
+static const struct merge_tensor tensors[TENSORS] = {{"a.weight", 4100, false},
+                                                     {"a.bias", 7, false},
+                                                     {"n.running_var", 93, true},
+                                                     {"b", 800, false}};
 static const size_t offsets[TENSORS + 1] = {0, 4100, 4107, 4200, 5000};
 
 /* Models of which many entries are those of the base, and many as far from it as others:
@@ -195,8 +197,7 @@ static void ties_by_hand(void **state)
                                     .aggregate = cases[i].aggregate,
                                     .undecided = cases[i].undecided};
     float out[5];
-    assert_true(
-        merge_flat(&merge_ties, &args, 2, &tensor, 1, models, out, diag_new(arena)));
+    assert_true(merge_flat(&merge_ties, &args, 2, &tensor, 1, models, out, diag_new(arena)));
     assert_memory_equal(out, cases[i].expected, sizeof out);
   }
   arena_free(arena);
@@ -226,11 +227,11 @@ static void ties_of_one_model_trims(void **state)
 
 enum { KEYS = 3 << 20 };
 
-static uint32_t keys[KEYS], sorted[KEYS];
+static int32_t keys[KEYS], sorted[KEYS];
 
 static int falling_keys(const void *a, const void *b)
 {
-  const uint32_t *x = a, *y = b;
+  const int32_t *x = a, *y = b;
   return *x > *y ? -1 : *x < *y;
 }
 
@@ -242,7 +243,7 @@ static unsigned select_in_passes(struct merge_select *s, size_t n, uint64_t k, b
   while (!merge_select_next(s)) {
     for (size_t at = 0; at < n; at += 1000)
       if (passes || !sample || at / 1000 % 3 == 0)
-        merge_select_add(s, keys + at, n - at < 1000 ? n - at : 1000);
+        merge_select_add(s, merge_loops(), keys + at, n - at < 1000 ? n - at : 1000);
     passes++;
     assert_true(passes < 6);
   }
@@ -260,7 +261,7 @@ static void check_select(struct merge_select *s, size_t n, bool sample, unsigned
     /* A sample says little about the smallest of all. */
     if (passes > (k > n / 2 ? 4 : most))
       fail_msg("%u passes for number %u of %zu", passes, (unsigned)k, n);
-    uint32_t key = merge_select_key(s);
+    int32_t key = merge_select_key(s);
     assert_int_equal(key, k < n ? sorted[k - 1] : 0);
     while (kept < n && sorted[kept] >= key)
       kept++;
@@ -279,7 +280,7 @@ static void selection_is_exact(void **state)
   for (int i = 0; i < 5; i++)
     for (uint32_t range = 1; range; range = range < 1u << 30 ? range << 10 : 0) {
       for (size_t k = 0; k < sizes[i]; k++)
-        keys[k] = rng_below(&r, range);
+        keys[k] = (int32_t)rng_below(&r, range);
       check_select(s, sizes[i], false, 1);
     }
   /* Magnitudes of normal numbers, of several sizes: a sample and one pass. */
@@ -299,7 +300,7 @@ static void selection_survives_a_bad_sample(void **state)
   struct merge_select *s = merge_select_new(a);
   struct rng r = rng_at(2, RNG_TEST, 0, 0, 0);
   for (size_t k = 0; k < KEYS; k++)
-    keys[k] = k / 1000 % 3 ? rng_u32(&r) >> 1 : rng_below(&r, 5);
+    keys[k] = (int32_t)(k / 1000 % 3 ? rng_below(&r, INT32_MAX) : rng_below(&r, 5));
   check_select(s, KEYS, true, 4);
   assert_int_equal(select_in_passes(s, KEYS, KEYS / 5, true), 4);
   arena_free(a);
@@ -323,8 +324,8 @@ static void dare_without_dropping_is_task_arithmetic(void **state)
       for (int i = 0; i < N; i++) {
         expected[i] = (double)inputs[MODELS - 1][i];
         for (size_t k = 0; k < n; k++)
-          expected[i] += (listed ? scales[k] : 0.3) *
-                         ((double)inputs[k][i] - (double)inputs[MODELS - 1][i]);
+          expected[i] +=
+              (listed ? scales[k] : 0.3) * ((double)inputs[k][i] - (double)inputs[MODELS - 1][i]);
       }
       assert_same(plain, expected, 1e-5);
     }
@@ -483,8 +484,8 @@ static void weights_are_taken_as_they_are(void **state)
   const struct merge_args args = {.weights = weights};
   merge("linear", &args, 3, pointers, out);
   for (int i = 0; i < N; i++)
-    expected[i] = 0.5 * (double)inputs[0][i] + 0.3 * (double)inputs[1][i] +
-                  0.4 * (double)inputs[2][i];
+    expected[i] =
+        0.5 * (double)inputs[0][i] + 0.3 * (double)inputs[1][i] + 0.4 * (double)inputs[2][i];
   assert_same(out, expected, 1e-5);
   const float *const same[] = {inputs[0], inputs[0], inputs[0]};
   merge("linear", &args, 3, same, out);
@@ -540,8 +541,14 @@ static void pieces_do_not_matter(void **state)
       const float *from[2 * MODELS] = {inputs[0], inputs[1], inputs[2], inputs[3]};
       for (size_t k = 0; k < n && method->extra == MERGE_FISHERS; k++)
         from[n + k] = fishers[k];
-      const struct merge_args args = {.alpha = 0.3, .scale = 0.7, .keep = 0.4, .drop = 0.3,
-                                      .seed = 11, .x = 0.2, .y = 0.4, .elect = variant,
+      const struct merge_args args = {.alpha = 0.3,
+                                      .scale = 0.7,
+                                      .keep = 0.4,
+                                      .drop = 0.3,
+                                      .seed = 11,
+                                      .x = 0.2,
+                                      .y = 0.4,
+                                      .elect = variant,
                                       .undecided = variant ? MERGE_MAJORITY : MERGE_NEITHER,
                                       .scope = variant ? MERGE_EACH_TENSOR : MERGE_WHOLE_MODEL};
       for (int c = -1; c < 5; c++) {
@@ -587,6 +594,60 @@ static void ties_reads_twice(void **state)
   arena_free(a);
 }
 
+/* ---- instruction sets ---- */
+
+static void fill_loops(struct rng *r, double *x, size_t n)
+{
+  for (size_t i = 0; i < n; i++)
+    x[i] = rng_below(r, 3) ? rng_normal(r) : (double)rng_below(r, 3) - 1;
+}
+
+/* The same bits, whatever the instruction set. */
+static void loops_agree(void **state)
+{
+  (void)state;
+  const struct merge_loops *const tables[2] = {&merge_loops_baseline, merge_loops()};
+  struct rng r = rng_at(9, RNG_TEST, 0, 0, 0);
+  static double a[MERGE_VOTES], b[MERGE_VOTES], out[2][6][MERGE_VOTES];
+  static int32_t found[2][MERGE_VOTES];
+  static uint64_t bins[2][1000];
+  for (unsigned round = 0; round < 200; round++) {
+    size_t n = 1 + rng_below(&r, MERGE_VOTES);
+    fill_loops(&r, a, MERGE_VOTES);
+    fill_loops(&r, b, MERGE_VOTES);
+    uint64_t above[2];
+    int undecided = (int)rng_below(&r, 3) - 1;
+    int32_t low = (int32_t)rng_below(&r, 0x3f800000);
+    for (int k = 0; k < 2; k++) {
+      const struct merge_loops *l = tables[k];
+      static struct merge_votes v[2];
+      memset(out[k], 0, sizeof out[k]);
+      memset(bins[k], 0, sizeof bins[k]);
+      l->between(0.3, a, b, n, out[k][0]);
+      l->delta(a, b, n, out[k][1]);
+      l->add(a, 0.7, b, n, out[k][2]);
+      l->keys(a, n, found[k]);
+      memcpy(out[k][3], b, sizeof b);
+      l->trim(out[k][3], found[k], 0x3f000000, n);
+      above[k] = l->count(found[k], n, low, 1000, bins[k]);
+      merge_votes_clear(&v[k], n);
+      l->vote(&v[k], a, n);
+      l->vote(&v[k], b, n);
+      l->elect(&v[k], true, undecided, 0.4, a, n, out[k][4]);
+      l->elect(&v[k], false, undecided, 0.4, a, n, out[k][5]);
+    }
+    for (int j = 0; j < 6; j++)
+      assert_memory_equal(out[0][j], out[1][j], n * sizeof **out[0]);
+    assert_memory_equal(found[0], found[1], n * sizeof **found);
+    assert_memory_equal(bins[0], bins[1], sizeof bins[0]);
+    assert_int_equal(above[0], above[1]);
+    size_t larger = 0;
+    for (size_t i = 0; i < n; i++)
+      larger += found[0][i] >= low + 1000;
+    assert_int_equal(above[0], larger);
+  }
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -603,6 +664,7 @@ int main(void)
       cmocka_unit_test(weights_are_taken_as_they_are),
       cmocka_unit_test(pieces_do_not_matter),
       cmocka_unit_test(ties_reads_twice),
+      cmocka_unit_test(loops_agree),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,22 +24,6 @@ double floats_largest(enum safetensors_dtype t)
   }
 }
 
-/* x - x is 0 for finite x alone.  Sums of their own, so that none waits for the last. */
-bool floats_finite(const double *x, size_t n)
-{
-  enum { SUMS = 8 };
-  double bad[SUMS] = {0}, all = 0;
-  size_t i = 0;
-  for (; i + SUMS <= n; i += SUMS)
-    for (size_t k = 0; k < SUMS; k++)
-      bad[k] += x[i + k] - x[i + k];
-  for (; i < n; i++)
-    all += x[i] - x[i];
-  for (size_t k = 0; k < SUMS; k++)
-    all += bad[k];
-  return all == 0;
-}
-
 static float as_float(uint32_t bits)
 {
   float f;
@@ -159,8 +143,8 @@ WIDE static inline __m256i floats_to_odd(const double *x)
   __m128i odd[2];
   for (int k = 0; k < 2; k++) {
     __m256d back = _mm256_cvtps_pd(f[k]);
-    __m256d over = _mm256_cmp_pd(_mm256_andnot_pd(sign, back), _mm256_andnot_pd(sign, v[k]),
-                                 _CMP_GT_OQ);
+    __m256d over =
+        _mm256_cmp_pd(_mm256_andnot_pd(sign, back), _mm256_andnot_pd(sign, v[k]), _CMP_GT_OQ);
     __m256d inexact = _mm256_cmp_pd(back, v[k], _CMP_NEQ_OQ);
     /* The low halves of four masks of 64 bits each: -1 or 0. */
     const __m256i low = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
@@ -207,13 +191,12 @@ WIDE static void store_brains(unsigned char *p, const double *x)
   __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(f, f, _CMP_UNORD_Q));
   __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
   rounded = _mm256_blendv_epi8(rounded, quiet, nan);
-  __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(rounded),
-                                    _mm256_extracti128_si256(rounded, 1));
+  __m128i packed =
+      _mm_packus_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
   _mm_storeu_si128((__m128i *)p, packed);
 }
 
-WIDE static size_t write_wide(enum safetensors_dtype t, const double *x, size_t n,
-                              unsigned char *p)
+WIDE static size_t write_wide(enum safetensors_dtype t, const double *x, size_t n, unsigned char *p)
 {
   size_t i = 0;
   if (t == SAFETENSORS_F16)
@@ -227,6 +210,22 @@ WIDE static size_t write_wide(enum safetensors_dtype t, const double *x, size_t 
   if (t == SAFETENSORS_F32)
     for (; i + 4 <= n; i += 4)
       _mm_storeu_ps((float *)(void *)(p + 4 * i), _mm256_cvtpd_ps(_mm256_loadu_pd(x + i)));
+  return i;
+}
+
+/* How many are within: n or less, where the first that is not is among the next 8. */
+WIDE static size_t within_wide(const double *x, size_t n, double largest)
+{
+  const __m256d sign = _mm256_set1_pd(-0.0), most = _mm256_set1_pd(largest);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    __m256d a = _mm256_andnot_pd(sign, _mm256_loadu_pd(x + i));
+    __m256d b = _mm256_andnot_pd(sign, _mm256_loadu_pd(x + i + 4));
+    __m256d fit =
+        _mm256_and_pd(_mm256_cmp_pd(a, most, _CMP_LE_OQ), _mm256_cmp_pd(b, most, _CMP_LE_OQ));
+    if (_mm256_movemask_pd(fit) != 15)
+      return i;
+  }
   return i;
 }
 
@@ -250,11 +249,30 @@ static size_t write_wide(enum safetensors_dtype t, const double *x, size_t n, un
   return 0;
 }
 
+static size_t within_wide(const double *x, size_t n, double largest)
+{
+  (void)x, (void)n, (void)largest;
+  return 0;
+}
+
 static bool is_wide(void)
 {
   return false;
 }
 #endif
+
+bool floats_within(const double *x, size_t n, double largest)
+{
+  size_t i = is_wide() ? within_wide(x, n, largest) : 0;
+  while (i < n && fabs(x[i]) <= largest)
+    i++;
+  return i == n;
+}
+
+bool floats_finite(const double *x, size_t n)
+{
+  return floats_within(x, n, DBL_MAX);
+}
 
 void floats_read(enum safetensors_dtype t, const void *bytes, size_t n, double *out)
 {

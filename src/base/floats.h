@@ -14,7 +14,9 @@ void floats_write(enum safetensors_dtype, const double *, size_t n, void *bytes)
 /* The largest double that does not round to infinity. */
 double floats_largest(enum safetensors_dtype);
 
-/* Is none of the n values NaN or infinite? */
+/* Is none of the n values NaN, or of a larger magnitude? */
+bool floats_within(const double *, size_t n, double largest);
+/* Is none NaN or infinite? */
 bool floats_finite(const double *, size_t n);
 
 /* The same without the processor's own conversions, for tests. */

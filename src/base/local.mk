@@ -1,6 +1,7 @@
 noinst_LIBRARIES += libbase.a
 libbase_a_SOURCES = \
   src/base/arena.c src/base/arena.h \
+  src/base/checkpoint.h src/base/checkpoint_read.c src/base/checkpoint_write.c \
   src/base/diag.c src/base/diag.h \
   src/base/file.c src/base/file.h src/base/file_draft.c src/base/file_int.h \
   src/base/floats.c src/base/floats.h \

@@ -5,8 +5,11 @@ libmerge_a_SOURCES = \
   src/merge/match_activations.c src/merge/match_learned.c src/merge/match_weights.c \
   src/merge/merge.c src/merge/merge.h src/merge/merge_int.h \
   src/merge/merge_dare.c \
+  src/merge/merge_files.c src/merge/merge_files.h src/merge/merge_files_check.c \
+  src/merge/merge_files_int.h \
   src/merge/merge_fisher.c \
   src/merge/merge_linear.c \
+  src/merge/merge_loops.h \
   src/merge/merge_plane.c \
   src/merge/merge_run.c \
   src/merge/merge_select.c src/merge/merge_select.h \
@@ -14,4 +17,15 @@ libmerge_a_SOURCES = \
   src/merge/merge_swa.c \
   src/merge/merge_task_arithmetic.c \
   src/merge/merge_ties.c
-MERGE_LIBS = libmerge.a
+MERGE_LIBS = libmerge.a libmerge_baseline.a
+
+# The loops, once an instruction set; merge.c chooses one at run time.
+noinst_LIBRARIES += libmerge_baseline.a
+libmerge_baseline_a_SOURCES = src/merge/merge_loops.c
+if X86_64
+MERGE_LIBS += libmerge_avx2.a
+noinst_LIBRARIES += libmerge_avx2.a
+libmerge_avx2_a_SOURCES = src/merge/merge_loops.c
+libmerge_avx2_a_CPPFLAGS = $(AM_CPPFLAGS) -DMERGE_AVX2
+libmerge_avx2_a_CFLAGS = $(AM_CFLAGS) -mavx2
+endif

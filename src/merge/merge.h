@@ -56,9 +56,11 @@ enum merge_next { MERGE_APPLY, MERGE_SAMPLE, MERGE_SCAN, MERGE_FAIL };
 
 struct merge_method {
   const char *name;
+  const char *meaning, *source; /* a line each, for the user */
   size_t min_models, max_models; /* without what is extra; max 0: any number */
   enum merge_extra extra;
   bool takes_scope; /* its passes may be over each tensor by itself */
+  unsigned scans;   /* passes over everything that it mostly asks for */
   /* All but apply may be NULL.  next is called first, and after each pass. */
   enum merge_next (*next)(struct merge_run *);
   void (*scan)(struct merge_run *, const struct merge_piece *);

@@ -16,7 +16,7 @@
 #include <string.h>
 
 struct dare {
-  double sum[MERGE_PIECE], delta[MERGE_PIECE];
+  double sum[MERGE_VOTES], delta[MERGE_VOTES];
   struct merge_votes votes;
 };
 
@@ -27,53 +27,68 @@ static enum merge_next next(struct merge_run *r)
   return MERGE_APPLY;
 }
 
-/* Four numbers a block, of which the i-th decides on entry 4 * block + i.  A tensor has up to
- * 2^40 blocks of them. */
-static void thin_out(const struct merge_run *r, const struct merge_piece *p, size_t model,
-                     double *delta)
+/* The model's task vector, entries at .. at + n - 1 of the piece.  Four numbers a block, of which
+ * the i-th decides on entry 4 * block + i; a tensor has up to 2^40 blocks. */
+static void thin_out(const struct merge_run *r, const struct merge_piece *p, uint64_t name,
+                     size_t model, size_t at, size_t n, double *delta)
 {
   const double limit = round(r->args->drop * 0x1p32), rescale = 1 / (1 - r->args->drop);
-  const uint64_t name = hash_short(hash_of(p->tensor, strlen(p->tensor)));
   uint64_t block = UINT64_MAX;
   uint32_t draws[4] = {0};
-  for (size_t i = 0; i < p->n; i++) {
-    uint64_t index = p->first + i;
+  for (size_t i = 0; i < n; i++) {
+    uint64_t index = p->first + at + i;
     if (index / 4 != block) {
       block = index / 4;
-      struct rng at = rng_at(r->args->seed, RNG_DROP, (uint32_t)(model | block >> 32 << 12),
+      struct rng r4 = rng_at(r->args->seed, RNG_DROP, (uint32_t)(model | block >> 32 << 12),
                              (uint32_t)(name >> 32), (uint32_t)name);
-      at.counter[0] = (uint32_t)block;
-      rng_philox(at.counter, at.key, draws);
+      r4.counter[0] = (uint32_t)block;
+      rng_philox(r4.counter, r4.key, draws);
     }
     delta[i] = draws[index % 4] < limit ? 0 : delta[i] * rescale;
   }
+}
+
+static void add_model(const struct merge_run *r, const struct merge_piece *p, uint64_t name,
+                      size_t k, size_t at, size_t n)
+{
+  struct dare *s = r->state;
+  const double weight = merge_weight(r->args, k);
+  r->loops->delta(p->in[k] + at, p->in[r->n_models] + at, n, s->delta);
+  if (r->args->drop > 0 && !p->buffer)
+    thin_out(r, p, name, k, at, n, s->delta);
+  for (size_t i = 0; i < n; i++) {
+    s->delta[i] *= weight;
+    s->sum[i] += s->delta[i];
+  }
+  if (r->args->elect)
+    r->loops->vote(&s->votes, s->delta, n);
 }
 
 static void apply(const struct merge_run *r, const struct merge_piece *p, double *out)
 {
   struct dare *s = r->state;
   const double *base = p->in[r->n_models], factor = merge_factor(r->args);
-  memset(s->sum, 0, p->n * sizeof *s->sum);
-  if (r->args->elect)
-    merge_votes_clear(&s->votes, p->n);
-  for (size_t k = 0; k < r->n_models; k++) {
-    double weight = merge_weight(r->args, k);
-    merge_delta(p->in[k], base, p->n, s->delta);
-    if (r->args->drop > 0 && !p->buffer)
-      thin_out(r, p, k, s->delta);
-    for (size_t i = 0; i < p->n; i++) {
-      s->delta[i] *= weight;
-      s->sum[i] += s->delta[i];
-    }
+  const uint64_t name = hash_short(hash_of(p->tensor, strlen(p->tensor)));
+  for (size_t at = 0, n; at < p->n; at += n) {
+    n = p->n - at < MERGE_VOTES ? p->n - at : MERGE_VOTES;
+    memset(s->sum, 0, n * sizeof *s->sum);
+    merge_votes_clear(&s->votes, n);
+    for (size_t k = 0; k < r->n_models; k++)
+      add_model(r, p, name, k, at, n);
     if (r->args->elect)
-      merge_votes_add(&s->votes, s->delta, p->n);
+      r->loops->elect(&s->votes, r->args->aggregate == MERGE_MEAN, 0, factor, base + at, n,
+                      out + at);
+    else
+      r->loops->add(base + at, factor, s->sum, n, out + at);
   }
-  if (r->args->elect) {
-    merge_votes_elect(&s->votes, r->args->aggregate, 0, factor, base, p->n, out);
-    return;
-  }
-  merge_add(base, factor, s->sum, p->n, out);
 }
 
 const struct merge_method merge_dare = {
-    .name = "dare", .min_models = 1, .extra = MERGE_BASE, .next = next, .apply = apply};
+    .name = "dare",
+    .meaning = "task arithmetic with entries dropped at random, the others rescaled",
+    .source = "Yu et al. 2024",
+    .min_models = 1,
+    .extra = MERGE_BASE,
+    .next = next,
+    .apply = apply,
+};

@@ -33,4 +33,10 @@ static void apply(const struct merge_run *r, const struct merge_piece *p, double
 }
 
 const struct merge_method merge_fisher = {
-    .name = "fisher", .min_models = 1, .extra = MERGE_FISHERS, .apply = apply};
+    .name = "fisher",
+    .meaning = "the mean of each entry, weighted by the diagonals of Fisher matrices",
+    .source = "Matena and Raffel 2022",
+    .min_models = 1,
+    .extra = MERGE_FISHERS,
+    .apply = apply,
+};

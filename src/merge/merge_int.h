@@ -3,12 +3,13 @@
 #define MERGESCAPE_MERGE_MERGE_INT_H
 
 #include "merge/merge.h"
+#include "merge/merge_loops.h"
 
 /* The same elements of all models. */
 struct merge_piece {
   const char *tensor;
   uint64_t first; /* of the tensor's elements; the piece's own first */
-  size_t n;       /* MERGE_PIECE at most */
+  size_t n;       /* MERGE_PIECE at most, which every array holds */
   bool buffer;
   const double *const *in;
 };
@@ -16,6 +17,7 @@ struct merge_piece {
 /* One for the model, or one after the other for each of its tensors. */
 struct merge_run {
   const struct merge_args *args;
+  const struct merge_loops *loops;
   size_t n_models;
   uint64_t n_counted; /* elements that scan is given in a pass */
   struct arena *arena;
@@ -29,28 +31,15 @@ struct merge_run {
 enum { MERGE_SAMPLES = 1 << 20 };
 
 /* a + alpha * (b - a); for alpha 0 and 1, and where they are equal, the model itself. */
-void merge_between(double alpha, const double *a, const double *b, size_t n, double *out);
+void merge_between(const struct merge_run *, double alpha, const double *a, const double *b,
+                   size_t n, double *out);
 /* The mean; where all are equal, their value. */
 void merge_mean(const double *const *models, size_t n_models, size_t n, double *out);
-/* model - base, and 0 where they are equal, infinities too. */
-void merge_delta(const double *model, const double *base, size_t n, double *out);
-/* base + factor * sum; where the sum is zero, base. */
-void merge_add(const double *base, double factor, const double *sum, size_t n, double *out);
 /* The coefficients of task vectors: each one's own, where there are such, times all's. */
 double merge_weight(const struct merge_args *, size_t k);
 double merge_factor(const struct merge_args *);
 
-/* Sums of the entries on each side of zero, and how many there are. */
-struct merge_votes {
-  double above[MERGE_PIECE], below[MERGE_PIECE];
-  double n_above[MERGE_PIECE], n_below[MERGE_PIECE];
-};
 void merge_votes_clear(struct merge_votes *, size_t n);
-void merge_votes_add(struct merge_votes *, const double *entries, size_t n);
-/* base + scale * the mean or sum of the entries on the side whose sum is larger; where they are
- * equal, on the side that `undecided` is of (-1, 1), or on neither (0). */
-void merge_votes_elect(const struct merge_votes *, enum merge_aggregate, int undecided,
-                       double scale, const double *base, size_t n, double *out);
 
 /* The methods: each file says what it does. */
 extern const struct merge_method merge_linear, merge_slerp, merge_task_arithmetic, merge_ties,

@@ -33,9 +33,15 @@ static void apply(const struct merge_run *r, const struct merge_piece *p, double
   if (r->args->weights)
     sum(r->args, p->in, r->n_models, p->n, out);
   else if (r->n_models == 2)
-    merge_between(r->args->alpha, p->in[0], p->in[1], p->n, out);
+    merge_between(r, r->args->alpha, p->in[0], p->in[1], p->n, out);
   else
     merge_mean(p->in, r->n_models, p->n, out);
 }
 
-const struct merge_method merge_linear = {.name = "linear", .min_models = 1, .apply = apply};
+const struct merge_method merge_linear = {
+    .name = "linear",
+    .meaning = "the weighted sum of the models; their mean where no weights are given",
+    .source = "Frankle et al. 2020; Wortsman et al. 2022",
+    .min_models = 1,
+    .apply = apply,
+};

@@ -67,7 +67,7 @@ static void apply(const struct merge_run *r, const struct merge_piece *piece, do
   const struct plane *p = r->state;
   const double *a = piece->in[0], *b = piece->in[1], *c = piece->in[2];
   if (r->args->y == 0 || p->one_point) {
-    merge_between(p->one_point ? 0 : r->args->x, a, b, piece->n, out);
+    merge_between(r, p->one_point ? 0 : r->args->x, a, b, piece->n, out);
     return;
   }
   for (size_t i = 0; i < piece->n; i++) {
@@ -76,9 +76,14 @@ static void apply(const struct merge_run *r, const struct merge_piece *piece, do
   }
 }
 
-const struct merge_method merge_plane = {.name = "plane",
-                                         .min_models = 3,
-                                         .max_models = 3,
-                                         .next = next,
-                                         .scan = scan,
-                                         .apply = apply};
+const struct merge_method merge_plane = {
+    .name = "plane",
+    .meaning = "the point (x, y) of the plane through three models",
+    .source = "Izmailov et al. 2018",
+    .min_models = 3,
+    .max_models = 3,
+    .scans = 2,
+    .next = next,
+    .scan = scan,
+    .apply = apply,
+};

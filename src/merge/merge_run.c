@@ -109,7 +109,8 @@ bool merge_tensors(const struct merge_method *method, const struct merge_args *a
                    struct diag *d)
 {
   struct arena *a = arena_new();
-  struct merge_run run = {.args = args, .n_models = n_models, .arena = a, .diag = d};
+  struct merge_run run = {
+      .args = args, .loops = merge_loops(), .n_models = n_models, .arena = a, .diag = d};
   size_t n_inputs = merge_inputs(method, n_models);
   struct work w = {.method = method,
                    .run = &run,

@@ -4,30 +4,37 @@
 
 #include <string.h>
 
-enum { BINS = 1 << 20, BROAD = 11 /* bits of a bin, of which BINS hold all keys */ };
+enum {
+  BINS = 1 << 20,
+  BROAD = 11 /* bits of a broad bin, of which BINS hold all keys */
+};
 
-enum stage { BEGUN, SAMPLED, WINDOW, SPREAD, INSIDE, KNOWN };
+/* The share of the sample that the window reaches to each side. */
+static const double margin = 0.01;
+
+enum stage { BEGUN, SAMPLED, BROADLY, CLOSELY, KNOWN };
 
 struct merge_select {
   struct arena *arena;
   enum stage stage;
   uint64_t n, k;
-  uint32_t key;
+  int32_t key;
   uint64_t kept;
-  uint32_t *sample; /* [MERGE_SAMPLES + MERGE_PIECE] */
+  int32_t *sample; /* [SAMPLE] */
   size_t n_sample;
-  /* Bins from `low` on, each of 2^shift keys. */
+  /* Counts of the broad bins, or of `width` keys from `low` on. */
   uint64_t *bins;
-  uint32_t low;
-  unsigned shift;
+  int32_t low, width;
   uint64_t above; /* keys behind the bins */
 };
+
+enum { SAMPLE = MERGE_SAMPLES + MERGE_PIECE };
 
 struct merge_select *merge_select_new(struct arena *a)
 {
   struct merge_select *s = arena_alloc(a, sizeof *s);
   s->arena = a;
-  s->sample = arena_array(a, MERGE_SAMPLES + MERGE_PIECE, sizeof *s->sample);
+  s->sample = arena_array(a, SAMPLE, sizeof *s->sample);
   return s;
 }
 
@@ -42,15 +49,15 @@ void merge_select_begin(struct merge_select *s, uint64_t n, uint64_t k)
 }
 
 /* The k-th largest, byte by byte from the top; `kept` are as large or larger. */
-static uint32_t select_sample(const uint32_t *keys, size_t n, uint64_t k, uint64_t *kept)
+static int32_t select_sample(const int32_t *keys, size_t n, uint64_t k, uint64_t *kept)
 {
   uint32_t prefix = 0, mask = 0;
   uint64_t above = 0;
   for (unsigned shift = 24;; shift -= 8) {
     uint64_t count[256] = {0};
     for (size_t i = 0; i < n; i++)
-      if ((keys[i] & mask) == prefix)
-        count[keys[i] >> shift & 255]++;
+      if (((uint32_t)keys[i] & mask) == prefix)
+        count[(uint32_t)keys[i] >> shift & 255]++;
     uint32_t byte = 255;
     while (above + count[byte] < k)
       above += count[byte--];
@@ -58,39 +65,46 @@ static uint32_t select_sample(const uint32_t *keys, size_t n, uint64_t k, uint64
     mask |= UINT32_C(255) << shift;
     if (!shift) {
       *kept = above + count[byte];
-      return prefix;
+      return (int32_t)prefix;
     }
   }
 }
 
-static void aim(struct merge_select *s, enum stage stage, uint32_t low, unsigned shift)
+static void aim(struct merge_select *s, enum stage stage, int32_t low, int32_t width)
 {
   if (!s->bins)
     s->bins = arena_array(s->arena, BINS, sizeof *s->bins);
-  memset(s->bins, 0, BINS * sizeof *s->bins);
   s->stage = stage;
-  s->low = low;
-  s->shift = shift;
+  s->width = width < BINS ? width : BINS;
+  s->low = low < 0 ? 0 : low < INT32_MAX - s->width ? low : INT32_MAX - s->width;
   s->above = 0;
+  memset(s->bins, 0, (size_t)s->width * sizeof *s->bins);
 }
 
-/* Where the sample has it, give or take half a window. */
+static int32_t sample_at(const struct merge_select *s, double rank)
+{
+  uint64_t ignored, k = rank < 1 ? 1 : (uint64_t)rank;
+  return select_sample(s->sample, s->n_sample, k < s->n_sample ? k : s->n_sample, &ignored);
+}
+
+/* From one side of where the sample has it to the other; where that is too wide, about it. */
 static void aim_by_sample(struct merge_select *s)
 {
-  uint64_t ignored;
-  uint64_t k = (uint64_t)((double)s->k / (double)s->n * (double)s->n_sample);
-  k = k < 1 ? 1 : k > s->n_sample ? s->n_sample : k;
-  uint32_t guess = select_sample(s->sample, s->n_sample, k, &ignored);
-  aim(s, WINDOW, guess > BINS / 2 ? guess - BINS / 2 : 0, 0);
+  double m = (double)s->n_sample, rank = (double)s->k / (double)s->n * m;
+  int32_t low = sample_at(s, rank + margin * m), high = sample_at(s, rank - margin * m);
+  if (high - low < BINS)
+    aim(s, CLOSELY, low, high - low + 1);
+  else
+    aim(s, CLOSELY, sample_at(s, rank) - BINS / 2, BINS);
 }
 
 /* The bin that holds the k-th, of all keys behind it `above`; false: it is outside. */
-static bool find_bin(const struct merge_select *s, uint32_t *bin, uint64_t *above)
+static bool find_bin(const struct merge_select *s, int32_t *bin, uint64_t *above)
 {
   *above = s->above;
   if (*above >= s->k)
     return false;
-  for (*bin = BINS; (*bin)--;) {
+  for (*bin = s->width; (*bin)-- > 0;) {
     if (*above + s->bins[*bin] >= s->k)
       return true;
     *above += s->bins[*bin];
@@ -98,67 +112,54 @@ static bool find_bin(const struct merge_select *s, uint32_t *bin, uint64_t *abov
   return false;
 }
 
+static void begin_sampled(struct merge_select *s)
+{
+  if (s->n_sample == s->n) {
+    s->key = select_sample(s->sample, s->n_sample, s->k, &s->kept);
+    s->stage = KNOWN;
+  } else if (s->n_sample) {
+    aim_by_sample(s);
+  } else {
+    aim(s, BROADLY, 0, BINS);
+  }
+}
+
 bool merge_select_next(struct merge_select *s)
 {
-  uint32_t bin;
+  int32_t bin;
   uint64_t above;
-  switch (s->stage) {
-  case KNOWN:
-    return true;
-  case BEGUN:
+  if (s->stage == BEGUN) {
     s->stage = SAMPLED;
-    return false;
-  case SAMPLED:
-    if (s->n_sample == s->n) {
-      s->key = select_sample(s->sample, s->n_sample, s->k, &s->kept);
-      s->stage = KNOWN;
-      return true;
-    }
-    if (s->n_sample)
-      aim_by_sample(s);
-    else
-      aim(s, SPREAD, 0, BROAD);
-    return false;
-  default:
-    break;
+  } else if (s->stage == SAMPLED) {
+    begin_sampled(s);
+  } else if (s->stage != KNOWN && !find_bin(s, &bin, &above)) {
+    aim(s, BROADLY, 0, BINS);
+  } else if (s->stage == BROADLY) {
+    aim(s, CLOSELY, bin << BROAD, 1 << BROAD);
+  } else if (s->stage == CLOSELY) {
+    s->key = s->low + bin;
+    s->kept = above + s->bins[bin];
+    s->stage = KNOWN;
   }
-  if (!find_bin(s, &bin, &above)) {
-    aim(s, SPREAD, 0, BROAD);
-    return false;
-  }
-  if (s->shift) {
-    aim(s, INSIDE, s->low + (bin << s->shift), 0);
-    return false;
-  }
-  s->key = s->low + bin;
-  s->kept = above + s->bins[bin];
-  s->stage = KNOWN;
-  return true;
+  return s->stage == KNOWN;
 }
 
-void merge_select_add(struct merge_select *s, const uint32_t *keys, size_t n)
+void merge_select_add(struct merge_select *s, const struct merge_loops *loops, const int32_t *keys,
+                      size_t n)
 {
   if (s->stage == SAMPLED) {
-    size_t room = MERGE_SAMPLES + MERGE_PIECE - s->n_sample;
-    n = n < room ? n : room;
+    n = n < SAMPLE - s->n_sample ? n : SAMPLE - s->n_sample;
     memcpy(s->sample + s->n_sample, keys, n * sizeof *keys);
     s->n_sample += n;
-    return;
+  } else if (s->stage == CLOSELY) {
+    s->above += loops->count(keys, n, s->low, s->width, s->bins);
+  } else if (s->stage == BROADLY) {
+    for (size_t i = 0; i < n; i++)
+      s->bins[keys[i] >> BROAD]++;
   }
-  if (s->stage == KNOWN)
-    return;
-  uint64_t above = 0;
-  for (size_t i = 0; i < n; i++) {
-    /* Keys below `low` wrap around to far behind the bins. */
-    uint32_t bin = (keys[i] - s->low) >> s->shift;
-    above += keys[i] > s->low && bin >= BINS;
-    if (bin < BINS)
-      s->bins[bin]++;
-  }
-  s->above += above;
 }
 
-uint32_t merge_select_key(const struct merge_select *s)
+int32_t merge_select_key(const struct merge_select *s)
 {
   return s->key;
 }

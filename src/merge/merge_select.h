@@ -9,6 +9,7 @@
 #define MERGESCAPE_MERGE_MERGE_SELECT_H
 
 #include "base/arena.h"
+#include "merge/merge_loops.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,9 +22,10 @@ struct merge_select *merge_select_new(struct arena *);
 void merge_select_begin(struct merge_select *, uint64_t n, uint64_t k);
 /* Before the first pass and after each: is the answer known? */
 bool merge_select_next(struct merge_select *);
-/* Of what a pass shows.  Keys below 2^31. */
-void merge_select_add(struct merge_select *, const uint32_t *keys, size_t n);
-uint32_t merge_select_key(const struct merge_select *);  /* 0 where all are kept */
+/* Of what a pass shows.  Keys are 0 to 2^31 - 2. */
+void merge_select_add(struct merge_select *, const struct merge_loops *, const int32_t *keys,
+                      size_t n);
+int32_t merge_select_key(const struct merge_select *);  /* 0 where all are kept */
 uint64_t merge_select_kept(const struct merge_select *); /* keys that are as large or larger */
 
 #endif

@@ -52,17 +52,22 @@ static void apply(const struct merge_run *r, const struct merge_piece *p, double
   const struct slerp *s = r->state;
   const double *a = p->in[0], *b = p->in[1];
   if (!s->turns) {
-    merge_between(r->args->alpha, a, b, p->n, out);
+    merge_between(r, r->args->alpha, a, b, p->n, out);
     return;
   }
   for (size_t i = 0; i < p->n; i++)
     out[i] = s->first * a[i] + s->second * b[i];
 }
 
-const struct merge_method merge_slerp = {.name = "slerp",
-                                         .min_models = 2,
-                                         .max_models = 2,
-                                         .takes_scope = true,
-                                         .next = next,
-                                         .scan = scan,
-                                         .apply = apply};
+const struct merge_method merge_slerp = {
+    .name = "slerp",
+    .meaning = "the point at t on the arc from the first model to the second",
+    .source = "Shoemake 1985",
+    .min_models = 2,
+    .max_models = 2,
+    .takes_scope = true,
+    .scans = 1,
+    .next = next,
+    .scan = scan,
+    .apply = apply,
+};

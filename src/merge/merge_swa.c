@@ -6,4 +6,10 @@ static void apply(const struct merge_run *r, const struct merge_piece *p, double
   merge_mean(p->in, r->n_models, p->n, out);
 }
 
-const struct merge_method merge_swa = {.name = "swa", .min_models = 1, .apply = apply};
+const struct merge_method merge_swa = {
+    .name = "swa",
+    .meaning = "the mean of the models: snapshots of one run",
+    .source = "Izmailov et al. 2018",
+    .min_models = 1,
+    .apply = apply,
+};

@@ -10,18 +10,24 @@ static void apply(const struct merge_run *r, const struct merge_piece *p, double
   const size_t n = p->n;
   double sum[MERGE_PIECE], delta[MERGE_PIECE];
   if (r->n_models == 1) { /* exact at a scale of 1 */
-    merge_between(merge_weight(r->args, 0) * merge_factor(r->args), base, p->in[0], n, out);
+    merge_between(r, merge_weight(r->args, 0) * merge_factor(r->args), base, p->in[0], n, out);
     return;
   }
   memset(sum, 0, n * sizeof *sum);
   for (size_t k = 0; k < r->n_models; k++) {
     double weight = merge_weight(r->args, k);
-    merge_delta(p->in[k], base, n, delta);
+    r->loops->delta(p->in[k], base, n, delta);
     for (size_t i = 0; i < n; i++)
       sum[i] += weight * delta[i];
   }
-  merge_add(base, merge_factor(r->args), sum, n, out);
+  r->loops->add(base, merge_factor(r->args), sum, n, out);
 }
 
 const struct merge_method merge_task_arithmetic = {
-    .name = "task_arithmetic", .min_models = 1, .extra = MERGE_BASE, .apply = apply};
+    .name = "task_arithmetic",
+    .meaning = "base + scale * the sum of (model - base)",
+    .source = "Ilharco et al. 2023",
+    .min_models = 1,
+    .extra = MERGE_BASE,
+    .apply = apply,
+};

@@ -31,8 +31,8 @@ struct ties {
   enum stage stage;
   double majority; /* entries elected above zero less those below */
   int undecided;   /* -1, 0, 1 */
-  double delta[MERGE_PIECE];
-  uint32_t keys[MERGE_PIECE];
+  double delta[MERGE_VOTES];
+  int32_t keys[MERGE_VOTES];
   struct merge_votes votes;
 };
 
@@ -79,27 +79,33 @@ static enum merge_next next(struct merge_run *r)
   return MERGE_APPLY;
 }
 
-/* The magnitude as a float: of floats without sign the bits rank as the values do. */
-static void find_keys(const double *delta, size_t n, uint32_t *keys)
+/* Of the entries at .. at + n - 1 of the piece. */
+static void vote(const struct merge_run *r, struct ties *t, const struct merge_piece *p, size_t at,
+                 size_t n)
 {
-  for (size_t i = 0; i < n; i++) {
-    float f = (float)delta[i];
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    keys[i] = bits & 0x7fffffff;
+  merge_votes_clear(&t->votes, n);
+  for (size_t k = 0; k < r->n_models; k++) {
+    const int32_t least = p->buffer ? 0 : merge_select_key(t->trim[k]);
+    r->loops->delta(p->in[k] + at, p->in[r->n_models] + at, n, t->delta);
+    r->loops->keys(t->delta, n, t->keys);
+    r->loops->trim(t->delta, t->keys, least, n);
+    r->loops->vote(&t->votes, t->delta, n);
   }
 }
 
-static void vote(const struct merge_run *r, struct ties *t, const struct merge_piece *p)
+static size_t stretch(const struct merge_piece *p, size_t at)
 {
-  merge_votes_clear(&t->votes, p->n);
-  for (size_t k = 0; k < r->n_models; k++) {
-    merge_delta(p->in[k], p->in[r->n_models], p->n, t->delta);
-    find_keys(t->delta, p->n, t->keys);
-    uint32_t least = p->buffer ? 0 : merge_select_key(t->trim[k]);
-    for (size_t i = 0; i < p->n; i++)
-      t->delta[i] = t->keys[i] >= least ? t->delta[i] : 0;
-    merge_votes_add(&t->votes, t->delta, p->n);
+  return p->n - at < MERGE_VOTES ? p->n - at : MERGE_VOTES;
+}
+
+static void count_majority(const struct merge_run *r, struct ties *t, const struct merge_piece *p)
+{
+  const double *above = t->votes.above, *below = t->votes.below;
+  for (size_t at = 0, n; at < p->n; at += n) {
+    n = stretch(p, at);
+    vote(r, t, p, at, n);
+    for (size_t i = 0; i < n; i++)
+      t->majority += (above[i] > below[i]) - (above[i] < below[i]);
   }
 }
 
@@ -107,25 +113,27 @@ static void scan(struct merge_run *r, const struct merge_piece *p)
 {
   struct ties *t = r->state;
   if (t->stage == COUNTING) {
-    vote(r, t, p);
-    for (size_t i = 0; i < p->n; i++)
-      t->majority += (t->votes.above[i] > t->votes.below[i]) -
-                     (t->votes.above[i] < t->votes.below[i]);
+    count_majority(r, t, p);
     return;
   }
-  for (size_t k = 0; k < r->n_models; k++) {
-    merge_delta(p->in[k], p->in[r->n_models], p->n, t->delta);
-    find_keys(t->delta, p->n, t->keys);
-    merge_select_add(t->trim[k], t->keys, p->n);
-  }
+  for (size_t k = 0; k < r->n_models; k++)
+    for (size_t at = 0, n; at < p->n; at += n) {
+      n = stretch(p, at);
+      r->loops->delta(p->in[k] + at, p->in[r->n_models] + at, n, t->delta);
+      r->loops->keys(t->delta, n, t->keys);
+      merge_select_add(t->trim[k], r->loops, t->keys, n);
+    }
 }
 
 static void apply(const struct merge_run *r, const struct merge_piece *p, double *out)
 {
   struct ties *t = r->state;
-  vote(r, t, p);
-  merge_votes_elect(&t->votes, r->args->aggregate, t->undecided, r->args->scale,
-                    p->in[r->n_models], p->n, out);
+  for (size_t at = 0, n; at < p->n; at += n) {
+    n = stretch(p, at);
+    vote(r, t, p, at, n);
+    r->loops->elect(&t->votes, r->args->aggregate == MERGE_MEAN, t->undecided, r->args->scale,
+                    p->in[r->n_models] + at, n, out + at);
+  }
 }
 
 static const char *remark(const struct merge_run *r, struct arena *a)
@@ -137,11 +145,16 @@ static const char *remark(const struct merge_run *r, struct arena *a)
                       100 * (double)t->n_kept / (double)t->n_counted);
 }
 
-const struct merge_method merge_ties = {.name = "ties",
-                                        .min_models = 1,
-                                        .extra = MERGE_BASE,
-                                        .takes_scope = true,
-                                        .next = next,
-                                        .scan = scan,
-                                        .apply = apply,
-                                        .remark = remark};
+const struct merge_method merge_ties = {
+    .name = "ties",
+    .meaning = "base + scale * task vectors, trimmed to the largest entries, of the elected sign",
+    .source = "Yadav et al. 2023",
+    .min_models = 1,
+    .extra = MERGE_BASE,
+    .takes_scope = true,
+    .scans = 1,
+    .next = next,
+    .scan = scan,
+    .apply = apply,
+    .remark = remark,
+};
