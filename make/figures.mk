@@ -8,9 +8,10 @@ FIGURE_FLAGS = $(if $(TIER),--tier='$(TIER)') $(if $(JOBS),--jobs='$(JOBS)') \
 data_dir = $(if $(filter command,$(firstword $(origin DATA))),$(DATA))
 figures_dir = $(or $(FIGURES),figures)
 store_dir = $(or $(STORE),store)
+report_file = $(or $(REPORT),report.html)
 numbered = [0-9][0-9]
 
-.PHONY: figures claims explain paper help clean-figures clean-paper clean-store always
+.PHONY: figures claims explain paper report help clean-figures clean-paper clean-report clean-store always
 
 # mergescape itself knows what is up to date.
 figures: mergescape$(EXEEXT)
@@ -34,6 +35,9 @@ paper: mergescape$(EXEEXT)
 	  > mergescape.out.txt 2>&1 || { tail -n 40 mergescape.out.txt; exit 1; }
 	@echo paper/mergescape.pdf
 
+report: mergescape$(EXEEXT)
+	@./mergescape$(EXEEXT) report $(FIGURE_FLAGS) --report='$(report_file)' $(EXPERIMENT_FILES)
+
 explain: mergescape$(EXEEXT)
 	@./mergescape$(EXEEXT) explain $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
 
@@ -48,6 +52,9 @@ clean-figures:
 clean-paper:
 	rm -rf paper/generated
 	rm -f paper/mergescape.*
+
+clean-report:
+	rm -f '$(report_file)'
 
 # Only what the store keeps there: STORE may name a folder that holds more.
 clean-store:

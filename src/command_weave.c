@@ -25,34 +25,58 @@ static bool choose(struct session *s, struct claims_row **rows, size_t *n)
   return session_report(s);
 }
 
-int command_weave(struct session *s)
+/* Which results there are before anything is run. */
+static bool *cached(struct session *s)
+{
+  const uint32_t n = plan_count(s->plan);
+  enum run_state *states = arena_array(s->arena, (size_t)n + 1, sizeof *states);
+  bool *there = arena_array(s->arena, (size_t)n + 1, sizeof *there);
+  run_states(s->plan, s->wanted, s->store, s->kinds, states);
+  for (uint32_t i = 0; i < n; i++)
+    there[i] = states[i] == RUN_CACHED;
+  return there;
+}
+
+int session_paper(struct session *s, struct paper *paper)
 {
   struct claims_row *rows;
   size_t n;
-  const char *folder = s->options.paper;
   if (!choose(s, &rows, &n))
     return EXIT_EXPERIMENT;
-  if (file_make_dir(folder, s->diag) && access(folder, W_OK))
-    file_report(s->diag, "write into", folder, errno);
-  if (!session_report(s) || !session_can_write(s))
+  if (!session_can_write(s) || !session_open_store(s))
     return EXIT_ENVIRONMENT;
+  *paper = (struct paper){.arena = s->arena,
+                          .program = s->program,
+                          .dsl = s->dsl,
+                          .lowered = &s->lowered,
+                          .plan = s->plan,
+                          .store = s->store,
+                          .tier = s->options.tier,
+                          .figures = s->options.output,
+                          .claims = rows,
+                          .n_claims = n,
+                          .wanted = s->wanted,
+                          .cached = cached(s)};
   const int status = session_run(s);
   if (status != EXIT_DONE)
     return status;
   for (size_t i = 0; i < n; i++)
     claims_judge(s->store, s->plan, rows[i].claim, &rows[i].result, s->diag);
-  const struct paper paper = {.arena = s->arena,
-                              .program = s->program,
-                              .dsl = s->dsl,
-                              .lowered = &s->lowered,
-                              .plan = s->plan,
-                              .store = s->store,
-                              .tier = s->options.tier,
-                              .figures = s->options.output,
-                              .claims = rows,
-                              .n_claims = n};
-  if (!diag_errors(s->diag))
-    paper_weave(&paper, folder, s->diag);
+  return session_report(s) ? EXIT_DONE : EXIT_ENVIRONMENT;
+}
+
+int command_weave(struct session *s)
+{
+  const char *folder = s->options.paper;
+  struct paper paper;
+  if (file_make_dir(folder, s->diag) && access(folder, W_OK))
+    file_report(s->diag, "write into", folder, errno);
+  if (!session_report(s))
+    return EXIT_ENVIRONMENT;
+  const int status = session_paper(s, &paper);
+  if (status != EXIT_DONE)
+    return status;
+  paper_weave(&paper, folder, s->diag);
   if (!session_report(s))
     return EXIT_ENVIRONMENT;
   if (!s->options.quiet)

@@ -199,7 +199,7 @@ bool session_open_store(struct session *s)
 
 int session_run(struct session *s)
 {
-  if (!session_open_store(s))
+  if (!s->store && !session_open_store(s))
     return EXIT_ENVIRONMENT;
   struct run_options options = {
       .jobs = s->options.jobs,
@@ -266,6 +266,7 @@ static const struct {
     {"figures", command_figures},
     {"claims", command_claims},
     {"weave", command_weave},
+    {"report", command_report},
 };
 
 static int forward(int argc, char **argv)

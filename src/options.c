@@ -26,6 +26,8 @@ static const char usage[] =
     "  claims    run what the claims need, and judge them\n"
     "  weave     run what figures and claims need, and write the sections and tables of\n"
     "            the paper\n"
+    "  report    run what figures and claims need, and write all that came out as one page\n"
+    "            of HTML\n"
     "  fmt       write the files anew in canonical layout; - is stdin to stdout\n"
     "  forward   run a model with weights of your own on arrays of your own; see\n"
     "            mergescape forward --help\n"
@@ -43,6 +45,7 @@ static const char usage[] =
     "  -s, --store=DIR      where results are kept (default: store)\n"
     "  -o, --output=DIR     where figures are written (default: figures)\n"
     "      --paper=DIR      weave: where they are written (default: paper)\n"
+    "      --report=FILE    report: the page (default: report.html)\n"
     "  -d, --data=DIR       look for data sets in DIR first (repeatable)\n"
     "      --style=FILE     gnuplot style of all figures\n"
     "      --max-steps=N    refuse a plan with more steps (default: 1000000)\n"
@@ -64,7 +67,8 @@ enum {
   OPTION_DOT,
   OPTION_JSON,
   OPTION_CHECK,
-  OPTION_PAPER
+  OPTION_PAPER,
+  OPTION_REPORT
 };
 
 static const struct option long_options[] = {
@@ -82,6 +86,7 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, OPTION_JSON},
     {"check", no_argument, NULL, OPTION_CHECK},
     {"paper", required_argument, NULL, OPTION_PAPER},
+    {"report", required_argument, NULL, OPTION_REPORT},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -148,6 +153,9 @@ static bool set_option(struct arena *a, struct options *o, int c, const char *ar
   case OPTION_PAPER:
     o->paper = arg;
     return true;
+  case OPTION_REPORT:
+    o->report = arg;
+    return true;
   case OPTION_DOT:
     o->dot = true;
     return true;
@@ -195,7 +203,7 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
 {
   size_t caps[2] = {0};
   *o = (struct options){.tier = "small", .store = "store", .output = "figures", .paper = "paper",
-                        .max_steps = 1e6};
+                        .report = "report.html", .max_steps = 1e6};
   int c;
   while ((c = getopt_long(argc, argv, "t:f:j:s:o:d:qhV", long_options, NULL)) != -1) {
     if (c == 'h') {
@@ -223,8 +231,8 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
     o->step = *o->files++;
     o->n_files--;
   }
-  static const char *const commands[] = {"check",   "explain", "why",    "what-if",
-                                         "run",     "figures", "claims", "weave", "fmt"};
+  static const char *const commands[] = {"check",   "explain", "why",   "what-if", "run",
+                                         "figures", "claims",  "weave", "report",  "fmt"};
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(commands[i], o->command))
       continue;

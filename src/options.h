@@ -15,6 +15,7 @@ struct options {
   const char *store;  /* default "store" */
   const char *output; /* folder of the figures, default "figures" */
   const char *paper;  /* folder of the paper's generated part, default "paper" */
+  const char *report; /* the page's file, default "report.html" */
   const char *style;  /* style.gp; NULL: where it is found */
   const char **data;  /* folders, the command line's before the defaults */
   size_t n_data;

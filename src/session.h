@@ -43,7 +43,7 @@ bool session_choose(struct session *, bool tables);
 bool session_open_store(struct session *);
 /* Can the folder of the figures be written into?  It is made where missing. */
 bool session_can_write(struct session *);
-/* Opens the store and runs what is wanted; an exit status. */
+/* Opens the store, where it is not open, and runs what is wanted; an exit status. */
 int session_run(struct session *);
 /* Was the figure asked for?  Without --figure: all are. */
 bool session_asks_for(const struct session *, unsigned figure);
@@ -56,11 +56,17 @@ struct claims_row;
 struct claims_row *session_claims(struct session *, size_t *n, uint32_t *tables,
                                   size_t *n_tables);
 
+/* Runs what the wanted figures and claims need and judges the claims: all that the paper and
+ * the report are made of.  An exit status. */
+struct paper;
+int session_paper(struct session *, struct paper *);
+
 int command_explain(struct session *);
 int command_why(struct session *);
 int command_what_if(struct session *);
 int command_claims(struct session *);
 int command_weave(struct session *);
+int command_report(struct session *);
 /* Formats the files in place; `-` reads stdin and writes stdout.  With --check
  * nothing is written, the files that would change are named, and the status is 1
  * where there is one.  A file with an error is left alone, and the others are

@@ -191,6 +191,124 @@ static void highlighting_keeps_the_text(void **state)
   assert_true(seen[HIGHLIGHT_KEYWORD] > 6 && seen[HIGHLIGHT_NUMBER] > 4);
 }
 
+/* ---- the report ---- */
+
+static char *report(struct scratch *s, const struct world *w)
+{
+  size_t n;
+  const char *path = scratch_path(s, "report.html");
+  assert_true(paper_report(&w->paper, path, s->diag));
+  return file_read(s->arena, path, &n, s->diag);
+}
+
+static void expect_not(const char *text, const char *part)
+{
+  if (strstr(text, part))
+    fail_msg("\"%s\" is in\n%s", part, text);
+}
+
+static void put(struct scratch *s, const char *name, const char *text)
+{
+  assert_true(file_write_atomic(scratch_path(s, name), text, strlen(text), s->diag));
+}
+
+#define PANEL " panel a lines of runs { x = lr; y = gain; } }\n"
+
+/* Claims are judged by the stored results, and rows and provenance read from them. */
+static void the_report_comes_from_the_store(void **state)
+{
+  struct scratch *s = *state;
+  struct world w = make(s, RUNS "figure 1 \"f\" {" PANEL
+                                "claim C1 \"large\" on runs { expect mean(gain) > 0.3; }\n");
+  assert_int_equal(diag_errors(s->diag), 0);
+  struct claims_row row = {&w.paper.lowered->claims[0], {0}, "paper.exp"};
+  w.paper.claims = &row;
+  w.paper.n_claims = 1;
+  const char *text = report(s, &w);
+  expect(text, "0 measured points");
+  expect(text, "<dt>Machine</dt><dd>–");
+  expect(text, "It has not been drawn.");
+  store_table(s, &w, "runs", "1,0.25,0\n2,0.75,1\n");
+  assert_true(claims_judge(w.paper.store, w.paper.plan, row.claim, &row.result, s->diag));
+  text = report(s, &w);
+  expect(text, "2 measured points, of which 1 come of training that failed");
+  expect(text, "<td class=line>0.5</td><td class=line>&gt; 0.3</td><td class=line>1 seed</td>");
+  expect(text, "<a href=\"#fig01\">Figure&nbsp;1</a>");
+  expect(text, "<a href=\"#claim-C1\">C1</a> <span class=\"verdict undecided\">UNDECIDED</span>");
+  expect(text, "2.0 s of one worker");
+  expect(text, "mergescape " PACKAGE_VERSION "; libc ");
+  store_table(s, &w, "runs", "1,1.5,0\n2,2,0\n3,2.5,0\n");
+  assert_true(claims_judge(w.paper.store, w.paper.plan, row.claim, &row.result, s->diag));
+  text = report(s, &w);
+  expect(text, "3 measured points.");
+  expect(text, "<td class=line>2</td>");
+}
+
+static void the_report_escapes(void **state)
+{
+  struct scratch *s = *state;
+  struct world w = make(s, RUNS "figure 1 \"<b>f</b> & 'g'\" {" PANEL
+                                "claim C1 \"<script>alert(1)</script>\" on runs {\n"
+                                "  expect mean(gain) > 0;  @assumed(\"a < b\")\n}\n");
+  assert_int_equal(diag_errors(s->diag), 0);
+  struct claims_row row = {&w.paper.lowered->claims[0], {0}, "paper.exp"};
+  row.result.verdict = CLAIMS_NOT_JUDGED;
+  row.result.note = "<i>";
+  w.paper.claims = &row;
+  w.paper.n_claims = 1;
+  put(s, "fig01.svg", "<svg viewBox='0 0 1 1'><text>a &lt; b</text></svg>");
+  const char *text = report(s, &w);
+  expect_not(text, "<script");
+  expect_not(text, "<b>");
+  expect_not(text, "<i>");
+  expect(text, "&lt;script&gt;alert(1)&lt;/script&gt;");
+  expect(text, "Figure 1. &lt;b&gt;f&lt;/b&gt; &amp; &#39;g&#39;");
+  expect(text, "role=\"img\" aria-label=\"Figure 1. &lt;b&gt;f&lt;/b&gt; &amp; &#39;g&#39;.");
+  expect(text, "<text>a &lt; b</text>");
+  expect(text, "a &lt; b</td>");
+  expect(text, "<span class=s>momentum</span> = <span class=m>0.9</span>;");
+  expect(text, "<span class=n>@assumed(&quot;any_number &amp; more&quot;)</span>");
+}
+
+/* Two pictures with the same names in them: no name is there twice, and each refers to its own. */
+static void names_in_the_report_are_unique(void **state)
+{
+  struct scratch *s = *state;
+  static const char svg[] = "<?xml version=\"1.0\"?>\n<svg viewBox=\"0 0 1 1\">"
+                            "<title>Gnuplot</title>"
+                            "<defs><circle id='gpDot' r='1'/><path id=\"clip\"/></defs>"
+                            "<use xlink:href='#gpDot'/><g clip-path=\"url(#clip)\">"
+                            "<text>id='gpDot'</text></g></svg>\n";
+  struct world w = make(s, RUNS "figure 1 \"f\" {" PANEL "figure 2 \"g\" {" PANEL
+                                "claim C1 \"c\" on runs { expect mean(gain) > 0; }\n");
+  assert_int_equal(diag_errors(s->diag), 0);
+  struct claims_row row = {&w.paper.lowered->claims[0], {.verdict = CLAIMS_NOT_JUDGED}, "p.exp"};
+  w.paper.claims = &row;
+  w.paper.n_claims = 1;
+  put(s, "fig01.svg", svg);
+  put(s, "fig02.svg", svg);
+  const char *text = report(s, &w);
+  expect_not(text, "<?xml");
+  expect_not(text, "Gnuplot");
+  expect(text, "<use xlink:href='#fig02-gpDot'/><g clip-path=\"url(#fig02-clip)\">");
+  expect(text, "<text>id='gpDot'</text>");
+  const char *seen[200];
+  size_t n = 0;
+  for (const char *at = text; (at = strstr(at, " id=")); at++) {
+    const char *name = at + 4 + (at[4] == '"' || at[4] == '\'');
+    assert_true(n < 200);
+    for (size_t i = 0; i < n; i++)
+      if (strcspn(seen[i], "\"'> ") == strcspn(name, "\"'> ") &&
+          !strncmp(seen[i], name, strcspn(name, "\"'> ")))
+        fail_msg("the name %.20s is there twice", name);
+    seen[n++] = name;
+  }
+  assert_true(n > 15);
+  put(s, "fig02.svg", "no picture");
+  assert_false(paper_report(&w.paper, scratch_path(s, "report.html"), s->diag));
+  scratch_expect(s, "fig02.svg is no SVG picture", NULL);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -199,6 +317,9 @@ int main(void)
       SCRATCH_TEST(code_and_assumptions),
       SCRATCH_TEST(mistakes_in_prose),
       SCRATCH_TEST(highlighting_keeps_the_text),
+      SCRATCH_TEST(the_report_comes_from_the_store),
+      SCRATCH_TEST(the_report_escapes),
+      SCRATCH_TEST(names_in_the_report_are_unique),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,6 +53,16 @@ struct claims_row {
   const char *file; /* where the claim stands */
 };
 
+/* "PASS", "not judged" */
+const char *claims_verdict_name(enum claims_verdict);
+/* "0.52 [0.1, 0.9]", "> 0 + 0.1", "3 seeds" */
+const char *claims_interval_text(struct arena *, const struct claims_result *);
+const char *claims_bound_text(struct arena *, const struct plan_claim *);
+const char *claims_units_text(struct arena *, const struct plan_claim *, size_t n);
+/* What else there is to know, in sentences; how many. */
+enum { CLAIMS_MAX_NOTES = 3 };
+size_t claims_notes(struct arena *, const struct claims_row *, const char *notes[CLAIMS_MAX_NOTES]);
+
 void claims_print(const struct claims_row *, size_t n, const char *tier, bool colour, FILE *);
 /* claims.csv: one row a claim. */
 bool claims_write_csv(const char *path, const struct claims_row *, size_t n, const char *tier,

@@ -18,7 +18,12 @@ static const struct {
 
 /* ---- the table ---- */
 
-static const char *interval_text(struct arena *a, const struct claims_result *r)
+const char *claims_verdict_name(enum claims_verdict v)
+{
+  return verdicts[v].name;
+}
+
+const char *claims_interval_text(struct arena *a, const struct claims_result *r)
 {
   if (isnan(r->statistic))
     return "-";
@@ -27,50 +32,55 @@ static const char *interval_text(struct arena *a, const struct claims_result *r)
   return arena_printf(a, "%.3g [%.3g, %.3g]", r->statistic, r->low, r->high);
 }
 
-static const char *bound_text(struct arena *a, const struct plan_claim *c)
+const char *claims_bound_text(struct arena *a, const struct plan_claim *c)
 {
   char *text = arena_printf(a, "%c %g", c->greater ? '>' : '<', c->bound);
   return c->tolerance > 0
              ? arena_printf(a, "%s %c %g", text, c->greater ? '+' : '-', c->tolerance) : text;
 }
 
-static const char *units_text(struct arena *a, const struct plan_claim *c, size_t n)
+const char *claims_units_text(struct arena *a, const struct plan_claim *c, size_t n)
 {
   return arena_printf(a, "%zu %s%s", n, c->unit, n == 1 ? "" : "s");
 }
 
-/* What else there is to know, a line each. */
-static void print_notes(struct arena *a, const struct claims_row *row, FILE *out)
+size_t claims_notes(struct arena *a, const struct claims_row *row,
+                    const char *notes[CLAIMS_MAX_NOTES])
 {
   const struct claims_result *r = &row->result;
+  size_t n = 0;
   if (r->note)
-    fprintf(out, "       %s\n", r->note);
+    notes[n++] = r->note;
   if (r->n_dropped)
-    fprintf(out, "       %zu of %zu rows failed and were left out\n", r->n_dropped, r->n_rows);
+    notes[n++] = arena_printf(a, "%zu of %zu rows failed and were left out", r->n_dropped,
+                              r->n_rows);
   if (r->verdict != CLAIMS_UNDECIDED || isnan(r->needed))
-    return;
+    return n;
   if (r->needed > 1000)
-    fprintf(out, "       more than 1000 %ss would be needed: it lies on the bound\n",
-            row->claim->unit);
+    notes[n++] = arena_printf(a, "more than 1000 %ss would be needed: it lies on the bound",
+                              row->claim->unit);
   else
-    fprintf(out, "       %s %s would decide, if it stays where it is\n",
-            isnan(r->low) ? "at least" : "about",
-            units_text(a, row->claim, (size_t)r->needed));
+    notes[n++] = arena_printf(a, "%s %s would decide, if it stays where it is",
+                              isnan(r->low) ? "at least" : "about",
+                              claims_units_text(a, row->claim, (size_t)r->needed));
+  return n;
 }
 
 static void print_row(struct arena *a, const struct claims_row *row, bool colour, FILE *out)
 {
   const struct claims_result *r = &row->result;
-  const char *name = verdicts[r->verdict].name;
+  const char *name = verdicts[r->verdict].name, *notes[CLAIMS_MAX_NOTES];
   const char *paint = colour ? verdicts[r->verdict].colour : "";
   bool judged = r->verdict <= CLAIMS_UNDECIDED;
   fprintf(out, "%-6s %s%s%s%*s", row->claim->name, paint, name, *paint ? "\033[0m" : "",
           judged ? 10 - (int)strlen(name) : 2, "");
   if (judged)
-    fprintf(out, "%-28s %-12s %-10s ", interval_text(a, r), bound_text(a, row->claim),
-            units_text(a, row->claim, r->n_units));
+    fprintf(out, "%-28s %-12s %-10s ", claims_interval_text(a, r),
+            claims_bound_text(a, row->claim), claims_units_text(a, row->claim, r->n_units));
   fprintf(out, "%s\n       %s\n", row->file, row->claim->text);
-  print_notes(a, row, out);
+  const size_t n = claims_notes(a, row, notes);
+  for (size_t i = 0; i < n; i++)
+    fprintf(out, "       %s\n", notes[i]);
 }
 
 static size_t count(const struct claims_row *rows, size_t n, enum claims_verdict v)

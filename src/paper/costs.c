@@ -13,7 +13,8 @@ struct paper_cost *paper_costs(const struct paper *p, size_t *n, struct diag *d)
   size_t n_figures = 0;
   for (size_t i = 0; i < p->lowered->n; i++) {
     const uint32_t step = p->lowered->targets[i].step;
-    if (plan_step(p->plan, step)->kind == PLAN_FIGURE && !p->lowered->targets[i].unavailable)
+    if (plan_step(p->plan, step)->kind == PLAN_FIGURE && !p->lowered->targets[i].unavailable &&
+        (!p->wanted || p->wanted[step]))
       costs[n_figures++] = (struct paper_cost){plan_step(p->plan, step)->figure, step, 0, 0,
                                                0, 0, 0, 0};
   }

@@ -1,7 +1,13 @@
 noinst_LIBRARIES += libpaper.a
 libpaper_a_SOURCES = \
   src/paper/paper.h src/paper/paper_int.h \
+  src/paper/report_int.h \
   src/paper/costs.c \
+  src/paper/html.c \
+  src/paper/provenance.c \
+  src/paper/report.c \
+  src/paper/report_style.c \
+  src/paper/report_tables.c \
   src/paper/tables.c \
   src/paper/tex.c \
   src/paper/weave.c

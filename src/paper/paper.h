@@ -1,4 +1,5 @@
-/* The paper's generated part: sections woven from the experiment files, and tables. */
+/* The paper's generated part: sections woven from the experiment files, and tables; and the
+ * report, a page of all results. */
 #ifndef MERGESCAPE_PAPER_PAPER_H
 #define MERGESCAPE_PAPER_PAPER_H
 
@@ -21,6 +22,8 @@ struct paper {
   const char *figures; /* folder of the pictures */
   const struct claims_row *claims;
   size_t n_claims;
+  const bool *wanted; /* steps of the figures that were asked for; NULL: all */
+  const bool *cached; /* steps whose result was there before this run; NULL: not known */
 };
 
 /* What a figure needs, as measured when it was computed. */
@@ -33,7 +36,7 @@ struct paper_cost {
   double alone;             /* seconds that no other figure needs */
 };
 
-/* Figures by number, and behind them (figure NULL) all together. */
+/* Wanted figures in order, and behind them (figure NULL) all together. */
 struct paper_cost *paper_costs(const struct paper *, size_t *n, struct diag *);
 
 /* One @assumed of a setting or statement. */
@@ -46,5 +49,8 @@ struct paper_assumption *paper_assumptions(const struct paper *, size_t *n);
 /* Writes sections.tex, claims.tex, assumptions.tex, artifact.tex and numbers.tex into the
  * folder, which exists. */
 bool paper_weave(const struct paper *, const char *folder, struct diag *);
+
+/* Writes one HTML page that needs no other file. */
+bool paper_report(const struct paper *, const char *path, struct diag *);
 
 #endif

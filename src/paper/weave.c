@@ -89,9 +89,8 @@ static const struct plan_step *figure_step(const struct paper *p, const struct a
   return NULL;
 }
 
-/* Rows behind the panels: how many there are, and how many failed. */
-static void count_rows(const struct paper *p, const struct plan_step *figure, size_t *rows,
-                       size_t *failed, struct diag *d)
+void paper_count_rows(const struct paper *p, const struct plan_step *figure, size_t *rows,
+                      size_t *failed, struct diag *d)
 {
   *rows = *failed = 0;
   for (uint32_t k = 0; k < figure->n_inputs; k++) {
@@ -122,7 +121,7 @@ static void weave_caption(const struct paper *p, const struct ast_block *b,
     fprintf(out, "%s (%s) ", said++ ? ";" : "", panel->name.text);
     tex_text(out, panel->title.text);
   }
-  count_rows(p, step, &rows, &failed, d);
+  paper_count_rows(p, step, &rows, &failed, d);
   fprintf(out, "%s %zu measured points", said ? "." : "", rows);
   if (failed)
     fprintf(out, ", of which %zu come of training that failed", failed);
@@ -205,12 +204,12 @@ struct page {
   FILE *out;
 };
 
-static bool begin(struct page *page, struct diag *d)
+bool paper_memory(FILE **out, char **text, size_t *length, struct diag *d)
 {
-  page->out = open_memstream(&page->text, &page->length);
-  if (!page->out)
+  *out = open_memstream(text, length);
+  if (!*out)
     file_report(d, "make", "a page", errno);
-  return page->out != NULL;
+  return *out != NULL;
 }
 
 static bool end(const struct paper *p, struct page *page, const char *folder, const char *name,
@@ -229,7 +228,7 @@ bool paper_weave(const struct paper *p, const char *folder, struct diag *d)
                                       "artifact.tex", "numbers.tex"};
   bool ok = true;
   for (int i = 0; i < 5; i++)
-    ok = ok && begin(&pages[i], d);
+    ok = ok && paper_memory(&pages[i].out, &pages[i].text, &pages[i].length, d);
   if (!ok)
     return false;
   weave_blocks(p, pages[0].out, d);

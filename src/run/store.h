@@ -88,6 +88,21 @@ struct store_object {
 bool store_list(const struct store *, struct arena *, struct store_object **, size_t *n,
                 struct diag *);
 
+struct store_text {
+  const char *name, *value;
+};
+
+/* Where, when and with what an object was computed. */
+struct store_provenance {
+  const char *host, *date; /* "2026-01-31T12:00:00Z" */
+  struct store_text *versions;
+  size_t n_versions;
+};
+
+/* false: there is no such object, or it cannot be read; its checksum is not tested. */
+bool store_read_provenance(const struct store *, struct hash key, struct arena *,
+                           struct store_provenance *);
+
 /* Bytes that an object's files take; 0: there is none. */
 double store_bytes(const struct store *, struct hash key);
 

@@ -6,10 +6,6 @@
 
 enum { STORE_PATH_MAX = 4096, STORE_ROOT_MAX = 3800, STORE_HOST_MAX = 256 };
 
-struct store_text {
-  const char *name, *value;
-};
-
 struct store {
   struct arena *arena;
   const char *path;

@@ -107,6 +107,32 @@ bool store_list(const struct store *store, struct arena *a, struct store_object 
   return true;
 }
 
+static const char *text_of(json_t *json, struct arena *a)
+{
+  const char *text = json_string_value(json);
+  return arena_strdup(a, text ? text : "");
+}
+
+bool store_read_provenance(const struct store *store, struct hash key, struct arena *a,
+                           struct store_provenance *p)
+{
+  char path[STORE_PATH_MAX];
+  store_object_path(store, key, "result.json", path);
+  json_t *root = json_load_file(path, 0, NULL), *item;
+  json_t *versions = json_object_get(root, "versions");
+  const char *name;
+  *p = (struct store_provenance){.host = text_of(json_object_get(root, "host"), a),
+                                 .date = text_of(json_object_get(root, "date"), a)};
+  p->versions = arena_array(a, json_object_size(versions) + 1, sizeof *p->versions);
+  json_object_foreach(versions, name, item)
+  {
+    p->versions[p->n_versions++] = (struct store_text){arena_strdup(a, name), text_of(item, a)};
+  }
+  const bool fine = root != NULL;
+  json_decref(root);
+  return fine;
+}
+
 double store_bytes(const struct store *store, struct hash key)
 {
   char path[STORE_PATH_MAX];
