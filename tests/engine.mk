@@ -75,10 +75,18 @@ check_DATA = tests/parity/driver$(EXEEXT)
 check-parity: tests/parity/driver$(EXEEXT)
 	@srcdir=$(srcdir) PARITY='$(PARITY)' sh $(srcdir)/tests/parity/check.sh all || test $$? = 77
 
+TESTS += tests/ops_covered.sh
+EXTRA_DIST += tests/ops_covered.sh
+
+check_PROGRAMS += tests/test_conv
+tests_test_conv_SOURCES = tests/test_conv.c tests/twin.h
+tests_test_conv_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_conv_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_ops
-tests_test_ops_SOURCES = tests/test_ops.c
+tests_test_ops_SOURCES = tests/test_ops.c tests/twin.h
 tests_test_ops_CPPFLAGS = $(CHECK_CPPFLAGS)
-tests_test_ops_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
+tests_test_ops_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_threads
 tests_test_threads_SOURCES = tests/test_threads.c
@@ -101,9 +109,14 @@ tests_test_net_file_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_net_file_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_transformer
-tests_test_transformer_SOURCES = tests/test_transformer.c tests/scratch.h tests/twin.h
+tests_test_transformer_SOURCES = tests/test_transformer.c tests/twin.h
 tests_test_transformer_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_transformer_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_gpt
+tests_test_gpt_SOURCES = tests/test_gpt.c tests/scratch.h tests/twin.h
+tests_test_gpt_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_gpt_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_vit
 tests_test_vit_SOURCES = tests/test_vit.c tests/scratch.h tests/twin.h

@@ -137,6 +137,7 @@ static void check_first_token(const struct ops *ops)
     const size_t k = i % WIDTH, row = i / WIDTH / TOKENS;
     assert_true(dx[i] == (i / WIDTH % TOKENS ? 0 : dy[row * WIDTH + k]));
   }
+  check_gradient(a, &t, 0, dy, dx, "first token, dx");
   float *added = arena_copy(a, x, t.n[0] * sizeof *added);
   ops->first_token_backward(ops, ROWS, TOKENS, WIDTH, dy, added, true);
   for (size_t i = 0; i < t.n[0]; i++)

@@ -8,6 +8,7 @@
 #include "engine/ops.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { MOST_INPUTS = 4 };
 
@@ -63,22 +64,44 @@ static inline double dot(const double *y, const float *upstream, size_t n)
   return sum;
 }
 
-/* grad, of sum(upstream * y) with respect to input k, at some places. */
+/* The slope of sum(upstream * y) along `way` of input k. */
+static inline double slope_along(struct arena *a, const struct twin *t, unsigned k,
+                                 const float *upstream, const double *way)
+{
+  double *y = arena_array(a, t->n_y, sizeof *y), rise = 0;
+  double *was = arena_copy(a, t->in[k], t->n[k] * sizeof *was);
+  const double h = 1e-6;
+  for (int side = 1; side >= -1; side -= 2) {
+    for (size_t i = 0; i < t->n[k]; i++)
+      t->in[k][i] = was[i] + side * h * way[i];
+    t->run(t, y);
+    rise += side * dot(y, upstream, t->n_y);
+  }
+  memcpy(t->in[k], was, t->n[k] * sizeof *was);
+  return rise / (2 * h);
+}
+
+/* grad, of sum(upstream * y) with respect to input k: some of its values, and all of them by the
+ * slope along a random vector. */
 static inline void check_gradient(struct arena *a, const struct twin *t, unsigned k,
                                   const float *upstream, const float *grad, const char *what)
 {
-  double *y = arena_array(a, t->n_y, sizeof *y);
-  const double h = 1e-5;
-  for (size_t i = 0; i < t->n[k]; i += 1 + t->n[k] / 12) {
-    const double was = t->in[k][i];
-    t->in[k][i] = was + h;
-    t->run(t, y);
-    const double up = dot(y, upstream, t->n_y);
-    t->in[k][i] = was - h;
-    t->run(t, y);
-    t->in[k][i] = was;
-    assert_near((double)grad[i], (up - dot(y, upstream, t->n_y)) / (2 * h), 1e-4, what, i);
+  const size_t n = t->n[k];
+  double *way = arena_array(a, n + 1, sizeof *way), square = 0, got = 0;
+  for (size_t i = 0; i < n; i += 1 + n / 12) {
+    way[i] = 1;
+    assert_near((double)grad[i], slope_along(a, t, k, upstream, way), 1e-4, what, i);
+    way[i] = 0;
   }
+  const float *random = random_floats(a, n, 9);
+  for (size_t i = 0; i < n; i++) {
+    way[i] = (double)random[i];
+    got += way[i] * (double)grad[i];
+    square += pow((double)grad[i], 2);
+  }
+  const double want = slope_along(a, t, k, upstream, way);
+  if (!(fabs(got - want) <= 2e-5 * sqrt(square) + 1e-6))
+    fail_msg("%s: all together %.9g, not %.9g, with a norm of %g", what, got, want, sqrt(square));
 }
 
 typedef void check(const struct ops *);

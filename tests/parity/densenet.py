@@ -27,4 +27,4 @@ def paper(stem, size, optimizer):
 
 
 CASES = [small("cifar", 12, sgd(0.01)), small("imagenet", 40, adamw(3e-4)),
-         paper("cifar", 64, sgd(1e-3)), paper("imagenet", 224, sgd(1e-3))]
+         paper("cifar", 64, sgd(1e-3)), paper("imagenet", 224, sgd(2e-4))]

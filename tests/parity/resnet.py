@@ -61,4 +61,4 @@ CASES += [Case("resnet18(width=12,stages=2,blocks=2)", lambda: ResNet(12, 2, 2, 
           Case("resnet18(stem=cifar)", lambda: torchvision("cifar", 100), images(32, 3, 100, 8),
                sgd(1e-3), "paper"),
           Case("resnet18(stem=imagenet)", lambda: torchvision("imagenet", 200),
-               images(224, 3, 200, 2), sgd(1e-3), "paper")]
+               images(224, 3, 200, 2), sgd(2e-4), "paper")]
