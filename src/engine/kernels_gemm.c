@@ -14,7 +14,9 @@ size_t KERNEL(gemm_floats)(unsigned, unsigned);
 enum {
   ROWS = 6,
   WIDE = PANEL / LANES, /* 6 * 4 + 5 of 32 registers, or 6 * 2 + 3 */
-  STEPS = 256,          /* k in one go: 64 KiB of a panel */
+  TALL = 12,
+  FEW = WIDE / 2, /* vectors of a tall tile */
+  STEPS = 256,    /* k in one go: 64 KiB of a panel */
   ROW_BLOCK = 96,
 };
 
@@ -39,9 +41,12 @@ INLINE void transpose(const float *from, size_t from_row, float *to, size_t to_r
 static void pack_rows(unsigned columns, unsigned k, const float *b, size_t b_row, float *to,
                       unsigned width)
 {
+  const unsigned part = columns % LANES, whole = columns - part;
   for (unsigned i = 0; i < k; i++, b += b_row, to += width) {
-    memcpy(to, b, columns * sizeof *to);
-    memset(to + columns, 0, (width - columns) * sizeof *to);
+    for (unsigned j = 0; j < whole; j += LANES)
+      vec_store(to + j, vec_load(b + j));
+    if (part)
+      vec_store(to + whole, vec_load_part(b + whole, part));
   }
 }
 
@@ -74,7 +79,7 @@ void KERNEL(gemm_pack)(unsigned n, unsigned k, const float *b, size_t b_row, siz
 }
 
 struct tile {
-  unsigned rows, columns, steps;
+  unsigned rows, columns, steps; /* rows: those left */
   const float *a, *b;
   size_t a_row, a_step;
   float *c;
@@ -82,14 +87,20 @@ struct tile {
   bool add;
 };
 
-INLINE void store_part(const vec *acc, const struct tile *t, float *c, const int vectors)
+INLINE void store_last(float *c, vec v, unsigned part, bool add)
 {
-  float row[PANEL];
+  if (part)
+    vec_store_part(c, add ? v + vec_load_part(c, part) : v, part);
+  else
+    vec_store(c, add ? v + vec_load(c) : v);
+}
+
+INLINE void store_row(const struct tile *t, const vec *acc, const int vectors, float *c)
+{
   UNROLL
-  for (int j = 0; j < vectors; j++)
-    vec_store(row + j * LANES, acc[j]);
-  for (unsigned j = 0; j < t->columns; j++)
-    c[j] = (t->add ? c[j] : 0) + row[j];
+  for (int j = 0; j < vectors - 1; j++)
+    vec_store(c + j * LANES, t->add ? acc[j] + vec_load(c + j * LANES) : acc[j]);
+  store_last(c + (vectors - 1) * LANES, acc[vectors - 1], t->columns % LANES, t->add);
 }
 
 /* Rows beyond the last are the last one again, and are not stored. */
@@ -113,39 +124,64 @@ INLINE void tile_product(const struct tile *t, const int vectors)
         acc[r][j] += a[r][at] * v[j];
     }
   }
-  const bool whole = t->columns == (unsigned)vectors * LANES;
   UNROLL
   for (unsigned r = 0; r < ROWS; r++) {
-    float *c = t->c + r * t->c_row;
     if (r >= t->rows)
       break;
-    if (!whole) {
-      store_part(acc[r], t, c, vectors);
-      continue;
-    }
-    UNROLL
-    for (int j = 0; j < vectors; j++)
-      vec_store(c + j * LANES, t->add ? acc[r][j] + vec_load(c + j * LANES) : acc[r][j]);
+    store_row(t, acc[r], vectors, t->c + r * t->c_row);
   }
 }
 
-static void any_tile(const struct tile *t)
+/* Twelve rows times few vectors: with six, multiplications would wait for one another.  Three
+ * rows share a pointer, for there are not enough registers for twelve. */
+INLINE void tall_product(const struct tile *t, const int vectors)
 {
+  vec acc[TALL][FEW] = {{{0}}};
+  const float *a[TALL / 3], *b = t->b;
+  UNROLL
+  for (unsigned r = 0; r < TALL / 3; r++)
+    a[r] = t->a + 3 * r * t->a_row;
+  const size_t row = t->a_row;
+  for (unsigned k = 0; k < t->steps; k++, b += vectors * LANES) {
+    vec v[FEW];
+    UNROLL
+    for (int j = 0; j < vectors; j++)
+      v[j] = vec_load(b + j * LANES);
+    UNROLL
+    for (unsigned r = 0; r < TALL; r++) {
+      const float x = a[r / 3][r % 3 * row];
+      UNROLL
+      for (int j = 0; j < vectors; j++)
+        acc[r][j] += x * v[j];
+    }
+    UNROLL
+    for (unsigned r = 0; r < TALL / 3; r++)
+      a[r] += t->a_step;
+  }
+  UNROLL
+  for (unsigned r = 0; r < TALL; r++)
+    store_row(t, acc[r], vectors, t->c + r * t->c_row);
+}
+
+/* Returns the rows that it did. */
+static unsigned any_tile(const struct tile *t)
+{
+  const bool tall = t->rows >= TALL;
   switch ((t->columns + LANES - 1) / LANES) {
   case 1:
-    tile_product(t, 1);
-    break;
-  case 2:
-    tile_product(t, 2);
-    break;
+    tall ? tall_product(t, 1) : tile_product(t, 1);
+    return tall ? TALL : ROWS;
 #if LANES == 16
+  case 2:
+    tall ? tall_product(t, 2) : tile_product(t, 2);
+    return tall ? TALL : ROWS;
   case 3:
     tile_product(t, 3);
-    break;
-  default:
-    tile_product(t, 4);
-    break;
+    return ROWS;
 #endif
+  default:
+    tile_product(t, WIDE);
+    return ROWS;
   }
 }
 
@@ -177,11 +213,11 @@ void KERNEL(gemm)(const struct kernel_gemm *g)
         t.columns = g->n - j < PANEL ? g->n - j : PANEL;
         const unsigned width = (t.columns + LANES - 1) / LANES * LANES;
         t.b = g->b + (size_t)j * g->packed_k + (size_t)k * width;
-        for (unsigned i = block; i < end; i += ROWS) {
-          t.rows = end - i < ROWS ? end - i : ROWS;
+        for (unsigned i = block; i < end;) {
+          t.rows = end - i;
           t.a = a + (i - block) * g->a_row;
           t.c = g->c + i * g->c_row + j;
-          any_tile(&t);
+          i += any_tile(&t);
         }
       }
     }

@@ -7,6 +7,9 @@
 
 enum { STRETCH = 64 };
 
+typedef double double_vec __attribute__((vector_size(8 * LANES)));
+typedef double double_any __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
+
 /* Rows of c, or of LANES where c divides it. */
 struct rows {
   size_t rows;
@@ -61,12 +64,23 @@ INLINE void set(float *p, vec v, unsigned part)
     vec_store(p, v);
 }
 
-static void add_lanes(vec v, unsigned lanes, double *sum, unsigned first, unsigned c)
+/* Adds the lanes to sum[first...]; where several rows of c make a vector, around and around. */
+INLINE void add_lanes(vec v, const unsigned lanes, double *sum, unsigned first, unsigned c)
 {
+  if (lanes == LANES && c >= LANES) {
+    double_any *to = (double_any *)(sum + first);
+    *to += __builtin_convertvector(v, double_vec);
+    return;
+  }
   float values[LANES];
   vec_store(values, v);
-  for (unsigned i = 0; i < lanes; i++)
-    sum[(first + i) % c] += (double)values[i];
+  if (c >= LANES) {
+    for (unsigned i = 0; i < lanes; i++)
+      sum[first + i] += (double)values[i];
+    return;
+  }
+  for (unsigned i = 0, k = 0; i < lanes; i++, k = k + 1 < c ? k + 1 : 0)
+    sum[k] += (double)values[i];
 }
 
 /* Four rows at a time hide the latency of the additions. */

@@ -13,7 +13,8 @@ libengine_a_SOURCES = \
   src/engine/net_match.c src/engine/net_match.h src/engine/net_layout.c src/engine/net_plan.c \
   src/engine/net_work.c src/engine/net_work_int.h \
   src/engine/ops.h src/engine/ops_int.h \
-  src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_linear.c src/engine/ops_norm.c \
+  src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_direct.c src/engine/ops_linear.c \
+  src/engine/ops_norm.c \
   src/engine/ops_depthwise.c src/engine/ops_pool.c src/engine/ops_winograd.c \
   src/engine/ops_attention.c src/engine/ops_dense.c src/engine/ops_embedding.c \
   src/engine/ops_layernorm.c src/engine/ops_patches.c src/engine/ops_scaled.c \

@@ -13,6 +13,15 @@ void cpu_conv_backward_data(const struct ops *, const struct ops_conv *, unsigne
 void cpu_conv_backward_weights(const struct ops *, const struct ops_conv *, unsigned n,
                                const float *x, const float *dy, float *dw, float *scratch);
 
+/* The plain way, for all shapes. */
+size_t cpu_direct_scratch(const struct ops *, const struct ops_conv *, unsigned n);
+void cpu_direct_forward(const struct ops *, const struct ops_conv *, unsigned n, const float *x,
+                        const float *w, float *y, float *scratch);
+void cpu_direct_backward_data(const struct ops *, const struct ops_conv *, unsigned n,
+                              const float *dy, const float *w, float *dx, bool add, float *scratch);
+void cpu_direct_backward_weights(const struct ops *, const struct ops_conv *, unsigned n,
+                                 const float *x, const float *dy, float *dw, float *scratch);
+
 size_t cpu_depthwise_scratch(const struct ops *, const struct ops_depthwise *);
 void cpu_depthwise_forward(const struct ops *, const struct ops_depthwise *, unsigned n,
                            const float *x, const float *w, const float *bias, float *y,
