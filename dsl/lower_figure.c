@@ -187,30 +187,54 @@ static void lower_panel(struct lowering *l, const struct ast_block *b, struct pl
 
 /* ---- the figure ---- */
 
-static void add_stand_ins(struct lowering *l, const struct dsl_experiment *e, char **text)
+struct stand_ins {
+  struct lowering *l;
+  char *text;
+  unsigned depth; /* experiments that take models of others, one behind the other */
+};
+
+enum { MOST_DEEP = 8 };
+
+static void add_stand_ins(struct stand_ins *, const struct dsl_experiment *);
+
+/* Models of other experiments were trained on what stands in there. */
+static void add_others(void *context, const struct ast_expr *x)
+{
+  struct stand_ins *s = context;
+  const struct dsl_experiment *e = x->kind == AST_OF ? model_target(s->l->dsl, x) : NULL;
+  if (!e || s->depth == MOST_DEEP)
+    return;
+  s->depth++;
+  add_stand_ins(s, e);
+  s->depth--;
+}
+
+static void add_stand_ins(struct stand_ins *s, const struct dsl_experiment *e)
 {
   for (size_t v = 0; v < e->n_vars && !e->unavailable; v++) {
     const struct dsl_var *var = &e->vars[v];
     bool thing = !strcmp(var->name, "data") || !strcmp(var->name, "model");
     for (size_t k = 0; thing && k < var->n_values; k++) {
       const struct ast_stmt *r = var->values[k]->text && !var->from_tier
-          ? dsl_replacement(l->dsl, var->name, var->values[k]->text) : NULL;
-      if (r && r->label.text && !strstr(*text, r->label.text))
-        *text = arena_printf(l->arena, "%s%s%s", *text, **text ? "; " : "", r->label.text);
+          ? dsl_replacement(s->l->dsl, var->name, var->values[k]->text) : NULL;
+      if (r && r->label.text && !strstr(s->text, r->label.text))
+        s->text = arena_printf(s->l->arena, "%s%s%s", s->text, *s->text ? "; " : "",
+                               r->label.text);
     }
   }
+  dsl_walk(e, add_others, s);
 }
 
 /* "CIFAR-100: pairs of ...": what stands in for what, each once. */
 static char *stand_ins(struct lowering *l, const struct ast_block *f)
 {
-  char *text = arena_strdup(l->arena, "");
+  struct stand_ins s = {l, arena_strdup(l->arena, ""), 0};
   for (size_t i = 0; i < f->n_blocks; i++) {
     struct rows r = rows_find(l->dsl, &f->blocks[i]);
     for (size_t k = 0; k < r.n && !rows_omitted(l->arena, &r); k++)
-      add_stand_ins(l, r.of[k], &text);
+      add_stand_ins(&s, r.of[k]);
   }
-  return text;
+  return s.text;
 }
 
 static char *subtitle(struct lowering *l, const struct ast_block *f)

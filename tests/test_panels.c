@@ -44,7 +44,7 @@ static const char experiments[] =
     "experiment two : base { sweep momentum over 0, 0.9; let S = lr / batch; }\n"
     "experiment later : base { sweep momentum over 0, 0.9; data = imagenet; }\n";
 
-static void lower(struct planned *p, const char *text)
+static void lower_at(struct planned *p, const char *tier, const char *text)
 {
   const char *versions[PLAN_KIND_COUNT];
   for (int k = 0; k < PLAN_KIND_COUNT; k++)
@@ -52,7 +52,7 @@ static void lower(struct planned *p, const char *text)
   char *whole = arena_printf(p->arena, "%s%s", experiments, text);
   struct ast_program *program = ast_program_new(p->arena);
   parse_text(program, "panels.exp", whole, strlen(whole), p->diag);
-  struct dsl *dsl = dsl_resolve(p->arena, program, NULL, p->diag);
+  struct dsl *dsl = dsl_resolve(p->arena, program, tier, p->diag);
   p->plan = plan_new(p->arena, arena_copy(p->arena, versions, sizeof versions));
   dsl_check(dsl, p->diag);
   if (!diag_errors(p->diag))
@@ -62,12 +62,33 @@ static void lower(struct planned *p, const char *text)
   assert_int_equal(diag_errors(p->diag), 0);
 }
 
+static void lower(struct planned *p, const char *text)
+{
+  lower_at(p, NULL, text);
+}
+
 static const struct plan_step *step_of(const struct planned *p, enum plan_kind kind, unsigned nth)
 {
   for (uint32_t i = 0; i < plan_count(p->plan); i++)
     if (plan_step(p->plan, i)->kind == kind && !nth--)
       return plan_step(p->plan, i);
   return NULL;
+}
+
+/* A figure says what stands in for data that only an experiment behind its own was trained on. */
+static void test_stand_ins_of_others(void **state)
+{
+  struct planned *p = *state;
+  lower_at(p, "t",
+           "experiment far { data = svhn; model = mlp; batch = 32; lr = 1;\n"
+           "  trunk for 1 epochs at constant; }\n"
+           "experiment near { use a = trunk of far; sweep x over 0, 1; let y = x;\n"
+           "  merge m = linear(a, a, alpha = x); measure fit = loss(m, test); }\n"
+           "figure 1 \"f\" { panel a lines of near { x = x; y = fit; } }\n"
+           "tier t \"small\" { replace data svhn with mnist \"SVHN is MNIST\"; }\n");
+  const struct plan_step *figure = step_of(p, PLAN_FIGURE, 0);
+  assert_non_null(figure);
+  assert_string_equal(figure->figure->subtitle, "tier t: SVHN is MNIST");
 }
 
 static void test_union_is_shared(void **state)
@@ -167,6 +188,7 @@ static void test_axes(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
+      TEST(test_stand_ins_of_others),
       TEST(test_union_is_shared),
       TEST(test_one_of_several_is_left_out),
       TEST(test_figure_without_anything),
