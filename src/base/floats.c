@@ -229,12 +229,22 @@ WIDE static size_t within_wide(const double *x, size_t n, double largest)
   return i;
 }
 
-static bool is_wide(void)
+static bool find_wide(void)
 {
   __builtin_cpu_init();
   unsigned a, b, c, d;
   /* clang before 16 does not know "f16c" there. */
   return __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
+/* Asked once: a virtual machine answers in microseconds. */
+static bool is_wide(void)
+{
+  enum { UNKNOWN, PLAIN, WIDE_TOO };
+  static _Atomic int known = UNKNOWN;
+  if (known == UNKNOWN)
+    known = find_wide() ? WIDE_TOO : PLAIN;
+  return known == WIDE_TOO;
 }
 #else
 static size_t read_wide(enum safetensors_dtype t, const unsigned char *p, size_t n, double *out)
