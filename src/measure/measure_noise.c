@@ -11,11 +11,11 @@ enum { LEAST_COMPONENTS = 64 };
  * log|sum| and log|one| differ by log(k)/alpha.  k is near the root of n. */
 double measure_tail_index(size_t n, const double *x)
 {
+  if (n < LEAST_COMPONENTS)
+    return NAN;
   const size_t k = (size_t)sqrt((double)n), groups = n / k;
   double of_sums = 0, of_each = 0;
   size_t zeros = 0;
-  if (n < LEAST_COMPONENTS)
-    return NAN;
   for (size_t g = 0; g < groups; g++) {
     double sum = 0;
     for (size_t i = g * k; i < (g + 1) * k; i++) {
