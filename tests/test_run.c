@@ -45,21 +45,23 @@ static void test_jobs(void **state)
   }
 }
 
-/* The longest chain of costs goes first; ties by index. */
+/* What the plan's first target needs goes first; within it the longest chain of costs. */
 static void test_priority(void **state)
 {
   struct setup s = fake_setup(state, 1);
-  fixture_step(s.f, PLAN_INIT, 5, NULL, 0);
+  uint32_t a = fixture_step(s.f, PLAN_INIT, 5, NULL, 0);
   uint32_t b = fixture_step(s.f, PLAN_INIT, 2, NULL, 0);
-  uint32_t c = fixture_step(s.f, PLAN_TRAIN, 3, &b, 1);
-  fixture_step(s.f, PLAN_TRAIN, 4, &c, 1); /* 2 + 3 + 4 = 9 */
-  fixture_step(s.f, PLAN_DATA, 5, NULL, 0);
-  fixture_step(s.f, PLAN_INIT, 6, NULL, 0);
+  uint32_t c = fixture_step(s.f, PLAN_TRAIN, 4, &b, 1);
+  uint32_t shared = fixture_step(s.f, PLAN_INIT, 1, NULL, 0);
+  fixture_step(s.f, PLAN_INIT, 9, NULL, 0);
+  fixture_step(s.f, PLAN_MERGE, 3, (uint32_t[]){a, c, shared}, 3);
+  fixture_step(s.f, PLAN_TRAIN, 8, &shared, 1);
+  fixture_step(s.f, PLAN_INIT, 7, NULL, 0);
   fake_run(&s);
-  const double expected[] = {2, 3, 6, 5, 5, 4};
-  double seeds[7];
-  assert_int_equal(fake_logged(&s, seeds, NULL, 7), 6);
-  for (int i = 0; i < 6; i++)
+  const double expected[] = {9, 2, 1, 5, 4, 3, 8, 7};
+  double seeds[9];
+  assert_int_equal(fake_logged(&s, seeds, NULL, 9), 8);
+  for (int i = 0; i < 8; i++)
     assert_true(seeds[i] == expected[i]);
 }
 
@@ -193,7 +195,7 @@ static unsigned first_threads(void **state, unsigned chains, unsigned cores, uns
   s.options.threads = threads;
   add_chains(&s, chains);
   assert_int_equal(fake_run(&s).ran, 3 * chains);
-  return fake_threads(&s, 100 + 3 * (chains - 1)); /* the longest */
+  return fake_threads(&s, 100);
 }
 
 /* Cores that steps cannot keep busy go to the steps there are. */

@@ -1,5 +1,5 @@
-/* Doing a plan: worker processes, a ready queue that prefers the longest
- * remaining chain, progress, failures.
+/* Doing a plan: worker processes, a ready queue that finishes what the plan
+ * names first, and in it prefers the longest remaining chain, progress, failures.
  *
  * The runner knows steps only through `struct run_kind`, so that tests run
  * plans with fake kinds, and figures need not be known here. */

@@ -70,8 +70,12 @@ static void link_readers(struct run_graph *g)
 
 /* ---- the heap of steps that may start ---- */
 
+/* What the plan names first is wanted first, so that a figure is there long before the last one.
+ * Within it, long chains start early: else a last one would leave the other workers idle. */
 static bool before(const struct run_graph *g, uint32_t a, uint32_t b)
 {
+  if (g->target[a] != g->target[b])
+    return g->target[a] < g->target[b];
   return g->chain[a] > g->chain[b] || (g->chain[a] == g->chain[b] && a < b);
 }
 
@@ -106,19 +110,25 @@ static bool open_state(enum step_state s)
   return s == STEP_TODO || s == STEP_RUNNING;
 }
 
-/* Counts, chains and the heap, from the states alone. */
+/* Counts, chains, targets and the heap, from the states alone. */
 static void settle(struct run_graph *g)
 {
   g->n_heap = 0;
   for (uint32_t i = g->n; i-- > 0;) {
     g->pending[i] = 0;
     g->chain[i] = 0;
+    g->target[i] = RUN_NONE;
     if (!open_state(g->state[i]))
       continue;
-    for (uint32_t k = g->next_at[i]; k < g->next_at[i + 1]; k++)
+    for (uint32_t k = g->next_at[i]; k < g->next_at[i + 1]; k++) {
       if (g->chain[g->next[k]] > g->chain[i])
         g->chain[i] = g->chain[g->next[k]];
+      if (g->target[g->next[k]] < g->target[i])
+        g->target[i] = g->target[g->next[k]];
+    }
     g->chain[i] += g->cost[i];
+    if (g->target[i] == RUN_NONE)
+      g->target[i] = i;
     const struct plan_step *step = plan_step(g->plan, i);
     for (uint32_t k = 0; k < step->n_inputs; k++)
       g->pending[i] += open_state(g->state[step->inputs[k]]);
@@ -148,6 +158,7 @@ void graph_begin(struct run_graph *g, const bool *wanted)
   g->pending = arena_array(a, g->n, sizeof *g->pending);
   g->cost = arena_array(a, g->n, sizeof *g->cost);
   g->chain = arena_array(a, g->n, sizeof *g->chain);
+  g->target = arena_array(a, g->n, sizeof *g->target);
   g->tries = arena_array(a, g->n, sizeof *g->tries);
   g->sent = arena_array(a, g->n, sizeof *g->sent);
   g->revived = arena_array(a, g->n, sizeof *g->revived);

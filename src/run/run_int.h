@@ -35,9 +35,10 @@ struct run_graph {
   uint32_t *pending; /* inputs that are not there yet, each as often as it is read */
   double *cost;      /* of the step alone */
   double *chain;     /* of the longest way from here through what is to do */
+  uint32_t *target;  /* the first step to do that needs this one and that nothing reads */
   uint32_t *next_at; /* n + 1: where the readers of a step begin in `next` */
   uint32_t *next;
-  uint32_t *heap; /* steps that may start; the longest chain first */
+  uint32_t *heap; /* steps that may start; the first target's first, of these the longest chain */
   size_t n_heap, cap_heap;
   uint8_t *tries;    /* times that a step was put back because an input was gone */
   uint32_t *sent;    /* when the step was handed out, by `clock` */
