@@ -279,7 +279,7 @@ void dsl_check(struct dsl *dsl, struct diag *d)
   const struct ast_program *p = dsl->program;
   for (size_t i = 0; i < p->n_blocks; i++)
     if (p->blocks[i].kind == AST_EXPERIMENT)
-      check_stmts(dsl->arena, &p->blocks[i], d);
+      check_stmts(dsl->arena, &p->blocks[i], false, d);
     else if (p->blocks[i].kind == AST_TIER)
       check_tier(dsl, &p->blocks[i], d);
   for (size_t i = 0; i < dsl->n_experiments; i++)

@@ -38,7 +38,7 @@ bool check_length(const struct ast_expr *, double *number, bool *epochs, struct 
 bool check_column(const struct dsl_experiment *, const char *name);
 
 /* check_stmt.c: what a statement says by itself, in an experiment or a tier. */
-void check_stmts(struct arena *, const struct ast_block *, struct diag *);
+void check_stmts(struct arena *, const struct ast_block *, bool tier, struct diag *);
 void check_tier(struct dsl *, const struct ast_block *, struct diag *);
 /* Is the number of a branch's continuations one that can be? */
 bool check_count(const struct ast_stmt *branch);

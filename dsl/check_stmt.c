@@ -405,7 +405,14 @@ static void check_notes(const struct ast_stmt *s, struct diag *d)
   }
 }
 
-static void check_stmt(struct arena *a, const struct ast_stmt *s, struct diag *d)
+/* In a tier a text behind data and model says what they stand for, as in `replace`. */
+static bool is_stand_in(const struct ast_stmt *s, size_t word)
+{
+  return (!strcmp(s->name.text, "data") || !strcmp(s->name.text, "model")) && word == 0 &&
+         s->words[word].value->kind == AST_STRING;
+}
+
+static void check_stmt(struct arena *a, const struct ast_stmt *s, bool tier, struct diag *d)
 {
   const struct words_setting *w;
   switch (s->kind) {
@@ -414,7 +421,8 @@ static void check_stmt(struct arena *a, const struct ast_stmt *s, struct diag *d
     if (w)
       check_value(a, w->name, w->type, &w->range, s->value, d);
     for (size_t i = 0; i < s->n_words; i++)
-      diag_error(d, s->words[i].value->span, "nothing may stand behind the value");
+      if (!tier || !is_stand_in(s, i))
+        diag_error(d, s->words[i].value->span, "nothing may stand behind the value");
     break;
   case AST_SWEEP:
     check_sweep(a, s, d);
@@ -465,11 +473,11 @@ static int name_space(const struct ast_stmt *s)
   }
 }
 
-void check_stmts(struct arena *a, const struct ast_block *b, struct diag *d)
+void check_stmts(struct arena *a, const struct ast_block *b, bool tier, struct diag *d)
 {
   for (size_t i = 0; i < b->n_stmts; i++) {
     const struct ast_stmt *s = &b->stmts[i];
-    check_stmt(a, s, d);
+    check_stmt(a, s, tier, d);
     for (size_t j = 0; j < i; j++) {
       const struct ast_stmt *o = &b->stmts[j];
       if (!name_space(s) || name_space(s) != name_space(o))
@@ -511,7 +519,7 @@ void check_tier(struct dsl *dsl, const struct ast_block *b, struct diag *d)
       check_replace(dsl, &b->stmts[i], d);
     else
       settings.stmts[settings.n_stmts++] = b->stmts[i];
-  check_stmts(dsl->arena, &settings, d);
+  check_stmts(dsl->arena, &settings, true, d);
   for (size_t i = 0; i < b->n_blocks; i++)
-    check_stmts(dsl->arena, &b->blocks[i], d);
+    check_stmts(dsl->arena, &b->blocks[i], true, d);
 }

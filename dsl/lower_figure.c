@@ -209,17 +209,25 @@ static void add_others(void *context, const struct ast_expr *x)
   s->depth--;
 }
 
+/* What the tier says of data or a model; NULL: nothing, or it is the paper's. */
+static const char *stands_for(const struct dsl *dsl, const struct dsl_var *var, size_t value)
+{
+  if (var->from_tier)
+    return var->stmt->n_words ? var->stmt->words[0].value->text : NULL;
+  const char *name = var->values[value]->text;
+  const struct ast_stmt *r = name ? dsl_replacement(dsl, var->name, name) : NULL;
+  return r ? r->label.text : NULL;
+}
+
 static void add_stand_ins(struct stand_ins *s, const struct dsl_experiment *e)
 {
   for (size_t v = 0; v < e->n_vars && !e->unavailable; v++) {
     const struct dsl_var *var = &e->vars[v];
     bool thing = !strcmp(var->name, "data") || !strcmp(var->name, "model");
     for (size_t k = 0; thing && k < var->n_values; k++) {
-      const struct ast_stmt *r = var->values[k]->text && !var->from_tier
-          ? dsl_replacement(s->l->dsl, var->name, var->values[k]->text) : NULL;
-      if (r && r->label.text && !strstr(s->text, r->label.text))
-        s->text = arena_printf(s->l->arena, "%s%s%s", s->text, *s->text ? "; " : "",
-                               r->label.text);
+      const char *text = stands_for(s->l->dsl, var, k);
+      if (text && !strstr(s->text, text))
+        s->text = arena_printf(s->l->arena, "%s%s%s", s->text, *s->text ? "; " : "", text);
     }
   }
   dsl_walk(e, add_others, s);

@@ -160,7 +160,7 @@ size_t figure_wrap(struct arena *, const char *, double size, double width, cons
 
 /* ---- layout.c: where everything is on the page; inches, y from the top ---- */
 
-enum { FIGURE_MAX_LINES = 4 };
+enum { FIGURE_MAX_LINES = 8 };
 
 /* Font sizes, points. */
 #define FIGURE_FONT 8.0
@@ -192,7 +192,9 @@ struct figure_place { /* of a panel */
   struct figure_box plot;
   const char *title[2]; /* enhanced lines, the letter not included */
   size_t n_title;
-  double y_label_x, x_label_y; /* middle of the line */
+  const char *x_label[2];
+  size_t n_x_label;
+  double y_label_x, x_label_y; /* middle of the lines */
   bool y_label;
   struct figure_ticks x_ticks, y_ticks;
   struct figure_box bar; /* of colours; w = 0: none */

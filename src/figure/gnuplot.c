@@ -460,9 +460,9 @@ static void axes(struct figure_gp *s, const struct figure_panel *p, const struct
     figure_add(&s->t, "set logscale y\n");
   figure_ticks_command(s, "x", &at->x_ticks);
   figure_ticks_command(s, "y", &at->y_ticks);
-  if (p->plan->x.label && *p->plan->x.label)
+  if (at->n_x_label > 0)
     figure_add(&s->t, "set label %s at %s center font base tc rgb INK\n",
-               figure_label(a, p->plan->x.label),
+               join_labels(a, at->x_label, at->n_x_label),
                figure_screen(s, at->plot.x + at->plot.w / 2, at->x_label_y));
   if (at->y_label)
     figure_upright_label(s, p->plan->y.label, at->y_label_x, -1, &at->plot);

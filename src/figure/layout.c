@@ -226,7 +226,17 @@ static double under_ticks(const struct figure_place *at)
 /* All that stands under a panel's plot, the legend apart. */
 static double under(const struct figure_panel *p, const struct figure_place *at)
 {
-  return p->plan->omitted ? 0 : under_ticks(at) + LABEL_HEIGHT;
+  double lines = at->n_x_label > 1 ? (double)at->n_x_label : 1;
+  return p->plan->omitted ? 0 : under_ticks(at) + LABEL_HEIGHT * lines;
+}
+
+/* Centred below the plot: as far as the page's edge, and a little into the gap. */
+static void place_x_label(struct arena *a, const struct figure_page *page,
+                          const struct figure_panel *p, struct figure_place *at)
+{
+  double beside = fmin(page->width - EDGE - at->plot.x - at->plot.w, 2 * COLUMN_GAP);
+  at->n_x_label = figure_wrap(a, p->plan->x.label ? p->plan->x.label : "", FIGURE_FONT,
+                              (at->plot.w + 2 * fmax(beside, 0)) * 72, at->x_label, 2);
 }
 
 /* From a panel's left edge to where the next one's title begins, or the page ends. */
@@ -250,6 +260,7 @@ static double place_row(struct arena *a, struct figure_page *page, const struct 
     const struct figure_panel *p = &page->panels[k];
     struct figure_place *at = &page->places[k];
     place_x_ticks(a, p, at);
+    place_x_label(a, page, p, at);
     at->n_title = figure_wrap(a, p->plan->title ? p->plan->title : "", FIGURE_FONT,
                               (title_room(page, g, k) - LETTER_WIDTH) * 72, at->title, 2);
     lines = at->n_title > lines ? at->n_title : lines;
@@ -266,7 +277,7 @@ static double place_row(struct arena *a, struct figure_page *page, const struct 
     struct figure_place *at = &page->places[k];
     at->plot.y = y;
     place_bar(&page->panels[k], at);
-    at->x_label_y = y + at->plot.h + under_ticks(at) + LABEL_HEIGHT / 2;
+    at->x_label_y = y + at->plot.h + (under_ticks(at) + under(&page->panels[k], at)) / 2;
     for (size_t i = 0; i < at->legend.n; i++)
       at->legend.entries[i].y += y + at->plot.h + under(&page->panels[k], at) + 0.03;
   }
