@@ -22,10 +22,9 @@ const struct ast_stmt *claim_expect(const struct ast_block *b)
   return NULL;
 }
 
-static void check_units(struct dsl *dsl, const struct rows *r, const struct ast_stmt *s,
-                        struct diag *d)
+static void check_unit(struct dsl *dsl, const struct rows *r, const struct ast_expr *x,
+                       struct diag *d)
 {
-  const struct ast_expr *x = s->value;
   if (x->kind != AST_NAME) {
     diag_error(d, x->span, "`units` is a column, such as seed or epoch");
     return;
@@ -35,6 +34,13 @@ static void check_units(struct dsl *dsl, const struct rows *r, const struct ast_
     return;
   diag_error(d, x->span, "`%s` is a result, and makes no units", x->text);
   diag_hint(d, "units are what was run several times: seed, epoch or step");
+}
+
+static void check_units(struct dsl *dsl, const struct rows *r, const struct ast_stmt *s,
+                        struct diag *d)
+{
+  for (size_t i = 0; i <= s->n_words; i++)
+    check_unit(dsl, r, i ? s->words[i - 1].value : s->value, d);
 }
 
 static void check_tolerance(struct arena *a, const struct ast_stmt *s, struct diag *d)
@@ -93,7 +99,7 @@ static void check_statement(struct dsl *dsl, const struct rows *r, const struct 
     diag_error(d, s->name.span, "`%s` is given twice", names[which]);
     diag_note(d, first->span, "first here");
   }
-  for (size_t i = 0; which != 2 && i < s->n_words; i++)
+  for (size_t i = 0; which == 1 && i < s->n_words; i++)
     diag_error(d, s->words[i].value->span, "nothing may stand behind the value");
   if (which == 0)
     check_units(dsl, r, s, d);

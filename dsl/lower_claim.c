@@ -20,10 +20,26 @@ static bool is_judged(const struct dsl *dsl, const struct ast_stmt *tiers)
   return false;
 }
 
+/* The columns that the table has: an unswept `seed` makes no units. */
+static void lower_units(struct arena *a, const struct rows *rows, const struct ast_stmt *units,
+                        struct plan_claim *c)
+{
+  const size_t n = units ? units->n_words + 1 : 1;
+  c->units = arena_array(a, n, sizeof *c->units);
+  for (size_t i = 0; i < n; i++) {
+    const char *column = !units ? "seed" : (i ? units->words[i - 1].value : units->value)->text;
+    if (!rows_has_column(rows, column))
+      continue;
+    c->unit = c->n_units ? arena_printf(a, "%s-%s", c->unit, column) : column;
+    c->units[c->n_units++] = column;
+  }
+  if (!c->n_units)
+    c->unit = units ? units->value->text : "seed";
+}
+
 void lower_claim(struct lowering *l, const struct ast_block *b)
 {
   struct rows rows = rows_find(l->dsl, b);
-  const struct ast_stmt *units = claim_setting(b, "units");
   const struct ast_stmt *tolerance = claim_setting(b, "tolerance");
   struct formula_point none = {rows.of[0], NULL};
   struct plan_claim c = {
@@ -33,10 +49,9 @@ void lower_claim(struct lowering *l, const struct ast_block *b)
       .span = b->span,
       .omitted = rows_omitted(l->arena, &rows),
       .judged = is_judged(l->dsl, claim_setting(b, "tiers")),
-      .unit = units ? units->value->text : "seed",
   };
   c.table = c.omitted ? UINT32_MAX : lower_rows(l, &rows, b->span);
-  c.one_unit = !rows_has_column(&rows, c.unit);
+  lower_units(l->arena, &rows, claim_setting(b, "units"), &c);
   if (!claim_compile(l->dsl, &rows, claim_expect(b)->value, &c, l->diag) ||
       (tolerance && !formula_number(&none, tolerance->value, &c.tolerance, l->diag)))
     return;

@@ -207,10 +207,13 @@ static void test_lowering(void **state)
       claim(f, "expect trend(median(gain) by lr) > 1 - 0.5; units = epoch; tolerance = 0.25;");
   assert_string_equal(c->name, "C1");
   assert_string_equal(c->unit, "epoch");
-  assert_true(c->judged && c->greater && !c->one_unit);
+  assert_true(c->judged && c->greater && c->n_units == 1);
   assert_float_equal(c->tolerance, 0.25, 0);
   assert_string_equal(plan_claim_text(f->arena, c->statistic),
                       "-(trend(by(median(gain), lr)), -(1, 0.5))");
+  c = claim(f, "expect mean(gain) > 0; units = seed lr;");
+  assert_string_equal(c->unit, "seed-lr");
+  assert_int_equal(c->n_units, 2);
   c = claim(f, "expect 0.5 < mean(gain); units = step;");
   assert_true(c->greater);
   assert_float_equal(c->bound, 0.5, 0);
@@ -409,6 +412,12 @@ static void test_few_units(void **state)
   assert_int_equal(r.n_units, 2);
   assert_float_equal(r.needed, CLAIMS_MIN_UNITS, 0);
   assert_true(isnan(r.low));
+  r = judge(f, "expect mean(gain) > 0; units = seed lr;",
+            "seed,lr,gain\n1,7,1\n0,7,2\n0,8,3\n1,7,4\n0,8,5\n");
+  assert_int_equal(r.n_units, 3);
+  assert_false(isnan(r.low));
+  r = judge(f, "expect mean(gain) > 0; units = seed lr;", "lr,gain\n7,1\n7,2\n8,3\n");
+  assert_int_equal(r.n_units, 2);
   /* A table without the column has one unit. */
   r = judge(f, "expect mean(gain) > 0;", "epoch,gain\n0,1\n1,2\n2,3\n3,4\n");
   assert_int_equal(r.n_units, 1);

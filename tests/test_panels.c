@@ -120,7 +120,7 @@ static void test_union_is_shared(void **state)
   assert_string_equal(c->experiment, "one, two");
   assert_string_equal(plan_claim_text(p->arena, c->statistic),
                       "among(==(experiment, \"two\"), median(gain))");
-  assert_false(c->one_unit);
+  assert_int_equal(c->n_units, 1);
 }
 
 static void test_one_of_several_is_left_out(void **state)

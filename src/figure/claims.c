@@ -71,20 +71,42 @@ struct units {
   size_t *n_rows;
 };
 
+/* Which unit each row is of, and how many there are: rows are one where all columns agree. */
+static size_t number_units(struct arena *a, struct claims_table *t, const struct plan_claim *c,
+                           uint32_t *of)
+{
+  size_t n = t->csv->n_rows > 0;
+  for (size_t k = 0; k < c->n_units; k++) {
+    const struct claims_groups *g = claims_groups(t, c->units[k]);
+    if (!g)
+      continue;
+    uint32_t *number = arena_array(a, n * g->n + 1, sizeof *number);
+    size_t found = 0;
+    for (size_t r = 0; r < t->csv->n_rows; r++) {
+      uint32_t *at = &number[of[r] * g->n + g->of[r]];
+      if (!*at)
+        *at = (uint32_t)++found;
+      of[r] = *at - 1;
+    }
+    n = found;
+  }
+  return n;
+}
+
 static struct units collect(struct arena *a, struct claims_table *t, const struct plan_claim *c)
 {
-  const struct claims_groups *g = c->one_unit ? NULL : claims_groups(t, c->unit);
-  struct units u = {.n = g ? g->n : t->csv->n_rows > 0};
+  uint32_t *of = arena_array(a, t->csv->n_rows + 1, sizeof *of);
+  struct units u = {.n = number_units(a, t, c, of)};
   u.rows = arena_array(a, u.n + 1, sizeof *u.rows);
   u.n_rows = arena_array(a, u.n + 1, sizeof *u.n_rows);
   for (size_t r = 0; r < t->csv->n_rows; r++)
-    u.n_rows[g ? g->of[r] : 0]++;
+    u.n_rows[of[r]]++;
   for (size_t k = 0; k < u.n; k++) {
     u.rows[k] = arena_array(a, u.n_rows[k] + 1, sizeof **u.rows);
     u.n_rows[k] = 0;
   }
   for (size_t r = 0; r < t->csv->n_rows; r++) {
-    size_t k = g ? g->of[r] : 0;
+    size_t k = of[r];
     u.rows[k][u.n_rows[k]++] = (uint32_t)r;
   }
   return u;

@@ -53,8 +53,9 @@ struct plan_claim {
   uint32_t table;         /* or union: a step; unused where `omitted` */
   const char *omitted;    /* why the experiment is not there, or NULL */
   bool judged;            /* false: it is not meant for this tier */
-  const char *unit;       /* column whose values are resampled */
-  bool one_unit;          /* the table has no such column: all rows are one unit */
+  const char *unit;       /* what is resampled, in words: "seed", "seed-epoch" */
+  const char **units;     /* rows with equal values in these columns are one unit */
+  size_t n_units;         /* 0: all rows are one unit */
   /* statistic > bound + tolerance, or statistic < bound - tolerance */
   const struct plan_claim_node *statistic;
   bool greater;
