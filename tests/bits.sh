@@ -33,7 +33,7 @@ fingerprint()
     cd "$1/objects" || exit
     find . -name '*.safetensors' | sort | xargs sha256sum
     find . -name result.json | sort |
-      xargs sed -e '/^  "\(seconds\|threads\|host\|date\|checksum\)"/d' -e '/^  "versions"/,/^  }/d'
+      xargs sed -e '/^  "\(seconds\|threads\|memory\|host\|date\|checksum\)"/d' -e '/^  "versions"/,/^  }/d'
   )
 }
 

@@ -78,6 +78,12 @@ static bool execute(void *context, struct store *store, const struct plan *plan,
   add_log(fake, seed);
   if (fake->delay)
     usleep(fake->delay);
+  if (fake->greedy != 0 && seed == fake->greedy) {
+    char *much = mem_alloc(FAKE_GREED);
+    memset(much, (int)getpid(), FAKE_GREED);
+    add_log(fake, much[FAKE_GREED / 2] == (char)getpid() ? seed : -1);
+    free(much);
+  }
   if (fake->fail != 0 && seed == fake->fail) {
     diag_warning(d, SPAN_NONE, "something odd");
     diag_error(d, SPAN_NONE, "no such data");

@@ -8,6 +8,8 @@
 
 #include <sys/types.h>
 
+enum { FAKE_GREED = 64 << 20 };
+
 /* What the fake steps do, by their seed. */
 struct fake {
   struct fixture *f;
@@ -17,6 +19,7 @@ struct fake {
   double die;      /* ... ends its worker, by signal `number`, or exit(3) where that is 0 */
   double spoil;    /* ... writes an object that is damaged, always */
   double diverge;
+  double greedy; /* ... takes FAKE_GREED bytes of memory */
   int number;
   unsigned delay; /* microseconds a step */
 };

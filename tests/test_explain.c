@@ -71,7 +71,7 @@ static int begin(void **state)
   for (int i = 0; i < STEPS; i++) {
     f->wanted[i] = true;
     f->states[i] = i <= TRUNK ? EXPLAIN_CACHED : EXPLAIN_TODO;
-    f->costs[i] = (struct cost){1e9 * i, i, 1000};
+    f->costs[i] = (struct cost){1e9 * i, i, 1000, 1e6 * i};
   }
   f->e = (struct explain){f->plan, f->wanted, f->states, f->costs, source_set_new(a), 2, f->asked};
   plan_asked(f->plan, NULL, f->asked);
@@ -128,9 +128,10 @@ static void test_summary(void **state)
       "figure          2        0        2\n"
       "all            10        3        7\n"
       "training steps: 190 planned, 190 without sharing (0.0% saved), 90 to do\n"
-      "cost     arithmetic     one worker  longest chain       disk\n"
-      "planned    45 GFLOP           45 s           29 s      10 kB\n"
-      "left       42 GFLOP           42 s           26 s     7.0 kB\n"
+      "cost     arithmetic     one worker  longest chain       disk  memory each\n"
+      "planned    45 GFLOP           45 s           29 s      10 kB       9.0 MB\n"
+      "left       42 GFLOP           42 s           26 s     7.0 kB       9.0 MB\n"
+      "memory each: of each worker, at the largest step\n"
       "time to do with 2 workers: about 26 s\n");
 }
 

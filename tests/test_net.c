@@ -494,6 +494,8 @@ static void check_inference(const struct net_spec *spec)
   struct net_work *w = net_work_new(f.net, ops_cpu(), SAMPLES, true);
   struct net_work *lean = net_work_new(f.net, ops_cpu(), SAMPLES, false);
   assert_true(net_work_bytes(lean) < net_work_bytes(w));
+  assert_in_range(net_work_bytes(w) - net_work_need(f.net, ops_cpu(), SAMPLES, true), 0, 65536);
+  assert_in_range(net_work_bytes(lean) - net_work_need(f.net, ops_cpu(), SAMPLES, false), 0, 65536);
   train(&f, w, SAMPLES, 5);
   float all[3 * SAMPLES], one[3], again[3 * SAMPLES];
   float *before = arena_copy(f.arena, f.flat, f.count * sizeof *before);

@@ -71,7 +71,7 @@ static void store_table(struct scratch *s, const struct world *w, const char *ex
   if (store_has(w->paper.store, step->key))
     assert_true(file_remove_tree(scratch_path(s, object), s->diag));
   struct store_draft *draft = store_begin(w->paper.store, s->arena, s->diag);
-  struct store_result result = {.seconds = 2};
+  struct store_result result = {.seconds = 2, .memory = 123.4e6};
   struct store_file file = {.name = "table.csv"};
   char *text = arena_printf(s->arena, "lr,gain,failed\n%s", rows);
   assert_true(file_write_synced(store_draft_path(draft, "table.csv"), text, strlen(text), s->diag));
@@ -111,6 +111,19 @@ static void numbers_come_from_the_store(void **state)
   store_table(s, &w, "runs", "1,-2e-7,0\n2,-4e-7,0\n");
   text = weave(s, &w, "sections.tex");
   expect(text, "Half of it is \\ensuremath{-3.00\\times10^{-7}}, all \\ensuremath{-2\\times10^{-7}}.");
+}
+
+/* What each figure took; of results that do not say how much memory, it is unknown. */
+static void costs_come_from_the_store(void **state)
+{
+  struct scratch *s = *state;
+  struct world w = make(s, RUNS "figure 1 \"f\" { panel a lines of runs { x = lr; y = gain; } }\n");
+  assert_int_equal(diag_errors(s->diag), 0);
+  expect(weave(s, &w, "artifact.tex"), "& unknown \\\\\n");
+  expect(weave(s, &w, "numbers.tex"), "\\newcommand{\\WorkerMemory}{an unknown amount}");
+  store_table(s, &w, "runs", "1,0.25,0\n2,0.75,0\n");
+  expect(weave(s, &w, "artifact.tex"), "& 2 & 2 & 0.0 & 123 \\\\\n");
+  expect(weave(s, &w, "numbers.tex"), "\\newcommand{\\WorkerMemory}{123\\,MB}");
 }
 
 static void verdicts_come_from_the_claims(void **state)
@@ -228,6 +241,7 @@ static void the_report_comes_from_the_store(void **state)
   expect(text, "0 measured points");
   expect(text, "<dt>Machine</dt><dd>–");
   expect(text, "It has not been drawn.");
+  expect(text, "<dt>Memory</dt><dd>unknown</dd>");
   store_table(s, &w, "runs", "1,0.25,0\n2,0.75,1\n");
   assert_true(claims_judge(w.paper.store, w.paper.plan, row.claim, &row.result, s->diag));
   text = report(s, &w);
@@ -236,6 +250,8 @@ static void the_report_comes_from_the_store(void **state)
   expect(text, "<a href=\"#fig01\">Figure&nbsp;1</a>");
   expect(text, "<a href=\"#claim-C1\">C1</a> <span class=\"verdict undecided\">UNDECIDED</span>");
   expect(text, "2.0 s of one worker");
+  expect(text, "<dt>Memory</dt><dd>123 MB</dd>");
+  expect(text, " MB</td><td class=num>123 MB</td></tr>");
   expect(text, "mergescape " PACKAGE_VERSION "; libc ");
   store_table(s, &w, "runs", "1,1.5,0\n2,2,0\n3,2.5,0\n");
   assert_true(claims_judge(w.paper.store, w.paper.plan, row.claim, &row.result, s->diag));
@@ -313,6 +329,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       SCRATCH_TEST(numbers_come_from_the_store),
+      SCRATCH_TEST(costs_come_from_the_store),
       SCRATCH_TEST(verdicts_come_from_the_claims),
       SCRATCH_TEST(code_and_assumptions),
       SCRATCH_TEST(mistakes_in_prose),

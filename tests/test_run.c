@@ -125,6 +125,23 @@ static void test_diverged(void **state)
   assert_int_equal(fake_run(&s).diverged, 1);
 }
 
+/* The memory of a step is its own, not that of one before it in the same worker; where Linux
+ * does not permit to ask so, the result says it. */
+static void test_memory(void **state)
+{
+  struct setup s = fake_setup(state, 1);
+  struct store_result r[3];
+  for (uint32_t i = 0; i < 3; i++)
+    fixture_step(s.f, PLAN_TRAIN, i + 1, (uint32_t[]){i - 1}, i > 0);
+  s.fake->greedy = 2;
+  assert_int_equal(fake_run(&s).ran, 3);
+  for (uint32_t i = 0; i < 3; i++)
+    assert_true(
+        store_read(s.f->store, plan_step(s.f->plan, i)->key, s.f->arena, &r[i], s.f->diag));
+  assert_true(r[1].memory > r[0].memory + 0.9 * FAKE_GREED);
+  assert_true(r[2].memory_of_worker || r[2].memory < r[1].memory - 0.9 * FAKE_GREED);
+}
+
 /* Two processes share a store: each step is there once, nothing fails. */
 static void test_two_processes(void **state)
 {
@@ -237,6 +254,7 @@ int main(void)
       TEST(test_nothing),       TEST(test_diverged),
       TEST(test_two_processes), TEST(test_own_done),
       TEST(test_threads),       TEST(test_threads_of_a_long_chain),
+      TEST(test_memory),
   };
   return cmocka_run_group_tests_name("run", tests, NULL, NULL);
 }

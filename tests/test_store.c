@@ -100,6 +100,45 @@ static void test_round_trip(void **state)
   assert_int_equal(diag_count(f->diag), 0);
 }
 
+/* Takes a member out of a stored result.json, with a checksum that fits: what an earlier
+ * version has written. */
+static void drop_member(struct fixture *f, uint32_t step, const char *name)
+{
+  const char *path = fixture_path(f, step, "result.json");
+  char *text = fixture_read(f, path, NULL), hex[HASH_HEX];
+  char *from = strstr(text, arena_printf(f->arena, ",\n  \"%s\": ", name));
+  assert_non_null(from);
+  char *to = strstr(from + 1, ",\n");
+  assert_non_null(to);
+  memmove(from, to, strlen(to) + 1);
+  char *end = strstr(text, ",\n  \"checksum\"");
+  assert_non_null(end);
+  *end = '\0';
+  hash_hex(hash_of(text, strlen(text)), hex);
+  fixture_write(path, arena_printf(f->arena, "%s,\n  \"checksum\": \"%s\"\n}\n", text, hex));
+}
+
+static void test_memory(void **state)
+{
+  struct fixture *f = *state;
+  uint32_t asked = fixture_step(f, PLAN_INIT, 1, NULL, 0);
+  uint32_t said = fixture_step(f, PLAN_INIT, 2, NULL, 0);
+  struct store_result r;
+  assert_true(commit(f, asked, 1, f->diag));
+  assert_true(store_read(f->store, step_of(f, asked)->key, f->arena, &r, f->diag));
+  assert_true(r.memory > 1e5 && r.memory < 1e12);
+  struct store_draft *draft = store_begin(f->store, f->arena, f->diag);
+  r = (struct store_result){.memory = 12345, .memory_of_worker = true};
+  assert_true(store_commit(draft, f->plan, step_of(f, said), &r, f->diag));
+  assert_true(store_read(f->store, step_of(f, said)->key, f->arena, &r, f->diag));
+  assert_true(r.memory == 12345 && r.memory_of_worker);
+  drop_member(f, said, "memory");
+  drop_member(f, said, "memory_of_worker");
+  assert_true(store_read(f->store, step_of(f, said)->key, f->arena, &r, f->diag));
+  assert_true(r.memory == 0 && !r.memory_of_worker);
+  assert_int_equal(diag_count(f->diag), 0);
+}
+
 static void test_file(void **state)
 {
   struct fixture *f = *state;
@@ -396,6 +435,7 @@ int main(void)
       TEST(test_damage),     TEST(test_wrong_key),    TEST(test_second_commit),
       TEST(test_races),      TEST(test_stale_drafts), TEST(test_kill),
       TEST(test_no_space),   TEST(test_missing_file), TEST(test_open_fails),
+      TEST(test_memory),
   };
   return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

@@ -77,6 +77,8 @@ struct net_work *net_work_new(const struct net *, const struct ops *, unsigned m
                               bool train);
 void net_work_free(struct net_work *);
 size_t net_work_bytes(const struct net_work *);
+/* What it would be, without allocating it. */
+size_t net_work_need(const struct net *, const struct ops *, unsigned max_batch, bool train);
 
 /* x [n][h][w][c], labels [n][net_targets].  Training mode: batch statistics; the running
  * ones in `flat` move by PyTorch's momentum 0.1 (unbiased variance).  Mean

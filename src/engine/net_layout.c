@@ -17,6 +17,7 @@ struct planner {
   struct net_buffer *values, *grads, *saved; /* saved: by layer */
   unsigned *root;                            /* whose gradient buffer a value uses */
   bool *written;                             /* has a gradient, going backward */
+  size_t activations;                        /* floats that all of these need */
 };
 
 static void touch(struct net_buffer *b, size_t floats, unsigned time)
@@ -194,6 +195,40 @@ static void place_norms(struct net_work *w, float *at)
   }
 }
 
+/* Where everything lies; nothing is allocated for it yet. */
+static struct planner lay_out(struct net_work *w)
+{
+  const struct net *net = w->net;
+  const size_t n = net->n_values, n_buffers = 2 * n + net->n_layers;
+  struct net_buffer *buffers = arena_array(w->arena, n_buffers, sizeof *buffers);
+  struct planner p = {.net = net,
+                      .n = (unsigned)net->n_layers,
+                      .values = buffers,
+                      .grads = buffers + n,
+                      .saved = buffers + 2 * n,
+                      .root = arena_array(w->arena, n, sizeof *p.root),
+                      .written = arena_array(w->arena, n, sizeof *p.written)};
+  for (unsigned i = 0; i < n; i++)
+    p.root[i] = i;
+  w->layers = arena_array(w->arena, net->n_layers, sizeof *w->layers);
+  plan_forward(&p, w->max_batch);
+  if (w->train)
+    plan_backward(&p, w->max_batch, w->layers);
+  p.activations = net_plan_memory(w->arena, buffers, n_buffers);
+  w->floats = p.activations + norm_floats(net) + scratch_floats(net, w->ops, w->max_batch);
+  return p;
+}
+
+size_t net_work_need(const struct net *net, const struct ops *ops, unsigned max_batch, bool train)
+{
+  struct net_work w = {
+      .net = net, .ops = ops, .arena = arena_new(), .max_batch = max_batch, .train = train};
+  lay_out(&w);
+  const size_t bytes = net_work_bytes(&w);
+  arena_free(w.arena);
+  return bytes;
+}
+
 struct net_work *net_work_new(const struct net *net, const struct ops *ops, unsigned max_batch,
                               bool train)
 {
@@ -202,26 +237,9 @@ struct net_work *net_work_new(const struct net *net, const struct ops *ops, unsi
   const size_t n = net->n_values;
   *w = (struct net_work){
       .net = net, .ops = ops, .arena = arena, .max_batch = max_batch, .train = train};
+  const struct planner p = lay_out(w);
   w->value = arena_array(arena, n, sizeof *w->value);
   w->grad = arena_array(arena, n, sizeof *w->grad);
-  w->layers = arena_array(arena, net->n_layers, sizeof *w->layers);
-  const size_t n_buffers = 2 * n + net->n_layers;
-  struct net_buffer *buffers = arena_array(arena, n_buffers, sizeof *buffers);
-  struct planner p = {.net = net,
-                      .n = (unsigned)net->n_layers,
-                      .values = buffers,
-                      .grads = buffers + n,
-                      .saved = buffers + 2 * n,
-                      .root = arena_array(arena, n, sizeof *p.root),
-                      .written = arena_array(arena, n, sizeof *p.written)};
-  for (unsigned i = 0; i < n; i++)
-    p.root[i] = i;
-  plan_forward(&p, max_batch);
-  if (train)
-    plan_backward(&p, max_batch, w->layers);
-  const size_t activations = net_plan_memory(arena, buffers, n_buffers);
-  const size_t norms = norm_floats(net);
-  w->floats = activations + norms + scratch_floats(net, ops, max_batch);
   w->memory = mem_alloc(w->floats * sizeof *w->memory);
   for (size_t i = 1; i < n; i++) {
     const struct net_value *v = &net->values[i];
@@ -231,8 +249,8 @@ struct net_work *net_work_new(const struct net *net, const struct ops *ops, unsi
   }
   for (size_t i = 0; i < net->n_layers; i++)
     w->layers[i].saved = p.saved[i].floats ? w->memory + p.saved[i].offset : NULL;
-  place_norms(w, w->memory + activations);
-  w->scratch = w->memory + activations + norms;
+  place_norms(w, w->memory + p.activations);
+  w->scratch = w->memory + p.activations + norm_floats(net);
   return w;
 }
 

@@ -1,7 +1,29 @@
 /* What was assumed, and what the figures cost. */
 #include "paper/paper_int.h"
 
+#include <math.h>
 #include <string.h>
+
+/* As measured when a step was computed; zeros: there is no result. */
+struct step_cost {
+  double seconds, bytes, memory;
+};
+
+static struct step_cost *read_costs(const struct paper *p, const uint32_t *needed_by,
+                                    struct diag *d)
+{
+  const uint32_t n = plan_count(p->plan);
+  struct step_cost *costs = arena_array(p->arena, n + 1, sizeof *costs);
+  for (uint32_t i = 0; i < n; i++) {
+    struct store_result r = {0};
+    struct arena *scratch = arena_new();
+    const struct hash key = plan_step(p->plan, i)->key;
+    if (needed_by[i] && store_has(p->store, key) && store_read(p->store, key, scratch, &r, d))
+      costs[i] = (struct step_cost){r.seconds, store_bytes(p->store, key), r.memory};
+    arena_free(scratch);
+  }
+  return costs;
+}
 
 struct paper_cost *paper_costs(const struct paper *p, size_t *n, struct diag *d)
 {
@@ -9,14 +31,13 @@ struct paper_cost *paper_costs(const struct paper *p, size_t *n, struct diag *d)
   struct paper_cost *costs = arena_array(p->arena, p->lowered->n + 1, sizeof *costs);
   bool *wanted = arena_array(p->arena, steps + 1, sizeof *wanted);
   uint32_t *needed_by = arena_array(p->arena, steps + 1, sizeof *needed_by);
-  double *seconds = arena_array(p->arena, steps + 1, sizeof *seconds);
   size_t n_figures = 0;
   for (size_t i = 0; i < p->lowered->n; i++) {
     const uint32_t step = p->lowered->targets[i].step;
     if (plan_step(p->plan, step)->kind == PLAN_FIGURE && !p->lowered->targets[i].unavailable &&
         (!p->wanted || p->wanted[step]))
-      costs[n_figures++] = (struct paper_cost){plan_step(p->plan, step)->figure, step, 0, 0,
-                                               0, 0, 0, 0};
+      costs[n_figures++] =
+          (struct paper_cost){.figure = plan_step(p->plan, step)->figure, .step = step};
   }
   struct paper_cost *all = &costs[n_figures];
   *all = (struct paper_cost){0};
@@ -25,17 +46,7 @@ struct paper_cost *paper_costs(const struct paper *p, size_t *n, struct diag *d)
     for (uint32_t i = 0; i < steps; i++)
       needed_by[i] += wanted[i];
   }
-  double *bytes = arena_array(p->arena, steps + 1, sizeof *bytes);
-  for (uint32_t i = 0; i < steps; i++) {
-    struct store_result r = {0};
-    struct arena *scratch = arena_new();
-    const struct hash key = plan_step(p->plan, i)->key;
-    if (needed_by[i] && store_has(p->store, key) && store_read(p->store, key, scratch, &r, d)) {
-      seconds[i] = r.seconds;
-      bytes[i] = store_bytes(p->store, key);
-    }
-    arena_free(scratch);
-  }
+  const struct step_cost *of = read_costs(p, needed_by, d);
   for (size_t f = 0; f <= n_figures; f++) {
     struct paper_cost *c = &costs[f];
     if (f < n_figures)
@@ -45,10 +56,11 @@ struct paper_cost *paper_costs(const struct paper *p, size_t *n, struct diag *d)
       if (f < n_figures ? !wanted[i] : !needed_by[i])
         continue;
       c->steps++;
-      c->stored += seconds[i] > 0;
-      c->seconds += seconds[i];
-      c->bytes += bytes[i];
-      c->alone += needed_by[i] == 1 ? seconds[i] : 0;
+      c->stored += of[i].seconds > 0;
+      c->seconds += of[i].seconds;
+      c->bytes += of[i].bytes;
+      c->alone += needed_by[i] == 1 ? of[i].seconds : 0;
+      c->memory = fmax(c->memory, of[i].memory);
       if (s->kind == PLAN_TRAIN)
         c->optimizer_steps += plan_num(s, PLAN_A_to) - plan_num(s, PLAN_A_from);
     }

@@ -34,6 +34,7 @@ struct paper_cost {
   double optimizer_steps;   /* of training */
   double seconds, bytes;    /* of one worker; in the store */
   double alone;             /* seconds that no other figure needs */
+  double memory;            /* most of a worker at a step, bytes; 0: no result says */
 };
 
 /* Wanted figures in order, and behind them (figure NULL) all together. */

@@ -29,6 +29,14 @@ static void cached_text(const struct report *r, const struct paper_provenance *v
     fputs("all results were computed for this page", r->out);
 }
 
+static void memory_text(FILE *out, double bytes)
+{
+  if (bytes > 0)
+    fprintf(out, "%.0f MB", bytes / 1e6);
+  else
+    fputs("unknown", out);
+}
+
 void report_provenance(const struct report *r, size_t figure)
 {
   FILE *out = r->out;
@@ -49,8 +57,10 @@ void report_provenance(const struct report *r, size_t figure)
   html_seconds(out, c->alone);
   fprintf(out,
           " for this figure alone</dd>\n<dt>Stored</dt><dd>%.1f MB in %u results</dd>\n"
-          "<dt>Seeds</dt><dd>%s</dd>\n<dt>Machine</dt><dd>",
-          c->bytes / 1e6, v->stored, v->seeds);
+          "<dt>Memory</dt><dd>",
+          c->bytes / 1e6, v->stored);
+  memory_text(out, c->memory);
+  fprintf(out, "</dd>\n<dt>Seeds</dt><dd>%s</dd>\n<dt>Machine</dt><dd>", v->seeds);
   machines_of(r, v);
   fputs("</dd>\n<dt>Computed</dt><dd>", out);
   html_text(out, v->first ? v->first : "–");
@@ -74,7 +84,9 @@ static void cost_cells(const struct report *r, const struct paper_cost *c)
   html_seconds(r->out, c->seconds);
   fputs("</td><td class=num>", r->out);
   html_seconds(r->out, c->alone);
-  fprintf(r->out, "</td><td class=num>%.1f</td></tr>\n", c->bytes / 1e6);
+  fprintf(r->out, "</td><td class=num>%.1f MB</td><td class=num>", c->bytes / 1e6);
+  memory_text(r->out, c->memory);
+  fputs("</td></tr>\n", r->out);
 }
 
 void report_costs(const struct report *r)
@@ -82,10 +94,13 @@ void report_costs(const struct report *r)
   report_section(r, "costs", "Cost by figure");
   report_table(r, "Cost by figure, scrolls sideways",
                "As measured when the results were computed, on one worker. What figures share "
-               "counts for each of them; alone: what no other figure needs.");
+               "counts for each of them; alone: what no other figure needs. Memory: the most that "
+               "a worker had resident during one of the steps, with the plan and the data that it "
+               "kept; there is a worker for each core.");
   fputs("<th scope=col>Figure</th><th scope=col class=num>Steps</th>"
         "<th scope=col class=num>Training steps</th><th scope=col class=num>Time</th>"
-        "<th scope=col class=num>Alone</th><th scope=col class=num>MB</th></tr></thead>\n<tbody>\n",
+        "<th scope=col class=num>Alone</th><th scope=col class=num>Disk</th>"
+        "<th scope=col class=num>Memory</th></tr></thead>\n<tbody>\n",
         r->out);
   for (size_t f = 0; f < r->n; f++) {
     const struct plan_figure *figure = r->costs[f].figure;

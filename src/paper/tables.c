@@ -104,14 +104,23 @@ static void write_numbers(const struct paper *p, size_t figures, const struct pa
   fprintf(out, "\\newcommand{\\OptimizerSteps}{%.0f}\n", all->optimizer_steps);
   fprintf(out, "\\newcommand{\\TotalMinutes}{%.1f}\n", all->seconds / 60);
   fprintf(out, "\\newcommand{\\TotalMegabytes}{%.0f}\n", all->bytes / 1e6);
+  if (all->memory > 0)
+    fprintf(out, "\\newcommand{\\WorkerMemory}{%.0f\\,MB}\n", all->memory / 1e6);
+  else
+    define(out, "WorkerMemory", "an unknown amount");
   const struct ast_block *tier = p->dsl->n_tiers ? p->dsl->tiers[p->dsl->n_tiers - 1] : NULL;
   define(out, "TierTitle", tier && tier->title.text ? tier->title.text : "");
 }
 
 static void cost_row(FILE *out, const struct paper_cost *c)
 {
-  fprintf(out, " & %u & %.0f & %.0f & %.0f & %.1f \\\\\n", c->steps, c->optimizer_steps,
-          c->seconds, c->alone, c->bytes / 1e6);
+  fprintf(out, " & %u & %.0f & %.0f & %.0f & %.1f & ", c->steps, c->optimizer_steps, c->seconds,
+          c->alone, c->bytes / 1e6);
+  if (c->memory > 0)
+    fprintf(out, "%.0f", c->memory / 1e6);
+  else
+    fputs("unknown", out);
+  fputs(" \\\\\n", out);
 }
 
 bool paper_artifact(const struct paper *p, FILE *out, FILE *numbers, struct diag *d)

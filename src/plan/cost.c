@@ -26,6 +26,7 @@ struct cost_total cost_total(const struct plan *p, const bool *chosen, const str
     total.sum.flops += costs[i].flops;
     total.sum.seconds += costs[i].seconds;
     total.sum.bytes += costs[i].bytes;
+    total.sum.memory = fmax(total.sum.memory, costs[i].memory);
     total.chain = fmax(total.chain, chain[i]);
   }
   arena_free(a);

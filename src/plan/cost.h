@@ -8,13 +8,14 @@ struct cost {
   double flops;   /* floating-point operations, a multiply-add counts as 2 */
   double seconds; /* on one worker of this machine */
   double bytes;   /* that the result takes in the store */
+  double memory;  /* bytes that its worker has resident at most, about; 0: not known */
 };
 
 typedef struct cost cost_function(void *context, const struct plan *, const struct plan_step *);
 
 struct cost_total {
   uint32_t steps;
-  struct cost sum;
+  struct cost sum; /* of memory the largest */
   double chain; /* seconds of the longest chain of steps that wait for each other */
 };
 

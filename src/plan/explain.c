@@ -55,16 +55,18 @@ static void print_cost(const struct explain *e, FILE *out)
 {
   struct cost_total all = explain_total(e, EXPLAIN_UNWANTED);
   struct cost_total todo = explain_total(e, EXPLAIN_TODO);
-  char flops[32], seconds[32], disk[32], wall[32], chain[32];
+  char flops[32], seconds[32], disk[32], memory[32], wall[32], chain[32];
   const struct cost_total *rows[] = {&all, &todo};
   static const char *const names[] = {"planned", "left"};
-  fprintf(out, "%-8s %10s %14s %14s %10s\n", "cost", "arithmetic", "one worker", "longest chain",
-          "disk");
+  fprintf(out, "%-8s %10s %14s %14s %10s %12s\n", "cost", "arithmetic", "one worker",
+          "longest chain", "disk", "memory each");
   for (int i = 0; i < 2; i++)
-    fprintf(out, "%-8s %10s %14s %14s %10s\n", names[i],
+    fprintf(out, "%-8s %10s %14s %14s %10s %12s\n", names[i],
             cost_amount(rows[i]->sum.flops, "FLOP", flops),
             cost_duration(rows[i]->sum.seconds, seconds), cost_duration(rows[i]->chain, chain),
-            cost_amount(rows[i]->sum.bytes, "B", disk));
+            cost_amount(rows[i]->sum.bytes, "B", disk),
+            rows[i]->sum.memory > 0 ? cost_amount(rows[i]->sum.memory, "B", memory) : "unknown");
+  fputs("memory each: of each worker, at the largest step\n", out);
   fprintf(out, "time to do with %u worker%s: about %s\n", e->jobs, e->jobs == 1 ? "" : "s",
           cost_duration(cost_wall(&todo, e->jobs), wall));
 }

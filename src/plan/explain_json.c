@@ -34,8 +34,9 @@ static json_t *number_json(double v)
 
 static json_t *cost_json(struct cost c)
 {
-  return json_pack("{s:o, s:o, s:o}", "flops", number_json(c.flops), "seconds",
-                   number_json(c.seconds), "bytes", number_json(c.bytes));
+  return json_pack("{s:o, s:o, s:o, s:o}", "flops", number_json(c.flops), "seconds",
+                   number_json(c.seconds), "bytes", number_json(c.bytes), "memory",
+                   number_json(c.memory));
 }
 
 static json_t *total_json(const struct explain *e, enum explain_state state)

@@ -3,6 +3,7 @@
 #include "engine/optim.h"
 #include "merge/match.h"
 #include "run/bind_calibrate.h"
+#include "run/peak.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,6 +25,14 @@ struct rate {
   double seconds;
 };
 
+/* Memory of a network at work. */
+struct room {
+  const struct network *network;
+  unsigned batch;
+  bool train;
+  double bytes;
+};
+
 struct known_init {
   struct hash key;
   const struct network *network; /* NULL: the place is empty */
@@ -36,6 +45,9 @@ struct bind_costs {
   size_t n_networks, cap_networks;
   struct rate *rates;
   size_t n_rates, cap_rates;
+  struct room *rooms;
+  size_t n_rooms, cap_rooms;
+  double resident; /* bytes of this process, with the plan, before anything is computed */
   struct known_init *inits; /* hashed */
   size_t n_inits, n_places;
 };
@@ -45,6 +57,7 @@ void bind_calibrate(struct bind *b, struct arena *a, struct store *store)
   b->costs = arena_alloc(a, sizeof *b->costs);
   b->costs->arena = a;
   b->costs->calibration = calibration_open(a, store);
+  b->costs->resident = peak_now();
 }
 
 void bind_calibrate_save(struct bind *b)
@@ -177,6 +190,72 @@ static unsigned gradient_batch(const struct plan_step *s)
   return own ? (unsigned)own->num : BIND_GRADIENT_BATCH;
 }
 
+static double room_bytes(struct bind_costs *c, const struct network *n, unsigned batch, bool train)
+{
+  for (size_t i = 0; i < c->n_rooms; i++)
+    if (c->rooms[i].network == n && c->rooms[i].batch == batch && c->rooms[i].train == train)
+      return c->rooms[i].bytes;
+  struct room room = {n, batch, train, (double)net_work_need(n->net, bind_ops(), batch, train)};
+  ARENA_PUSH(c->arena, c->rooms, c->n_rooms, c->cap_rooms, room);
+  return room.bytes;
+}
+
+static double sample_bytes(const struct data_set *d)
+{
+  return d->block ? 2.0 * (d->block + 1) : (double)d->channels * d->height * d->width + 4;
+}
+
+static double data_bytes(const struct data_set *d)
+{
+  double samples = 0;
+  for (int k = 0; k < DATA_SPLIT_COUNT; k++)
+    samples += d->split[k].n;
+  return samples * sample_bytes(d);
+}
+
+static struct data_set shape_of(const struct plan_step *data)
+{
+  const struct data_spec spec = bind_data_spec(data);
+  struct arena *a = arena_new();
+  struct data_set shape;
+  if (!data_shape(&spec, &shape, diag_new(a)))
+    shape = (struct data_set){0};
+  arena_free(a);
+  return shape;
+}
+
+/* Libraries and kernels that a worker touches, and what malloc keeps. */
+static const double library_bytes = 5e6;
+
+/* Of the worker while it computes the step: what it began with, the data, the network at work,
+ * and vectors of weights.  Both sorts of work stay for the next step, and so do data sets. */
+static double step_memory(struct bind_costs *c, const struct network *n,
+                          const struct plan_step *s)
+{
+  const struct plan_attr *at = plan_attr(s, PLAN_A_batch);
+  const unsigned batch = at ? (unsigned)at->num : BIND_GRADIENT_BATCH;
+  const double params = 4 * (double)net_params(n->net), count = 4 * (double)net_count(n->net);
+  double bytes = c->resident + library_bytes + data_bytes(&n->shape), vectors = s->n_inputs + 1;
+  if (s->kind == PLAN_INIT)
+    return bytes + 2 * count;
+  if (s->kind == PLAN_TRAIN) {
+    const struct optim_rule *rule = optim_find(plan_str(s, PLAN_A_optimizer));
+    bytes += room_bytes(c, n, batch, true);
+    vectors += 1 + (rule ? 2 * rule->n_states : 1); /* the gradient; what it goes on from */
+  } else if (s->kind == PLAN_MERGE) {
+    enum match_method method;
+    if (at)
+      bytes += room_bytes(c, n, batch, true);
+    if (match_find(plan_str(s, PLAN_A_method), &method))
+      bytes += room_bytes(c, n, BIND_EVAL_BATCH, false);
+  } else {
+    bytes += room_bytes(c, n, BIND_EVAL_BATCH, false);
+    if (gradients_of(s, 1) > 0)
+      bytes += room_bytes(c, n, gradient_batch(s), true) + 6 * params; /* products, directions */
+  }
+  return bytes + vectors * count;
+}
+
 static struct cost measure_cost(struct bind_costs *c, const struct network *n,
                                 const struct plan_step *s)
 {
@@ -289,13 +368,16 @@ struct cost bind_cost(void *context, const struct plan *plan, const struct plan_
   if (!b->costs)
     bind_calibrate(b, b->arena, NULL);
   if (s->kind == PLAN_DATA) {
+    struct data_set shape = shape_of(s);
     cost.seconds = data_seconds;
+    cost.memory = b->costs->resident + library_bytes + data_bytes(&shape);
   } else if (s->kind == PLAN_INIT || s->kind == PLAN_TRAIN || s->kind == PLAN_MERGE ||
              s->kind == PLAN_MEASURE) {
     const struct plan_step *model = s->kind == PLAN_MEASURE ? plan_step(plan, s->inputs[0]) : s;
     const struct network *n = network_of(b->costs, plan, model);
     if (n->net) {
       cost = model_cost(b->costs, n, s);
+      cost.memory = step_memory(b->costs, n, s);
       cost.seconds += read_bytes(n, plan, s) / read_speed;
     }
     files += (s->kind != PLAN_MEASURE) + (s->kind == PLAN_TRAIN && bind_keeps_momentum(s));

@@ -3,6 +3,8 @@
 
 #include "run/run_int.h"
 
+#include "run/peak.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -31,6 +33,7 @@ void run_step_here(const struct run_context *c, struct run_order order, struct a
   assert(kind->execute);
   if (kind->threads)
     kind->threads(kind->context, order.threads);
+  peak_begin();
   reply->good = kind->execute(kind->context, c->store, c->plan, step, d);
   struct store_result result;
   if (reply->good && !kind->done && store_read(c->store, step->key, a, &result, d))

@@ -51,6 +51,10 @@ struct store_result {
   const char *note;     /* "diverged at step 812"; NULL: none */
   double seconds;       /* of computing it */
   unsigned threads;     /* that it might use; 0: nothing is said of it */
+  /* Peak resident bytes of the process while it computed it (peak.h); 0: not known, and
+   * store_commit asks. */
+  double memory;
+  bool memory_of_worker; /* of all steps that the process had done, not of this one alone */
 };
 
 /* Replaces a value of the same name. */

@@ -3,6 +3,7 @@
 #include "run/store_int.h"
 
 #include "base/file.h"
+#include "run/peak.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -135,6 +136,11 @@ static bool publish(struct store_draft *draft, struct hash key, struct diag *d)
 bool store_commit(struct store_draft *draft, const struct plan *plan, const struct plan_step *step,
                   struct store_result *r, struct diag *d)
 {
+  if (!(r->memory > 0)) {
+    bool of_step;
+    r->memory = peak_bytes(&of_step);
+    r->memory_of_worker = !of_step;
+  }
   bool good = seal_files(draft, r, d) && write_result(draft, plan, step, r, d) &&
               publish(draft, step->key, d);
   if (!good)

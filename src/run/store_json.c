@@ -128,10 +128,18 @@ static void put_result(FILE *out, const struct store_result *r)
     fputs("null", out);
   put_member(out, "seconds");
   put_num(out, r->seconds);
-  if (!r->threads)
-    return;
-  put_member(out, "threads");
-  put_num(out, r->threads);
+  if (r->threads) {
+    put_member(out, "threads");
+    put_num(out, r->threads);
+  }
+  if (r->memory > 0) {
+    put_member(out, "memory");
+    put_num(out, r->memory);
+  }
+  if (r->memory_of_worker) {
+    put_member(out, "memory_of_worker");
+    fputs("true", out);
+  }
 }
 
 static void put_provenance(FILE *out, const struct store *store)
@@ -251,6 +259,9 @@ static const char *read_root(json_t *root, struct hash key, struct arena *a, str
   const char *note = json_string_value(json_object_get(root, "note"));
   r->note = note ? arena_strdup(a, note) : NULL;
   r->diverged = json_is_true(json_object_get(root, "diverged"));
+  json_t *memory = json_object_get(root, "memory"); /* older results have none */
+  r->memory = json_is_number(memory) ? json_number_value(memory) : 0;
+  r->memory_of_worker = json_is_true(json_object_get(root, "memory_of_worker"));
   if (!read_num(json_object_get(root, "seconds"), &r->seconds) ||
       !read_values(json_object_get(root, "values"), a, r) ||
       !read_files(json_object_get(root, "files"), a, r))
