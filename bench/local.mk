@@ -1,4 +1,5 @@
-# Benchmarks: make bench, then bench/throughput, bench/matching (see bench/README.md)
+# Benchmarks: make bench, then bench/throughput, bench/matching, bench/make_checkpoint
+# (see bench/README.md)
 EXTRA_PROGRAMS += bench/throughput
 bench_throughput_SOURCES = bench/throughput.c
 bench_throughput_LDADD = $(ENGINE_LIBS)
@@ -6,7 +7,11 @@ CLEANFILES += bench/throughput$(EXEEXT) bench/matching$(EXEEXT)
 EXTRA_PROGRAMS += bench/matching
 bench_matching_SOURCES = bench/matching.c
 bench_matching_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS)
+EXTRA_PROGRAMS += bench/make_checkpoint
+bench_make_checkpoint_SOURCES = bench/make_checkpoint.c
+bench_make_checkpoint_LDADD = $(BASE_LIBS)
+CLEANFILES += bench/make_checkpoint$(EXEEXT)
 EXTRA_DIST += bench/README.md
 
 .PHONY: bench
-bench: bench/throughput$(EXEEXT) bench/matching$(EXEEXT)
+bench: bench/throughput$(EXEEXT) bench/matching$(EXEEXT) bench/make_checkpoint$(EXEEXT)

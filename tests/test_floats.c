@@ -27,23 +27,22 @@ static void every_narrow_number_is_read_and_written_back(void **state)
   static double wide[ALL], plain[ALL];
   for (int i = 0; i < ALL; i++)
     bits[i] = (uint16_t)i;
-  for (int t = 0; t < 2; t++) {
-    floats_read(narrow[t], bits, ALL, wide);
-    floats_read_plain(narrow[t], bits, ALL, plain);
-    for (int i = 0; i < ALL; i++)
-      assert_true(same(wide[i], plain[i]));
-    assert_true(wide[0x3c00] == (t ? 0x1p-7 : 1));
-    assert_true(wide[0x8001] == (t ? -0x1p-133 : -0x1p-24));
-    for (int k = 0; k < 2; k++) {
+  for (int t = 0; t < 2; t++)
+    for (enum floats_isa isa = FLOATS_PLAIN; isa <= floats_widest(); isa++) {
+      floats_read_isa(isa, narrow[t], bits, ALL, wide);
+      floats_read_isa(FLOATS_PLAIN, narrow[t], bits, ALL, plain);
+      for (int i = 0; i < ALL; i++)
+        assert_true(same(wide[i], plain[i]));
+      assert_true(wide[0x3c00] == (t ? 0x1p-7 : 1));
+      assert_true(wide[0x8001] == (t ? -0x1p-133 : -0x1p-24));
       memset(back, 0, sizeof back);
-      (k ? floats_write_plain : floats_write)(narrow[t], wide, ALL, back);
+      floats_write_isa(isa, narrow[t], wide, ALL, back);
       for (int i = 0; i < ALL; i++)
         if (!isnan(wide[i]))
           assert_int_equal(back[i], bits[i]);
         else
           assert_int_equal(back[i] & (t ? 0x7fc0 : 0x7e00), t ? 0x7fc0 : 0x7e00);
     }
-  }
 }
 
 /* Between two neighbours: the middle goes to the even one, and a hair beside it to the
@@ -54,19 +53,19 @@ static void rounding_is_to_nearest_even(void **state)
   for (int t = 0; t < 2; t++) {
     const int largest = t ? 0x7f7f : 0x7bff;
     for (int i = 0; i < largest; i++) {
-      uint16_t ends[2] = {(uint16_t)i, (uint16_t)(i + 1)}, out[8], plain[8];
+      uint16_t ends[2] = {(uint16_t)i, (uint16_t)(i + 1)}, out[8];
       double v[2], x[8];
       floats_read(narrow[t], ends, 2, v);
       double middle = (v[0] + v[1]) / 2;
       const double beside[4] = {nextafter(middle, 0), middle, nextafter(middle, INFINITY), v[1]};
       for (int k = 0; k < 8; k++)
         x[k] = k < 4 ? beside[k] : -beside[k - 4];
-      floats_write(narrow[t], x, 8, out);
-      floats_write_plain(narrow[t], x, 8, plain);
-      assert_memory_equal(out, plain, sizeof out);
       const int expected[4] = {i, i % 2 ? i + 1 : i, i + 1, i + 1};
-      for (int k = 0; k < 8; k++)
-        assert_int_equal(out[k], expected[k % 4] | (k < 4 ? 0 : 0x8000));
+      for (enum floats_isa isa = FLOATS_PLAIN; isa <= floats_widest(); isa++) {
+        floats_write_isa(isa, narrow[t], x, 8, out);
+        for (int k = 0; k < 8; k++)
+          assert_int_equal(out[k], expected[k % 4] | (k < 4 ? 0 : 0x8000));
+      }
     }
   }
 }
@@ -104,14 +103,15 @@ static void wide_is_as_plain(void **state)
       x[i] = ldexp(rng_normal(&r), (int)rng_below(&r, 60) - 40);
   }
   for (int t = 0; t < 4; t++)
-    for (size_t n = N - 9; n <= N; n++) {
+    for (size_t n = N - 17; n <= N; n++) {
+      const enum floats_isa isa = (enum floats_isa)(n % (floats_widest() + 1));
       size_t width = safetensors_dtype_bytes(types[t]);
       memset(bytes, 1, sizeof bytes);
       memset(others, 1, sizeof others);
-      floats_write(types[t], x, n, bytes + 1);
-      floats_write_plain(types[t], x, n, others + 1);
-      floats_read(types[t], bytes + 1, n, a);
-      floats_read_plain(types[t], others + 1, n, b);
+      floats_write_isa(isa, types[t], x, n, bytes + 1);
+      floats_write_isa(FLOATS_PLAIN, types[t], x, n, others + 1);
+      floats_read_isa(isa, types[t], bytes + 1, n, a);
+      floats_read_isa(FLOATS_PLAIN, types[t], others + 1, n, b);
       for (size_t i = 0; i < n; i++)
         if (!same(a[i], b[i]))
           fail_msg("%s: %a is %a and %a", safetensors_dtype_name(types[t]), x[i], a[i], b[i]);
@@ -123,23 +123,30 @@ static void wide_is_as_plain(void **state)
 static void one_bad_number_is_found(void **state)
 {
   (void)state;
-  double x[21] = {0};
-  for (size_t n = 0; n <= 21; n++)
-    assert_true(floats_finite(x, n));
-  for (size_t i = 0; i < 21; i++) {
-    const double bad[] = {NAN, INFINITY, -INFINITY};
-    for (int k = 0; k < 3; k++) {
-      x[i] = bad[k];
-      assert_false(floats_finite(x, 21));
-      assert_true(floats_finite(x, i));
+  enum { LENGTH = 41 };
+  double x[LENGTH] = {0};
+  for (enum floats_isa isa = FLOATS_PLAIN; isa <= floats_widest(); isa++) {
+    memset(x, 0, sizeof x);
+    for (size_t n = 0; n <= LENGTH; n++)
+      assert_true(floats_within_isa(isa, x, n, DBL_MAX));
+    for (size_t i = 0; i < LENGTH; i++) {
+      const double bad[] = {NAN, INFINITY, -INFINITY};
+      for (int k = 0; k < 3; k++) {
+        x[i] = bad[k];
+        assert_false(floats_within_isa(isa, x, LENGTH, DBL_MAX));
+        assert_true(floats_within_isa(isa, x, i, DBL_MAX));
+      }
+      x[i] = i % 2 ? DBL_MAX : -DBL_MAX;
     }
-    x[i] = i % 2 ? DBL_MAX : -DBL_MAX;
+    assert_true(floats_within_isa(isa, x, LENGTH, DBL_MAX));
+    for (size_t i = 0; i < LENGTH; i++)
+      x[i] = i % 2 ? 4 : -4;
+    assert_true(floats_within_isa(isa, x, LENGTH, 4));
+    assert_false(floats_within_isa(isa, x, LENGTH, nextafter(4, 0)));
   }
-  assert_true(floats_finite(x, 21));
-  for (size_t i = 0; i < 21; i++)
-    x[i] = i % 2 ? 4 : -4;
-  assert_true(floats_within(x, 21, 4));
-  assert_false(floats_within(x, 21, nextafter(4, 0)));
+  assert_true(floats_finite(x, LENGTH));
+  x[3] = NAN;
+  assert_false(floats_finite(x, LENGTH));
 }
 
 int main(void)

@@ -90,7 +90,7 @@ static void fill(struct arena *a, struct rng *r, struct world *w, size_t k, size
   if (safetensors_is_float(t)) {
     for (size_t j = 0; j < n; j++) {
       double v = draw(r, fisher);
-      floats_write_plain(t, &v, 1, bytes + j * width);
+      floats_write_isa(FLOATS_PLAIN, t, &v, 1, bytes + j * width);
     }
   } else if (k && strcmp(w->name[i], "n.num_batches_tracked")) {
     memcpy(bytes, w->bytes[0][i], n * width);
@@ -145,7 +145,7 @@ static bool load(void *context, size_t tensor, uint64_t first, size_t n, double 
   for (size_t k = 0; k < m->n_inputs; k++) {
     const enum safetensors_dtype t = m->w->dtype[k][i];
     const unsigned char *bytes = m->w->bytes[k][i];
-    floats_read_plain(t, bytes + first * safetensors_dtype_bytes(t), n, in[k]);
+    floats_read_isa(FLOATS_PLAIN, t, bytes + first * safetensors_dtype_bytes(t), n, in[k]);
   }
   return true;
 }
@@ -206,7 +206,7 @@ static void check_result(struct scratch *s, const struct merge_files *task, cons
     unsigned char *wanted = arena_alloc(s->arena, t->bytes + 1);
     assert_true(checkpoint_read(&c, t, 0, bytes, t->bytes, s->diag));
     if (as_float)
-      floats_write_plain(expected, m.out[i], w->count[i], wanted);
+      floats_write_isa(FLOATS_PLAIN, expected, m.out[i], w->count[i], wanted);
     else
       memcpy(wanted, w->bytes[0][i], t->bytes);
     if (memcmp(bytes, wanted, t->bytes))
@@ -419,7 +419,7 @@ static void set_float(struct world *w, size_t k, size_t i, size_t at, double v)
 {
   enum safetensors_dtype t = w->dtype[k][i];
   unsigned char *bytes = w->bytes[k][i];
-  floats_write_plain(t, &v, 1, bytes + at * safetensors_dtype_bytes(t));
+  floats_write_isa(FLOATS_PLAIN, t, &v, 1, bytes + at * safetensors_dtype_bytes(t));
 }
 
 static void numbers_that_are_none_are_named(void **state)

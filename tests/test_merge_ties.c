@@ -554,7 +554,8 @@ static void pieces_do_not_matter(void **state)
       for (int c = -1; c < 5; c++) {
         struct arena *a = arena_new();
         struct source s = {merge_inputs(method, n), from, c < 0 ? whole : parts};
-        struct merge_io io = {&s, load, store, c < 0 ? 0 : sizes[c]};
+        struct merge_io io = {
+            .context = &s, .load = load, .store = store, .piece = c < 0 ? 0 : sizes[c]};
         memset(s.out, 0xff, sizeof whole);
         assert_true(merge_tensors(method, &args, n, tensors, TENSORS, &io, NULL, a, diag_new(a)));
         if (c >= 0 && memcmp(whole, parts, sizeof whole))
@@ -581,7 +582,7 @@ static void ties_reads_twice(void **state)
   const float *const models[] = {v[0], v[1], v[2]};
   double *doubles = arena_array(a, BIG, sizeof *doubles);
   struct source s = {3, models, doubles};
-  struct merge_io io = {&s, load, store, 0};
+  struct merge_io io = {.context = &s, .load = load, .store = store};
   const struct merge_args args = {.keep = 0.2, .scale = 1};
   struct merge_report report;
   assert_true(merge_tensors(&merge_ties, &args, 2, &tensor, 1, &io, &report, a, diag_new(a)));
@@ -602,50 +603,113 @@ static void fill_loops(struct rng *r, double *x, size_t n)
     x[i] = rng_below(r, 3) ? rng_normal(r) : (double)rng_below(r, 3) - 1;
 }
 
+enum { LOOPS_OUT = 10, BINS = 1000, BLOCKS = MERGE_VOTES / 4 + 8 };
+
+/* What every loop makes of the same numbers. */
+struct loops_result {
+  double out[LOOPS_OUT][MERGE_VOTES];
+  int32_t keys[MERGE_VOTES];
+  uint64_t bins[BINS], above;
+  uint32_t drawn[4 * (BLOCKS + MERGE_LANES)];
+};
+
+struct loops_case {
+  double a[MERGE_VOTES], b[MERGE_VOTES], c[MERGE_VOTES];
+  size_t n, n_blocks;
+  int undecided;
+  int32_t low;
+  uint32_t limit;
+  struct merge_draws draws;
+};
+
+static void draw_case(struct rng *r, struct loops_case *c)
+{
+  c->n = 1 + rng_below(r, MERGE_VOTES);
+  c->n_blocks = (c->n + 3) / 4 + rng_below(r, 8);
+  fill_loops(r, c->a, MERGE_VOTES);
+  fill_loops(r, c->b, MERGE_VOTES);
+  memcpy(c->c, rng_below(r, 2) ? c->a : c->b, sizeof c->c);
+  c->undecided = (int)rng_below(r, 3) - 1;
+  c->low = (int32_t)rng_below(r, 0x3f800000);
+  c->limit = rng_below(r, 9) ? rng_u32(r) : rng_below(r, 2) ? 0 : UINT32_MAX;
+  for (int k = 0; k < 6; k++)
+    (k < 2 ? c->draws.key : c->draws.counter)[k < 2 ? k : k - 2] = rng_u32(r);
+}
+
+static void run_loops(const struct merge_loops *l, const struct loops_case *c,
+                      struct loops_result *o)
+{
+  static struct merge_votes v, w;
+  const double *const models[] = {c->a, c->b, c->c};
+  const double weights[] = {0.3, -0.7, 1.4};
+  const int32_t least[] = {0x3f000000, 0x3f100000, c->low};
+  const size_t n = c->n;
+  memset(o, 0, sizeof *o);
+  l->between(0.3, c->a, c->b, n, o->out[0]);
+  l->delta(c->a, c->b, n, o->out[1]);
+  l->add(c->a, 0.7, c->b, n, o->out[2]);
+  l->mix(models, 3, weights, 1, false, n, o->out[3]);
+  l->mix(models, 3, NULL, 3, true, n, o->out[4]);
+  memcpy(o->out[5], c->b, sizeof c->b);
+  l->accumulate(0.6, c->a, n, o->out[5]);
+  l->draw(&c->draws, c->n_blocks, o->drawn);
+  memcpy(o->out[6], c->a, sizeof c->a);
+  l->drop(o->drawn, c->limit, 1.7, n, o->out[6]);
+  l->keys(c->a, c->b, n, o->keys);
+  o->above = l->count(o->keys, n, c->low, BINS, o->bins);
+  merge_votes_clear(&w, n);
+  l->vote(&w, 0.5, c->a, n);
+  l->vote(&w, -2, c->b, n);
+  l->elect(&w, true, c->undecided, 0.4, c->a, n, o->out[7]);
+  l->ballot(models, c->b, least, 3, n, &v);
+  l->elect(&v, true, c->undecided, 0.4, c->a, n, o->out[8]);
+  l->elect(&v, false, c->undecided, 0.4, c->a, n, o->out[9]);
+}
+
+/* The numbers that nothing else compares with a plain reference. */
+static void check_draws(const struct loops_case *c, const struct loops_result *o)
+{
+  size_t larger = 0;
+  for (size_t i = 0; i < c->n_blocks; i++) {
+    uint32_t counter[4], plain[4];
+    memcpy(counter, c->draws.counter, sizeof counter);
+    counter[0] += (uint32_t)i;
+    rng_philox(counter, c->draws.key, plain);
+    assert_memory_equal(plain, o->drawn + 4 * i, sizeof plain);
+  }
+  for (size_t i = 0; i < c->n; i++) {
+    larger += o->keys[i] >= c->low + BINS;
+    assert_true(o->out[6][i] == (o->drawn[i] < c->limit ? 0 : c->a[i] * 1.7));
+  }
+  assert_int_equal(o->above, larger);
+}
+
 /* The same bits, whatever the instruction set. */
 static void loops_agree(void **state)
 {
   (void)state;
-  const struct merge_loops *const tables[2] = {&merge_loops_baseline, merge_loops()};
+  static const char *const names[] = {"avx2", "avx512"};
+  static struct loops_case c;
+  static struct loops_result plain, other;
   struct rng r = rng_at(9, RNG_TEST, 0, 0, 0);
-  static double a[MERGE_VOTES], b[MERGE_VOTES], out[2][6][MERGE_VOTES];
-  static int32_t found[2][MERGE_VOTES];
-  static uint64_t bins[2][1000];
   for (unsigned round = 0; round < 200; round++) {
-    size_t n = 1 + rng_below(&r, MERGE_VOTES);
-    fill_loops(&r, a, MERGE_VOTES);
-    fill_loops(&r, b, MERGE_VOTES);
-    uint64_t above[2];
-    int undecided = (int)rng_below(&r, 3) - 1;
-    int32_t low = (int32_t)rng_below(&r, 0x3f800000);
+    draw_case(&r, &c);
+    run_loops(merge_loops_isa("baseline"), &c, &plain);
+    check_draws(&c, &plain);
     for (int k = 0; k < 2; k++) {
-      const struct merge_loops *l = tables[k];
-      static struct merge_votes v[2];
-      memset(out[k], 0, sizeof out[k]);
-      memset(bins[k], 0, sizeof bins[k]);
-      l->between(0.3, a, b, n, out[k][0]);
-      l->delta(a, b, n, out[k][1]);
-      l->add(a, 0.7, b, n, out[k][2]);
-      l->keys(a, n, found[k]);
-      memcpy(out[k][3], b, sizeof b);
-      l->trim(out[k][3], found[k], 0x3f000000, n);
-      above[k] = l->count(found[k], n, low, 1000, bins[k]);
-      merge_votes_clear(&v[k], n);
-      l->vote(&v[k], a, n);
-      l->vote(&v[k], b, n);
-      l->elect(&v[k], true, undecided, 0.4, a, n, out[k][4]);
-      l->elect(&v[k], false, undecided, 0.4, a, n, out[k][5]);
+      if (!merge_loops_isa(names[k]))
+        continue;
+      run_loops(merge_loops_isa(names[k]), &c, &other);
+      for (int j = 0; j < LOOPS_OUT; j++)
+        if (memcmp(plain.out[j], other.out[j], c.n * sizeof **plain.out))
+          fail_msg("%s: loop %d gives other bits", names[k], j);
+      assert_memory_equal(plain.keys, other.keys, c.n * sizeof *plain.keys);
+      assert_memory_equal(plain.bins, other.bins, sizeof plain.bins);
+      assert_int_equal(plain.above, other.above);
+      assert_memory_equal(plain.drawn, other.drawn, 16 * c.n_blocks);
     }
-    for (int j = 0; j < 6; j++)
-      assert_memory_equal(out[0][j], out[1][j], n * sizeof **out[0]);
-    assert_memory_equal(found[0], found[1], n * sizeof **found);
-    assert_memory_equal(bins[0], bins[1], sizeof bins[0]);
-    assert_int_equal(above[0], above[1]);
-    size_t larger = 0;
-    for (size_t i = 0; i < n; i++)
-      larger += found[0][i] >= low + 1000;
-    assert_int_equal(above[0], larger);
   }
+  assert_null(merge_loops_isa("avx"));
 }
 
 int main(void)

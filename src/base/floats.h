@@ -19,8 +19,14 @@ bool floats_within(const double *, size_t n, double largest);
 /* Is none NaN or infinite? */
 bool floats_finite(const double *, size_t n);
 
-/* The same without the processor's own conversions, for tests. */
-void floats_read_plain(enum safetensors_dtype, const void *bytes, size_t n, double *out);
-void floats_write_plain(enum safetensors_dtype, const double *, size_t n, void *bytes);
+/* The same with as much of the processor as is said, for tests: nothing of its own conversions,
+ * AVX2, AVX-512.  The bits are the same. */
+enum floats_isa { FLOATS_PLAIN, FLOATS_WIDE, FLOATS_WIDER, FLOATS_ISA_COUNT };
+enum floats_isa floats_widest(void); /* that this machine has; it has all before it */
+void floats_read_isa(enum floats_isa, enum safetensors_dtype, const void *bytes, size_t n,
+                     double *out);
+void floats_write_isa(enum floats_isa, enum safetensors_dtype, const double *, size_t n,
+                      void *bytes);
+bool floats_within_isa(enum floats_isa, const double *, size_t n, double largest);
 
 #endif

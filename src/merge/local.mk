@@ -5,7 +5,8 @@ libmerge_a_SOURCES = \
   src/merge/match_activations.c src/merge/match_learned.c src/merge/match_weights.c \
   src/merge/merge.c src/merge/merge.h src/merge/merge_int.h \
   src/merge/merge_dare.c \
-  src/merge/merge_files.c src/merge/merge_files.h src/merge/merge_files_check.c \
+  src/merge/merge_files.c src/merge/merge_files.h src/merge/merge_files_ahead.c \
+  src/merge/merge_files_check.c \
   src/merge/merge_files_int.h \
   src/merge/merge_fisher.c \
   src/merge/merge_linear.c \
@@ -23,9 +24,13 @@ MERGE_LIBS = libmerge.a libmerge_baseline.a
 noinst_LIBRARIES += libmerge_baseline.a
 libmerge_baseline_a_SOURCES = src/merge/merge_loops.c
 if X86_64
-MERGE_LIBS += libmerge_avx2.a
-noinst_LIBRARIES += libmerge_avx2.a
+MERGE_LIBS += libmerge_avx2.a libmerge_avx512.a
+noinst_LIBRARIES += libmerge_avx2.a libmerge_avx512.a
 libmerge_avx2_a_SOURCES = src/merge/merge_loops.c
 libmerge_avx2_a_CPPFLAGS = $(AM_CPPFLAGS) -DMERGE_AVX2
 libmerge_avx2_a_CFLAGS = $(AM_CFLAGS) -mavx2
+libmerge_avx512_a_SOURCES = src/merge/merge_loops.c
+libmerge_avx512_a_CPPFLAGS = $(AM_CPPFLAGS) -DMERGE_AVX512
+libmerge_avx512_a_CFLAGS = $(AM_CFLAGS) -mavx512f -mavx512dq -mavx512bw -mavx512vl \
+  -ffp-contract=off
 endif

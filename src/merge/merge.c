@@ -29,14 +29,29 @@ size_t merge_inputs(const struct merge_method *m, size_t n_models)
   return m->extra == MERGE_BASE ? n_models + 1 : 2 * n_models;
 }
 
-const struct merge_loops *merge_loops(void)
+const struct merge_loops *merge_loops_isa(const char *name)
 {
+  if (!strcmp(name, "baseline"))
+    return &merge_loops_baseline;
 #ifdef __x86_64__
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2"))
+  if (!strcmp(name, "avx2") && __builtin_cpu_supports("avx2"))
     return &merge_loops_avx2;
+  if (!strcmp(name, "avx512") && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl"))
+    return &merge_loops_avx512;
 #endif
-  return &merge_loops_baseline;
+  return NULL;
+}
+
+const struct merge_loops *merge_loops(void)
+{
+  static const char *const names[] = {"avx512", "avx2", "baseline"};
+  const struct merge_loops *found = NULL;
+  for (int k = 0; !found; k++)
+    found = merge_loops_isa(names[k]);
+  return found;
 }
 
 /* The ends are copied: b - a loses small values of b beside a large a. */
@@ -49,20 +64,6 @@ void merge_between(const struct merge_run *r, double alpha, const double *a, con
     r->loops->between(alpha, a, b, n, out);
 }
 
-void merge_mean(const double *const *models, size_t n_models, size_t n, double *out)
-{
-  uint64_t differs[MERGE_PIECE];
-  memset(differs, 0, n * sizeof *differs);
-  memcpy(out, models[0], n * sizeof *out);
-  for (size_t k = 1; k < n_models; k++)
-    for (size_t i = 0; i < n; i++) {
-      differs[i] |= models[k][i] != models[0][i];
-      out[i] += models[k][i];
-    }
-  for (size_t i = 0; i < n; i++)
-    out[i] = differs[i] ? out[i] / (double)n_models : models[0][i];
-}
-
 double merge_weight(const struct merge_args *args, size_t k)
 {
   return args->scales ? args->scales[k] : 1;
@@ -71,6 +72,11 @@ double merge_weight(const struct merge_args *args, size_t k)
 double merge_factor(const struct merge_args *args)
 {
   return args->scales ? 1 : args->scale;
+}
+
+void merge_mean(const struct merge_run *r, const double *const *models, size_t n, double *out)
+{
+  r->loops->mix(models, r->n_models, NULL, (double)r->n_models, false, n, out);
 }
 
 void merge_votes_clear(struct merge_votes *v, size_t n)

@@ -90,9 +90,12 @@ struct merge_io {
   bool (*store)(void *context, size_t tensor, uint64_t first, size_t n, const double *const *in,
                 const double *out, struct diag *);
   size_t piece; /* elements of a piece; 0: MERGE_PIECE */
+  /* Before a pass that loads all elements of tensors from .. to - 1 (of buffers, where it says
+   * so), in order; may be NULL.  Load may be called for others again afterwards. */
+  void (*announce)(void *context, size_t from, size_t to, bool buffers);
 };
 
-enum { MERGE_PIECE = 4096 }; /* elements of a piece at most */
+enum { MERGE_PIECE = 1024 }; /* elements of a piece at most */
 
 struct merge_report {
   unsigned scans; /* passes over everything before the last, at most for one tensor */

@@ -28,13 +28,14 @@ static bool load(void *context, size_t k, uint64_t first, size_t n, double *cons
 {
   struct files *f = context;
   const size_t tensor = f->merged_at[k];
+  const bool found = files_ahead_find(f->ahead, k, first, n, f->found);
   bool fine = true;
   for (size_t i = 0; i < f->n_in; i++) {
     const struct checkpoint_tensor *t = files_tensor(f, tensor, i);
     const size_t width = safetensors_dtype_bytes(t->dtype);
-    if (!checkpoint_read(&f->in[i], t, first * width, f->bytes, n * width, d))
+    if (!found && !checkpoint_read(&f->in[i], t, first * width, f->bytes, n * width, d))
       return false;
-    floats_read(t->dtype, f->bytes, n, in[i]);
+    floats_read(t->dtype, found ? f->found[i] : f->bytes, n, in[i]);
     fine = fine && floats_finite(in[i], n);
     for (size_t j = 0; i >= f->n_alike && j < n && fine; j++)
       fine = in[i][j] >= 0;
@@ -52,10 +53,21 @@ static bool store(void *context, size_t k, uint64_t first, size_t n, const doubl
   if (!floats_within(out, n, floats_largest(dtype)) &&
       !files_explain_output(f, tensor, first, n, in, out))
     return false;
-  floats_write(dtype, out, n, f->bytes);
-  size_t length = n * safetensors_dtype_bytes(dtype);
+  floats_write(dtype, out, n, f->out + f->held);
+  const size_t length = n * safetensors_dtype_bytes(dtype);
+  f->held += length;
   advance(f, 0, length);
-  return checkpoint_put(f->writer, tensor, f->bytes, length, d);
+  if (first + n < f->merged[k].count && f->held + MERGE_PIECE * sizeof(double) <= FILES_BLOCK)
+    return true;
+  const size_t held = f->held;
+  f->held = 0;
+  return checkpoint_put(f->writer, tensor, f->out, held, d);
+}
+
+static void announce(void *context, size_t from, size_t to, bool buffers)
+{
+  struct files *f = context;
+  files_ahead_begin(f->ahead, from, to, buffers);
 }
 
 /* What is not merged, as the first model has it. */
@@ -164,7 +176,7 @@ static const char *find_out(struct files *f)
 static bool merge_opened(struct files *f, struct merge_report *run)
 {
   const struct merge_files *task = f->task;
-  const struct merge_io io = {.context = f, .load = load, .store = store};
+  const struct merge_io io = {.context = f, .load = load, .store = store, .announce = announce};
   const char *out = find_out(f);
   if (!out || !files_check(f))
     return false;
@@ -187,11 +199,16 @@ bool merge_files(struct arena *a, const struct merge_files *task, struct merge_f
   f.in = arena_array(a, f.n_in, sizeof *f.in);
   for (size_t k = 0; k < f.n_in; k++)
     f.in[k].fd = -1;
+  f.found = arena_array(a, f.n_in, sizeof *f.found);
   f.bytes = mem_alloc(FILES_BLOCK);
+  f.out = mem_alloc(FILES_BLOCK);
+  f.ahead = files_ahead_new(&f);
   bool ok = open_all(&f) && merge_opened(&f, &report->run);
+  files_ahead_free(f.ahead);
   for (size_t k = 0; k < f.n_in; k++)
     checkpoint_close(&f.in[k]);
   free(f.bytes);
+  free(f.out);
   report->merged = f.n_merged;
   report->copied = f.n_tensors - f.n_merged;
   report->read = f.read;

@@ -20,7 +20,11 @@ struct files {
   size_t n_merged;
   enum safetensors_dtype *dtype; /* [n_tensors], of the result */
   struct checkpoint_writer *writer;
-  unsigned char *bytes; /* FILES_BLOCK */
+  struct files_ahead *ahead;
+  const unsigned char **found; /* [n_in] */
+  unsigned char *bytes;        /* FILES_BLOCK */
+  unsigned char *out;          /* FILES_BLOCK, of which `held` are not written yet */
+  size_t held;
   uint64_t read, written, shown, total;
 };
 
@@ -31,6 +35,15 @@ static inline const struct checkpoint_tensor *files_tensor(const struct files *f
 {
   return f->tensors[tensor * f->n_in + input];
 }
+
+/* Reading ahead in a pass over all of some tensors that are merged. */
+struct files_ahead *files_ahead_new(struct files *);
+void files_ahead_free(struct files_ahead *);
+void files_ahead_begin(struct files_ahead *, size_t from, size_t to, bool buffers);
+/* Where the elements' bytes are, of each input, until the next call; false: they were not read
+ * ahead, and nothing is read at the moment. */
+bool files_ahead_find(struct files_ahead *, size_t tensor, uint64_t first, size_t n,
+                      const unsigned char **bytes);
 
 /* Fills `tensors`, and says all that does not fit. */
 bool files_check(struct files *);

@@ -34,7 +34,7 @@ enum { MERGE_SAMPLES = 1 << 20 };
 void merge_between(const struct merge_run *, double alpha, const double *a, const double *b,
                    size_t n, double *out);
 /* The mean; where all are equal, their value. */
-void merge_mean(const double *const *models, size_t n_models, size_t n, double *out);
+void merge_mean(const struct merge_run *, const double *const *models, size_t n, double *out);
 /* The coefficients of task vectors: each one's own, where there are such, times all's. */
 double merge_weight(const struct merge_args *, size_t k);
 double merge_factor(const struct merge_args *);

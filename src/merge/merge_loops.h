@@ -20,6 +20,11 @@ struct merge_votes {
   double n_above[MERGE_VOTES], n_below[MERGE_VOTES];
 };
 
+/* Random numbers of Philox4x32-10, as rng_philox has them of counter[0], counter[0] + 1, ... */
+struct merge_draws {
+  uint32_t key[2], counter[4];
+};
+
 struct merge_loops {
   /* a + alpha * (b - a); where they are equal, a. */
   void (*between)(double alpha, const double *a, const double *b, size_t n, double *out);
@@ -27,21 +32,36 @@ struct merge_loops {
   void (*delta)(const double *model, const double *base, size_t n, double *out);
   /* base + factor * sum; where the sum is zero, base. */
   void (*add)(const double *base, double factor, const double *sum, size_t n, double *out);
-  /* The magnitude as a float: of floats without sign the bits rank as the values do. */
-  void (*keys)(const double *x, size_t n, int32_t *keys);
-  /* Zero where the key is below `least`. */
-  void (*trim)(double *x, const int32_t *keys, int32_t least, size_t n);
+  /* The sum of the models times their weights (NULL: 1), divided; where all are equal, and not
+   * `always`, the first. */
+  void (*mix)(const double *const *models, size_t n_models, const double *weights, double divisor,
+              bool always, size_t n, double *out);
+  /* sum += weight * x */
+  void (*accumulate)(double weight, const double *x, size_t n, double *sum);
+  /* Four numbers a block, rounded up to MERGE_LANES blocks. */
+  void (*draw)(const struct merge_draws *, size_t n_blocks, uint32_t *out);
+  /* x *= factor; zero where the number drawn is below `limit`. */
+  void (*drop)(const uint32_t *drawn, uint32_t limit, double factor, size_t n, double *x);
+  /* The magnitudes of model - base as floats: of floats without sign the bits rank as the
+   * values do. */
+  void (*keys)(const double *model, const double *base, size_t n, int32_t *keys);
   /* Counts those of low .. low + n_bins - 1, each in its bin; returns how many lie above.
    * low + n_bins at most 2^31 - 1. */
   uint64_t (*count)(const int32_t *keys, size_t n, int32_t low, int32_t n_bins, uint64_t *bins);
-  void (*vote)(struct merge_votes *, const double *entries, size_t n);
+  /* Of the entries times `weight`. */
+  void (*vote)(struct merge_votes *, double weight, const double *entries, size_t n);
+  /* Anew, of each model - base those whose key is the model's `least` or more. */
+  void (*ballot)(const double *const *models, const double *base, const int32_t *least,
+                 size_t n_models, size_t n, struct merge_votes *);
   /* base + scale * the mean (or sum) of the entries on the side whose sum is larger; where they
    * are equal, on the side that `undecided` is of (-1, 1), or on neither (0). */
   void (*elect)(const struct merge_votes *, bool mean, int undecided, double scale,
                 const double *base, size_t n, double *out);
 };
 
-extern const struct merge_loops merge_loops_baseline, merge_loops_avx2;
+extern const struct merge_loops merge_loops_baseline, merge_loops_avx2, merge_loops_avx512;
+/* "baseline", "avx2" or "avx512"; NULL: this machine does not run it. */
+const struct merge_loops *merge_loops_isa(const char *name);
 /* The fastest that this machine runs. */
 const struct merge_loops *merge_loops(void);
 

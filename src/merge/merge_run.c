@@ -31,6 +31,12 @@ static size_t piece_size(const struct merge_tensor *t, uint64_t first, size_t mo
   return t->count - first < most ? (size_t)(t->count - first) : most;
 }
 
+static void announce(const struct work *w, size_t from, size_t to, bool buffers)
+{
+  if (w->io->announce)
+    w->io->announce(w->io->context, from, to, buffers);
+}
+
 /* Of each stretch of `every` pieces the first, counted over all tensors: a tensor is
  * sampled in proportion to its size.  What is sampled are small pieces, for neighbours
  * are alike. */
@@ -38,6 +44,8 @@ static bool scan(const struct work *w, size_t from, size_t to, uint64_t every)
 {
   const size_t most = every > 1 && w->piece > SAMPLE_PIECE ? SAMPLE_PIECE : w->piece;
   uint64_t skip = 0;
+  if (every == 1)
+    announce(w, from, to, false);
   for (size_t k = from; k < to; k++) {
     const struct merge_tensor *t = &w->tensors[k];
     uint64_t first = 0;
@@ -62,6 +70,7 @@ static bool scan(const struct work *w, size_t from, size_t to, uint64_t every)
 
 static bool apply(const struct work *w, size_t from, size_t to)
 {
+  announce(w, from, to, true);
   for (size_t k = from; k < to; k++) {
     const struct merge_tensor *t = &w->tensors[k];
     for (uint64_t first = 0; first < t->count;) {

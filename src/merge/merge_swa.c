@@ -3,7 +3,7 @@
 
 static void apply(const struct merge_run *r, const struct merge_piece *p, double *out)
 {
-  merge_mean(p->in, r->n_models, p->n, out);
+  merge_mean(r, p->in, p->n, out);
 }
 
 const struct merge_method merge_swa = {

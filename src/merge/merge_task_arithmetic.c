@@ -13,12 +13,10 @@ static void apply(const struct merge_run *r, const struct merge_piece *p, double
     merge_between(r, merge_weight(r->args, 0) * merge_factor(r->args), base, p->in[0], n, out);
     return;
   }
-  memset(sum, 0, n * sizeof *sum);
+  memset(sum, 0, sizeof sum);
   for (size_t k = 0; k < r->n_models; k++) {
-    double weight = merge_weight(r->args, k);
     r->loops->delta(p->in[k], base, n, delta);
-    for (size_t i = 0; i < n; i++)
-      sum[i] += weight * delta[i];
+    r->loops->accumulate(merge_weight(r->args, k), delta, n, sum);
   }
   r->loops->add(base, merge_factor(r->args), sum, n, out);
 }

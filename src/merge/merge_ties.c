@@ -31,8 +31,9 @@ struct ties {
   enum stage stage;
   double majority; /* entries elected above zero less those below */
   int undecided;   /* -1, 0, 1 */
-  double delta[MERGE_VOTES];
   int32_t keys[MERGE_VOTES];
+  const double **model; /* of each, where its stretch begins */
+  int32_t *least;       /* of each, the key of what is kept */
   struct merge_votes votes;
 };
 
@@ -41,6 +42,8 @@ static struct ties *state_of(struct merge_run *r)
   if (!r->state) {
     struct ties *t = r->state = arena_alloc(r->arena, sizeof *t);
     t->trim = arena_array(r->arena, r->n_models, sizeof *t->trim);
+    t->model = arena_array(r->arena, r->n_models, sizeof *t->model);
+    t->least = arena_array(r->arena, r->n_models, sizeof *t->least);
     for (size_t k = 0; k < r->n_models; k++)
       t->trim[k] = merge_select_new(r->arena);
   }
@@ -83,14 +86,11 @@ static enum merge_next next(struct merge_run *r)
 static void vote(const struct merge_run *r, struct ties *t, const struct merge_piece *p, size_t at,
                  size_t n)
 {
-  merge_votes_clear(&t->votes, n);
   for (size_t k = 0; k < r->n_models; k++) {
-    const int32_t least = p->buffer ? 0 : merge_select_key(t->trim[k]);
-    r->loops->delta(p->in[k] + at, p->in[r->n_models] + at, n, t->delta);
-    r->loops->keys(t->delta, n, t->keys);
-    r->loops->trim(t->delta, t->keys, least, n);
-    r->loops->vote(&t->votes, t->delta, n);
+    t->least[k] = p->buffer ? 0 : merge_select_key(t->trim[k]);
+    t->model[k] = p->in[k] + at;
   }
+  r->loops->ballot(t->model, p->in[r->n_models] + at, t->least, r->n_models, n, &t->votes);
 }
 
 static size_t stretch(const struct merge_piece *p, size_t at)
@@ -119,8 +119,7 @@ static void scan(struct merge_run *r, const struct merge_piece *p)
   for (size_t k = 0; k < r->n_models; k++)
     for (size_t at = 0, n; at < p->n; at += n) {
       n = stretch(p, at);
-      r->loops->delta(p->in[k] + at, p->in[r->n_models] + at, n, t->delta);
-      r->loops->keys(t->delta, n, t->keys);
+      r->loops->keys(p->in[k] + at, p->in[r->n_models] + at, n, t->keys);
       merge_select_add(t->trim[k], r->loops, t->keys, n);
     }
 }
