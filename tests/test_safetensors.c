@@ -87,8 +87,15 @@ static void reads_what_the_format_allows(void **state)
 static void refuses_broken_headers(void **state)
 {
   struct scratch *s = *state;
-  refuses(s, "", 0, "not JSON", NULL);
+  refuses(s, "", 0, "not a JSON object", NULL);
   refuses(s, "{", 0, "not JSON", NULL);
+  refuses(s, "{\"a\"", 0, "not JSON: ':' expected (byte 4)", NULL);
+  refuses(s, "{\"a\":", 0, "not JSON", NULL);
+  refuses(s, "{\"a\":" T("F32", "[1]", 0, 4) " \"b\"", 4, "not JSON: ',' or '}'", NULL);
+  refuses(s, "{\"a\":" T("F32", "[1]", 0, 4) ",}", 4, "not JSON: a name", NULL);
+  refuses(s, "{,}", 0, "not JSON: a name", NULL);
+  refuses(s, "{\"__metadata__\":{\"k\":\"v\"", 0, "not JSON", NULL);
+  refuses(s, "{\"__metadata__\":{\"k\":\"v\",\"k\":\"v\"}}", 0, "duplicate", "\"k\"");
   refuses(s, "{} x", 0, "not JSON", NULL);
   refuses(s, "[]", 0, "not a JSON object", NULL);
   refuses(s, "{\"a\":1}", 0, "\"a\"", "object");
@@ -129,7 +136,12 @@ static void refuses_what_is_too_deep_or_long(void **state)
   enum { N = 200000 };
   char *text = arena_alloc(s->arena, N + 1), *name = arena_alloc(s->arena, N + 1);
   memset(text, '[', N);
-  refuses(s, text, 0, "not JSON", "depth");
+  refuses(s, text, 0, "not a JSON object", NULL);
+  refuses(s, arena_printf(s->arena, "{\"a\":%s", text), 0, "not JSON", "depth");
+  for (int i = 0; i < N; i++)
+    text[i] = ",0"[i % 2];
+  refuses(s, arena_printf(s->arena, "{\"a\":[0%s]}", text), 0, "more than 65536 bytes at byte 5",
+          NULL);
   for (int i = 0; i + 5 < N; i += 5)
     memcpy(text + i, "{\"a\":", 5);
   refuses(s, text, 0, "not JSON", "depth");

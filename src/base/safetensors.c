@@ -16,7 +16,8 @@
 
 /* The limit of the reference implementation, against headers that eat memory. */
 #define MAX_HEADER UINT64_C(100000000)
-enum { LENGTH_BYTES = 8, MAX_ERRORS = 20, MAX_NAME = 1000 };
+/* Longer descriptions of a tensor are none, and would eat twenty times their length. */
+enum { LENGTH_BYTES = 8, MAX_ERRORS = 20, MAX_NAME = 1000, MAX_ITEM = 1 << 16 };
 
 static const struct {
   const char *name;
@@ -55,8 +56,11 @@ struct reader {
   const char *file;
   struct safetensors *out;
   struct diag *diag;
-  struct place *places;
-  const unsigned char *data; /* behind the header */
+  struct place *places; /* as many as tensors */
+  size_t cap, cap_meta;
+  bool has_meta;
+  const char *header, *at, *end; /* its text, and where reading is */
+  const unsigned char *data;     /* behind the header */
   uint64_t data_bytes;
 };
 
@@ -126,7 +130,6 @@ static bool get_offsets(struct reader *r, struct safetensors_tensor *t, struct p
   }
   p->begin = (uint64_t)json_integer_value(begin);
   p->end = (uint64_t)json_integer_value(end);
-  p->tensor = t;
   if (p->end > r->data_bytes) {
     diag_error(r->diag, SPAN_NONE,
                "%s: tensor \"%s\" ends at byte %" PRIu64 " of the data, but the file has %" PRIu64,
@@ -146,9 +149,6 @@ static bool get_offsets(struct reader *r, struct safetensors_tensor *t, struct p
 
 static void get_tensor(struct reader *r, const char *name, const json_t *v)
 {
-  struct safetensors_tensor *t = &r->out->tensors[r->out->n_tensors];
-  struct place *p = &r->places[r->out->n_tensors];
-  t->name = arena_strdup(r->arena, name);
   if (strlen(name) > MAX_NAME) {
     diag_error(r->diag, SPAN_NONE, "%s: tensor \"%.60s...\" has a name of %zu bytes, more than %d",
                r->file, name, strlen(name), MAX_NAME);
@@ -159,32 +159,161 @@ static void get_tensor(struct reader *r, const char *name, const json_t *v)
                name);
     return;
   }
-  if (get_dtype(r, t, json_object_get(v, "dtype")) &&
-      get_shape(r, t, json_object_get(v, "shape")) &&
-      get_offsets(r, t, p, json_object_get(v, "data_offsets")))
-    r->out->n_tensors++;
+  struct safetensors_tensor t = {.name = arena_strdup(r->arena, name)};
+  struct place p;
+  if (!get_dtype(r, &t, json_object_get(v, "dtype")) ||
+      !get_shape(r, &t, json_object_get(v, "shape")) ||
+      !get_offsets(r, &t, &p, json_object_get(v, "data_offsets")))
+    return;
+  size_t n = r->out->n_tensors, cap = r->cap;
+  ARENA_PUSH(r->arena, r->places, n, cap, p);
+  ARENA_PUSH(r->arena, r->out->tensors, r->out->n_tensors, r->cap, t);
 }
 
-static void get_meta(struct reader *r, const json_t *v)
+/* ---- the header's text, a member at a time: all of it at once would take twenty times its
+ * length ---- */
+
+static void not_json(struct reader *r, const char *why, size_t at)
 {
-  if (!json_is_object(v)) {
+  diag_error(r->diag, SPAN_NONE, "%s: the header is not JSON: %s (byte %zu)", r->file, why, at);
+}
+
+static void skip_space(struct reader *r)
+{
+  while (r->at < r->end && strchr(" \t\n\r", *r->at) && *r->at)
+    r->at++;
+}
+
+/* The value that comes next, of `most` bytes.  NULL: a diagnostic. */
+static json_t *get_value(struct reader *r, size_t most)
+{
+  const size_t left = (size_t)(r->end - r->at), at = (size_t)(r->at - r->header);
+  json_error_t error;
+  json_t *v = json_loadb(r->at, left < most ? left : most,
+                         JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, &error);
+  if (v)
+    r->at += error.position;
+  else if (left > most && json_error_code(&error) == json_error_premature_end_of_input)
+    diag_error(r->diag, SPAN_NONE, "%s: the header has an item of more than %zu bytes at byte %zu",
+               r->file, most, at);
+  else
+    not_json(r, error.text, at + (size_t)error.position);
+  return v;
+}
+
+static bool begin_object(struct reader *r)
+{
+  skip_space(r);
+  if (r->at == r->end || *r->at != '{')
+    return false;
+  r->at++;
+  return true;
+}
+
+/* The name of the next member, before its value; NULL: none is left, or a diagnostic. */
+static json_t *next_name(struct reader *r, bool first)
+{
+  skip_space(r);
+  if (r->at < r->end && *r->at == '}') {
+    r->at++;
+    return NULL;
+  }
+  if (!first && r->at < r->end && *r->at == ',') {
+    r->at++;
+    skip_space(r);
+  } else if (!first) {
+    not_json(r, "',' or '}' expected", (size_t)(r->at - r->header));
+    return NULL;
+  }
+  if (r->at == r->end || *r->at != '"') {
+    not_json(r, "a name expected", (size_t)(r->at - r->header));
+    return NULL;
+  }
+  json_t *name = get_value(r, SIZE_MAX);
+  skip_space(r);
+  if (name && r->at < r->end && *r->at == ':') {
+    r->at++;
+    return name;
+  }
+  if (name)
+    not_json(r, "':' expected", (size_t)(r->at - r->header));
+  json_decref(name);
+  return NULL;
+}
+
+static void get_meta(struct reader *r)
+{
+  json_t *name;
+  const unsigned before = diag_errors(r->diag);
+  if (!begin_object(r)) {
     diag_error(r->diag, SPAN_NONE, "%s: __metadata__ is not an object", r->file);
     return;
   }
-  r->out->meta = arena_array(r->arena, json_object_size(v), sizeof *r->out->meta);
-  const char *key;
-  json_t *value;
-  json_object_foreach((json_t *)v, key, value)
-  {
-    if (!json_is_string(value)) {
+  if (r->has_meta)
+    diag_error(r->diag, SPAN_NONE, "%s: __metadata__ is there twice: a duplicate", r->file);
+  r->has_meta = true;
+  for (bool first = true; diag_errors(r->diag) == before && (name = next_name(r, first));
+       first = false) {
+    json_t *v = get_value(r, SIZE_MAX);
+    const char *key = json_string_value(name), *text = json_string_value(v);
+    if (text) {
+      struct safetensors_meta meta = {arena_strdup(r->arena, key), arena_strdup(r->arena, text)};
+      ARENA_PUSH(r->arena, r->out->meta, r->out->n_meta, r->cap_meta, meta);
+    } else if (v) {
       diag_error(r->diag, SPAN_NONE, "%s: __metadata__: the value of \"%s\" is not a string",
                  r->file, key);
-      return;
     }
-    r->out->meta[r->out->n_meta++] = (struct safetensors_meta){
-        arena_strdup(r->arena, key), arena_strdup(r->arena, json_string_value(value))};
+    json_decref(v);
+    json_decref(name);
   }
 }
+
+/* One member; false: what follows cannot be read. */
+static bool get_member(struct reader *r, const char *name)
+{
+  if (!strcmp(name, "__metadata__")) {
+    const unsigned before = diag_errors(r->diag);
+    get_meta(r);
+    return diag_errors(r->diag) == before;
+  }
+  json_t *v = get_value(r, MAX_ITEM);
+  if (v)
+    get_tensor(r, name, v);
+  json_decref(v);
+  return v != NULL;
+}
+
+static int by_text(const void *a, const void *b)
+{
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* `names` are put in order. */
+static void check_unique(struct reader *r, const char *what, const char **names, size_t n)
+{
+  if (n)
+    qsort(names, n, sizeof *names, by_text);
+  for (size_t i = 1; i < n; i++)
+    if (!strcmp(names[i - 1], names[i])) {
+      diag_error(r->diag, SPAN_NONE, "%s: duplicate %s \"%s\"", r->file, what, names[i]);
+      return;
+    }
+}
+
+static void check_names(struct reader *r)
+{
+  const struct safetensors *s = r->out;
+  const size_t most = s->n_tensors > s->n_meta ? s->n_tensors : s->n_meta;
+  const char **names = arena_array(r->arena, most + 1, sizeof *names);
+  for (size_t i = 0; i < s->n_tensors; i++)
+    names[i] = s->tensors[i].name;
+  check_unique(r, "tensor", names, s->n_tensors);
+  for (size_t i = 0; i < s->n_meta; i++)
+    names[i] = s->meta[i].key;
+  check_unique(r, "__metadata__ of the name", names, s->n_meta);
+}
+
+/* ---- the whole ---- */
 
 static int by_place(const void *a, const void *b)
 {
@@ -221,35 +350,30 @@ static void check_layout(struct reader *r)
                r->data_bytes - at);
 }
 
-static bool get_header(struct reader *r, const char *text, size_t length)
+static bool get_header(struct reader *r)
 {
-  json_error_t error;
-  json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-  if (!root) {
-    diag_error(r->diag, SPAN_NONE, "%s: the header is not JSON: %s (byte %d)", r->file, error.text,
-               error.position);
-    return false;
-  }
-  unsigned before = diag_errors(r->diag);
-  if (!json_is_object(root))
+  const unsigned before = diag_errors(r->diag);
+  json_t *name;
+  bool goes_on = begin_object(r);
+  if (!goes_on)
     diag_error(r->diag, SPAN_NONE, "%s: the header is not a JSON object", r->file);
-  size_t n = json_object_size(root);
-  r->out->tensors = arena_array(r->arena, n, sizeof *r->out->tensors);
-  r->places = arena_array(r->arena, n, sizeof *r->places);
-  const char *key;
-  json_t *value;
-  json_object_foreach(root, key, value)
-  {
-    if (diag_errors(r->diag) - before >= MAX_ERRORS)
+  for (bool first = true; goes_on && diag_errors(r->diag) - before < MAX_ERRORS; first = false) {
+    name = next_name(r, first);
+    if (!name)
       break;
-    if (!strcmp(key, "__metadata__"))
-      get_meta(r, value);
-    else
-      get_tensor(r, key, value);
+    goes_on = get_member(r, json_string_value(name));
+    json_decref(name);
   }
+  if (diag_errors(r->diag) > before)
+    return false;
+  skip_space(r);
+  if (r->at < r->end)
+    not_json(r, "something follows its end", (size_t)(r->at - r->header));
+  check_names(r);
+  for (size_t i = 0; i < r->out->n_tensors; i++)
+    r->places[i].tensor = &r->out->tensors[i];
   if (diag_errors(r->diag) == before)
     check_layout(r);
-  json_decref(root);
   return diag_errors(r->diag) == before;
 }
 
@@ -280,9 +404,12 @@ bool safetensors_parse(struct arena *a, const char *name, const void *bytes, siz
                      .file = name,
                      .out = out,
                      .diag = d,
+                     .header = (const char *)p + LENGTH_BYTES,
+                     .at = (const char *)p + LENGTH_BYTES,
+                     .end = (const char *)p + LENGTH_BYTES + header,
                      .data = p + LENGTH_BYTES + header,
                      .data_bytes = length - LENGTH_BYTES - header};
-  bool ok = get_header(&r, (const char *)p + LENGTH_BYTES, (size_t)header);
+  bool ok = get_header(&r);
   if (!ok)
     *out = (struct safetensors){0};
   return ok;
