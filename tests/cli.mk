@@ -13,3 +13,8 @@ check_PROGRAMS += tests/test_forward
 tests_test_forward_SOURCES = tests/test_forward.c tests/scratch.h
 tests_test_forward_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_forward_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_diff
+tests_test_diff_SOURCES = tests/test_diff.c tests/scratch.h
+tests_test_diff_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_diff_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS) -lm
