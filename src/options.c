@@ -28,6 +28,10 @@ static const char usage[] =
     "            the paper\n"
     "  report    run what figures and claims need, and write all that came out as one page\n"
     "            of HTML\n"
+    "  diff-results\n"
+    "            diff-results A B [FILE...]: compare the results of two runs, folders of\n"
+    "            figures, recorded references or unpacked exports; or stores, with the\n"
+    "            experiment files\n"
     "  fmt       write the files anew in canonical layout; - is stdin to stdout\n"
     "  forward   run a model with weights of your own on arrays of your own; see\n"
     "            mergescape forward --help\n"
@@ -51,6 +55,8 @@ static const char usage[] =
     "      --max-steps=N    refuse a plan with more steps (default: 1000000)\n"
     "      --summary        explain: without the steps\n"
     "      --dot, --json    explain: the plan for Graphviz, or as data\n"
+    "      --all, --csv     diff-results: every series; as CSV (or --json)\n"
+    "      --noise=FILE     diff-results: what two like runs differ by, as --csv wrote it\n"
     "      --check          fmt: change nothing, name the files that would change\n"
     "  -q, --quiet          no progress\n"
     "  -h, --help           print this help and exit\n"
@@ -68,7 +74,10 @@ enum {
   OPTION_JSON,
   OPTION_CHECK,
   OPTION_PAPER,
-  OPTION_REPORT
+  OPTION_REPORT,
+  OPTION_ALL,
+  OPTION_CSV,
+  OPTION_NOISE
 };
 
 static const struct option long_options[] = {
@@ -87,6 +96,9 @@ static const struct option long_options[] = {
     {"check", no_argument, NULL, OPTION_CHECK},
     {"paper", required_argument, NULL, OPTION_PAPER},
     {"report", required_argument, NULL, OPTION_REPORT},
+    {"all", no_argument, NULL, OPTION_ALL},
+    {"csv", no_argument, NULL, OPTION_CSV},
+    {"noise", required_argument, NULL, OPTION_NOISE},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -168,6 +180,15 @@ static bool set_option(struct arena *a, struct options *o, int c, const char *ar
   case OPTION_CHECK:
     o->check = true;
     return true;
+  case OPTION_ALL:
+    o->all = true;
+    return true;
+  case OPTION_CSV:
+    o->csv = true;
+    return true;
+  case OPTION_NOISE:
+    o->noise = arg;
+    return true;
   case 'q':
     o->quiet = true;
     return true;
@@ -230,6 +251,17 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
   if (!strcmp(o->command, "why") && o->n_files) {
     o->step = *o->files++;
     o->n_files--;
+  }
+  if (!strcmp(o->command, "diff-results")) {
+    if (o->n_files < 2) {
+      wrong("two results are needed by", o->command);
+      return OPTIONS_WRONG;
+    }
+    o->results[0] = o->files[0];
+    o->results[1] = o->files[1];
+    o->files += 2;
+    o->n_files -= 2;
+    return OPTIONS_RUN;
   }
   static const char *const commands[] = {"check",   "explain", "why",   "what-if", "run",
                                          "figures", "claims",  "weave", "report",  "fmt"};

@@ -22,11 +22,14 @@ struct options {
   unsigned *figures;  /* numbers asked for; none: all */
   size_t n_figures;
   const char *step; /* why: number or beginning of a key */
+  const char *results[2]; /* diff-results: folders or stores */
+  const char *noise;      /* diff-results: a file, or NULL */
   unsigned jobs, threads; /* worker processes; threads of each, 0: as the plan has use for */
   unsigned cores;         /* that the workers share: no more than there are, nor than jobs */
   double max_steps;
   bool quiet, dot, json, summary;
   bool check; /* fmt: only say what would change */
+  bool all, csv; /* diff-results: every series; as CSV */
 };
 
 enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG };

@@ -366,6 +366,33 @@ expect 3 claims --data=data -s one misspelt.exp
 says "did you mean \`gain\`?"
 expect 2 claims --data=data -s one -o e.exp claims.exp
 
+part "results of two runs"
+expect 0 diff-results fig figj1
+says "1 figure: 1 equal"
+expect 0 diff-results one jobs2 e.exp
+says "1 figure: 1 equal"
+expect 1 diff-results fig fig3
+says "fig01   missing"
+says "1 places lost, 1 gained"
+expect 1 diff-results --json fig fig3
+says '"agrees": false'
+expect 0 diff-results --csv fig figj1
+says "series,fig01,a,,equal,3,0,"
+expect 2 diff-results one fig
+says "takes the experiment files"
+expect 2 diff-results fig tiers
+says "holds no results"
+expect 2 diff-results fig
+says "two results are needed"
+expect 3 diff-results one fig -t nowhere e.exp
+mkdir figr
+expect 0 claims --data=data -s one -o figc claims.exp
+expect 1 claims --data=data -s one -o figr refuted.exp
+expect 1 diff-results figc figr
+says "3 claims: 2 equal, 1 flipped"
+expect 0 diff-results figc one claims.exp
+says "3 claims: 3 equal"
+
 part "mistakes in files"
 echo 'include "a.exp";' >b.exp
 echo 'include "b.exp";' >a.exp

@@ -31,3 +31,8 @@ EXTRA_PROGRAMS += tests/draw_samples
 tests_draw_samples_SOURCES = tests/draw_samples.c tests/figure_fixture.c tests/figure_fixture.h
 tests_draw_samples_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_draw_samples_LDADD = libfigure.a librun.a libplan.a $(BASE_LIBS)
+
+check_PROGRAMS += tests/test_compare
+tests_test_compare_SOURCES = tests/test_compare.c tests/scratch.h
+tests_test_compare_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_compare_LDADD = libfigure.a librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS) -lm

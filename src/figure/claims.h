@@ -65,6 +65,7 @@ size_t claims_notes(struct arena *, const struct claims_row *, const char *notes
 
 void claims_print(const struct claims_row *, size_t n, const char *tier, bool colour, FILE *);
 /* claims.csv: one row a claim. */
+char *claims_csv(struct arena *, const struct claims_row *, size_t n, const char *tier);
 bool claims_write_csv(const char *path, const struct claims_row *, size_t n, const char *tier,
                       struct diag *);
 

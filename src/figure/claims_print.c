@@ -132,10 +132,8 @@ static void add_text(struct figure_text *t, const char *s, char end)
   figure_add(t, "%c", end);
 }
 
-bool claims_write_csv(const char *path, const struct claims_row *rows, size_t n, const char *tier,
-                      struct diag *d)
+char *claims_csv(struct arena *a, const struct claims_row *rows, size_t n, const char *tier)
 {
-  struct arena *a = arena_new();
   struct figure_text t = {.arena = a};
   figure_add(&t, "claim,verdict,statistic,low,high,side,bound,tolerance,units,unit,needed,rows,"
                  "dropped,tier,experiment,file,expression,text\n");
@@ -160,7 +158,15 @@ bool claims_write_csv(const char *path, const struct claims_row *rows, size_t n,
     add_text(&t, plan_claim_text(a, c->statistic), ',');
     add_text(&t, c->text, '\n');
   }
-  bool ok = file_write_atomic(path, t.s, t.n, d);
+  return t.s;
+}
+
+bool claims_write_csv(const char *path, const struct claims_row *rows, size_t n, const char *tier,
+                      struct diag *d)
+{
+  struct arena *a = arena_new();
+  const char *text = claims_csv(a, rows, n, tier);
+  bool ok = file_write_atomic(path, text, strlen(text), d);
   arena_free(a);
   return ok;
 }

@@ -233,6 +233,15 @@ bool figure_is_current(void *context, const struct plan *plan, const struct plan
   return ok;
 }
 
+char *figure_csv_text(struct arena *a, struct store *store, const struct plan *plan,
+                      const struct plan_step *step, struct diag *d)
+{
+  struct figure_page page;
+  if (!fill_page(a, store, plan, step, &page, d))
+    return NULL;
+  return figure_points_csv(a, page.panels, page.n_panels);
+}
+
 static bool execute(struct arena *a, const struct figure_context *c, struct store *store,
                     const struct plan *plan, const struct plan_step *step, struct diag *d)
 {

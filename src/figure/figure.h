@@ -34,6 +34,9 @@ bool figure_execute_union(void *context, struct store *, const struct plan *,
  * panel).  Each file is written under a temporary name and renamed. */
 bool figure_execute(void *context, struct store *, const struct plan *, const struct plan_step *,
                     struct diag *);
+/* What figNN.csv of a figure step holds, from its tables in the store.  NULL: one is not there. */
+char *figure_csv_text(struct arena *, struct store *, const struct plan *,
+                      const struct plan_step *, struct diag *);
 /* Does the folder hold this very figure?  (manifest's key and style, files exist) */
 bool figure_is_current(void *context, const struct plan *, const struct plan_step *);
 
