@@ -166,19 +166,44 @@ static void check_value(struct checked *c)
     check_place(c, x);
 }
 
+/* marks = "first" 0 0 "checkpoint" start_along start_across: a text and its place, x and y. */
+static void check_marks(const struct checked *c)
+{
+  const struct ast_stmt *s = c->setting;
+  for (size_t i = 0; i <= s->n_words; i++) {
+    const struct ast_expr *w = i ? s->words[i - 1].value : s->value;
+    bool text = i % 3 == 0;
+    /* A name behind a number is its unit. */
+    if (text ? w->kind != AST_STRING
+             : (w->kind != AST_NUMBER || w->unit.text) && w->kind != AST_NAME) {
+      diag_error(c->diag, w->span, text ? "the text of a mark is expected here, in quotes"
+                                        : "a mark's place is two numbers or two columns");
+      diag_hint(c->diag, "a text, x and y for each mark: `marks = \"first\" 0 0 \"second\" 1 0;`");
+      return;
+    }
+    if (w->kind == AST_NAME && c->rows && rows_check_column(c->dsl, c->rows, w, c->diag) &&
+        rows_is_words(c->rows, w->text))
+      diag_error(c->diag, w->span, "`%s` holds words, and a place needs numbers", w->text);
+  }
+  if (s->n_words % 3 != 2) {
+    diag_error(c->diag, s->value->span, "the last mark has no place");
+    diag_hint(c->diag, "a text, x and y for each mark: `marks = \"first\" 0 0 \"second\" 1 0;`");
+  }
+}
+
 static void check_panel_setting(struct dsl *dsl, const struct rows *rows, const struct ast_block *p,
                                 const struct ast_stmt *s, struct diag *d)
 {
-  static const char *const usual[] = {"x", "y", "series", "opacity"}, *const grid[] = {"x", "y",
-                                                                                       "z"};
+  static const char *const usual[] = {"x", "y", "series", "opacity"};
+  static const char *const grid[] = {"x", "y", "z", "marks"};
   const char *const *names = is_grid(p) ? grid : usual;
-  size_t n = is_grid(p) ? 3 : 4, which = 0;
+  size_t n = is_kind(p, "heatmap") ? 3 : 4, which = 0;
   while (which < n && (s->kind != AST_SETTING || strcmp(s->name.text, names[which])))
     which++;
   if (which == n) {
     if (is_grid(p))
-      diag_error(d, s->kind == AST_SETTING ? s->name.span : s->span, "a %s has x, y and z",
-                 p->panel_kind.text);
+      diag_error(d, s->kind == AST_SETTING ? s->name.span : s->span, "a %s has x, y%s",
+                 p->panel_kind.text, n == 4 ? ", z and marks" : " and z");
     else
       diag_error(d, s->kind == AST_SETTING ? s->name.span : s->span,
                  "a panel has x, y, series and opacity");
@@ -193,6 +218,10 @@ static void check_panel_setting(struct dsl *dsl, const struct rows *rows, const 
     diag_note(d, first->span, "first here");
   }
   struct checked c = {.dsl = dsl, .rows = rows, .panel = p, .setting = s, .diag = d};
+  if (!strcmp(names[which], "marks")) {
+    check_marks(&c);
+    return;
+  }
   check_value(&c);
   check_words(&c);
 }

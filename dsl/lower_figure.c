@@ -161,6 +161,23 @@ static void check_places(struct lowering *l, const struct ast_block *b, const st
   }
 }
 
+static void lower_marks(struct arena *a, const struct ast_stmt *s, struct plan_panel *p)
+{
+  p->n_marks = s ? (s->n_words + 1) / 3 : 0;
+  struct plan_mark *marks = arena_array(a, p->n_marks + 1, sizeof *marks);
+  for (size_t i = 0; s && i <= s->n_words; i++) {
+    const struct ast_expr *x = i ? s->words[i - 1].value : s->value;
+    struct plan_mark *m = &marks[i / 3];
+    if (i % 3 == 0)
+      m->text = x->text;
+    else if (x->kind == AST_NAME)
+      m->at[i % 3 - 1].column = x->text;
+    else
+      m->at[i % 3 - 1].number = x->number;
+  }
+  p->marks = marks;
+}
+
 static void lower_panel(struct lowering *l, const struct ast_block *b, struct plan_panel *p,
                         uint32_t *inputs, uint32_t *n_inputs)
 {
@@ -178,6 +195,7 @@ static void lower_panel(struct lowering *l, const struct ast_block *b, struct pl
   p->series = series.column;
   p->series_label = series.label;
   p->opacity = lower_axis(l, &r, claim_setting(b, "opacity")).column;
+  lower_marks(l->arena, claim_setting(b, "marks"), p);
   if (p->omitted)
     return;
   uint32_t table = lower_rows(l, &r, b->span);

@@ -290,6 +290,13 @@ static void test_contour(void **state)
   assert_true(panel.points[5].x == 10 && panel.points[5].y == 20 && isnan(panel.points[5].z));
   panel = points_of(*state, &p, "x,y,z,failed\n1,1,1,0\n2,1,2,0\n");
   assert_false(figure_is_coloured(&panel));
+  const struct plan_mark marks[] = {{"a", {{NULL, 0.5}, {NULL, -1}}},
+                                    {"b", {{"at", 0}, {"nowhere", 0}}}};
+  p.marks = marks;
+  p.n_marks = 2;
+  panel = points_of(*state, &p, "x,y,z,at,nowhere,failed\n1,1,1,,,0\n2,1,2,7,,0\n1,2,1,8,,0\n");
+  assert_true(panel.marks[0][0] == 0.5 && panel.marks[0][1] == -1);
+  assert_true(panel.marks[1][0] == 7 && isnan(panel.marks[1][1]));
 }
 
 static void test_place_of_several_rows(void **state)
@@ -430,7 +437,8 @@ static void test_points_csv(void **state)
                       "a,a,1,,,,,0,1,\n"
                       "a,a,3,7,,7,7,1,1,\n");
   p = (struct plan_panel){
-      "p,q", "", PLAN_PANEL_SCATTER, 0, NULL, NO_AGG("x"), NO_AGG("y"), {0}, "s", NULL, "e"};
+      "p,q", "", PLAN_PANEL_SCATTER, 0, NULL, NO_AGG("x"), NO_AGG("y"), {0}, "s", NULL, "e",
+      NULL, 0};
   panel = points_of(s, &p, "x,y,s,e,failed\n0.1,-2e-7,\"m,\"\"n\"\"\",20,0\n");
   assert_string_equal(figure_points_csv(s->arena, &panel, 1),
                       "panel,series,x,y,z,y_lo,y_hi,n,failed,opacity\n"
@@ -501,8 +509,9 @@ static const char noise[] = "lr,batch,epoch,gain,failed\n"
     .column = "lr", .label = "learning rate", .log = true                                          \
   }
 static const struct plan_panel small_panels[] = {
-    {"a", "by batch size", PLAN_PANEL_LINES, 0, NULL, LR, GAIN, {0}, "batch", "batch size", NULL},
-    {"b", "all models", PLAN_PANEL_BOX, 0, NULL, LR, NO_AGG("gain"), {0}, NULL, NULL, NULL},
+    {"a", "by batch size", PLAN_PANEL_LINES, 0, NULL, LR, GAIN, {0}, "batch", "batch size", NULL,
+     NULL, 0},
+    {"b", "all models", PLAN_PANEL_BOX, 0, NULL, LR, NO_AGG("gain"), {0}, NULL, NULL, NULL, NULL, 0},
     {"c",
      "",
      PLAN_PANEL_SCATTER,
@@ -513,8 +522,11 @@ static const struct plan_panel small_panels[] = {
      {0},
      "lr",
      "learning rate",
-     "epoch"},
-    {"d", "ViT", PLAN_PANEL_LINES, 0, "not at this tier", LR, GAIN, {0}, NULL, NULL, NULL},
+     "epoch",
+     NULL,
+     0},
+    {"d", "ViT", PLAN_PANEL_LINES, 0, "not at this tier", LR, GAIN, {0}, NULL, NULL, NULL, NULL,
+     0},
 };
 static const struct plan_figure small_figure = {7, "A \\ small_figure", "smoke tier", 2,
                                                 4, small_panels};
@@ -669,7 +681,9 @@ static void test_gnuplot_draws_odd_input(void **state)
                                       {0},
                                       i % 2 ? "s" : NULL,
                                       NULL,
-                                      NULL};
+                                      NULL,
+                                      NULL,
+                                      0};
     for (size_t i = 12; i < 16; i++)
       panels[i] = (struct plan_panel){
           .name = arena_printf(s->arena, "%c'{\\", (int)('a' + i)),

@@ -194,8 +194,10 @@ static const struct plan_panel panels[] = {
      {0},
      NULL,
      NULL,
-     NULL},
-    {"b", "later", PLAN_PANEL_LINES, 0, "not yet", {0}, {0}, {0}, NULL, NULL, NULL}};
+     NULL,
+     NULL,
+     0},
+    {"b", "later", PLAN_PANEL_LINES, 0, "not yet", {0}, {0}, {0}, NULL, NULL, NULL, NULL, 0}};
 
 static struct setting figure_setting(struct fixture *f, const char *gnuplot)
 {

@@ -80,6 +80,7 @@ struct figure_panel {
   size_t n_hidden;                 /* points that a log axis cannot show */
   size_t most_per_category;
   size_t n_missing;            /* of a grid: places without a row */
+  double (*marks)[2];          /* places of the plan's marks; NaN: the table has none */
   struct figure_range x, y, z; /* z: the colours */
   bool diverging;              /* z has both signs: its range has 0 in the middle */
   struct figure_fit *fits;     /* ascending by series */

@@ -176,6 +176,28 @@ static int smoothing(size_t n)
   return k > 1 ? k : 1;
 }
 
+/* White dots with a dark rim and text on white mist, which show on every colour; outside of the
+ * map there are none. */
+static void marks(struct figure_gp *s, const struct figure_panel *p)
+{
+  if (p->plan->n_marks > 0)
+    figure_add(&s->t, "set style textbox opaque margins 0.4, 0.3 fc rgb clear(0xffffff, 0.4) "
+                      "noborder\n");
+  for (size_t k = 0; k < p->plan->n_marks; k++) {
+    const double *at = p->marks[k];
+    if (!(at[0] >= p->x.lo && at[0] <= p->x.hi && at[1] >= p->y.lo && at[1] <= p->y.hi))
+      continue;
+    char *place = arena_printf(s->arena, "first %s, first %s",
+                               figure_short_number(s->arena, at[0]),
+                               figure_short_number(s->arena, at[1]));
+    figure_add(&s->t,
+               "set label '' at %s point pt 7 ps 0.55 lc rgb INK front\n"
+               "set label %s at %s point pt 7 ps 0.35 lc rgb 'white' front \\\n"
+               "  center offset 0, 0.75 font small tc rgb INK boxed\n",
+               place, figure_label(s->arena, p->plan->marks[k].text), place);
+  }
+}
+
 void figure_contour_plot(struct figure_gp *s, const struct figure_panel *p,
                          const struct figure_place *at)
 {
@@ -208,5 +230,6 @@ void figure_contour_plot(struct figure_gp *s, const struct figure_panel *p,
     figure_add(&s->t, "set logscale y\n");
   figure_ticks_command(s, "x", &at->x_ticks);
   figure_ticks_command(s, "y", &at->y_ticks);
+  marks(s, p);
   figure_add(&s->t, "plot NaN\n");
 }

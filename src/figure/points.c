@@ -377,12 +377,33 @@ static void collect(struct arena *a, const struct maker *m, struct figure_panel 
   }
 }
 
+/* A column's place is its first number: it is the same in all rows of one slice. */
+static bool place_marks(struct arena *a, const char *place, const struct maker *m,
+                        struct figure_panel *panel, struct diag *d)
+{
+  const struct plan_panel *p = panel->plan;
+  panel->marks = arena_array(a, p->n_marks + 1, sizeof *panel->marks);
+  for (size_t k = 0; k < p->n_marks; k++)
+    for (int i = 0; i < 2; i++) {
+      size_t column, r = 0;
+      const size_t width = m->csv->n_columns;
+      if (!find(m->csv, place, p->name, p->marks[k].at[i].column, &column, d))
+        return false;
+      while (column != SIZE_MAX && r < m->csv->n_rows &&
+             !isfinite(m->csv->num[r * width + column]))
+        r++;
+      panel->marks[k][i] = column == SIZE_MAX    ? p->marks[k].at[i].number
+                           : r < m->csv->n_rows ? m->csv->num[r * width + column] : NAN;
+    }
+  return true;
+}
+
 bool figure_points(struct arena *a, const char *place, const struct plan_panel *p,
                    const struct figure_csv *csv, struct figure_panel *panel, struct diag *d)
 {
   struct maker m = {.plan = p, .csv = csv, .table = claims_table(a, csv)};
   *panel = (struct figure_panel){.plan = p};
-  if (!find_columns(csv, place, p, &m.c, d))
+  if (!find_columns(csv, place, p, &m.c, d) || !place_marks(a, place, &m, panel, d))
     return false;
   collect(a, &m, panel);
   struct row *rows = ordered_rows(a, csv, &m.c, panel);

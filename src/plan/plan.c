@@ -109,6 +109,13 @@ static void hash_figure(struct hasher *h, struct arena *a, const struct plan_fig
     hash_optional(h, p->series);
     hash_optional(h, p->series_label);
     hash_optional(h, p->opacity);
+    for (size_t k = 0; k < p->n_marks; k++) {
+      hash_str(h, p->marks[k].text);
+      for (int c = 0; c < 2; c++) {
+        hash_optional(h, p->marks[k].at[c].column);
+        hash_num(h, p->marks[k].at[c].number);
+      }
+    }
   }
 }
 

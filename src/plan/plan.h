@@ -93,6 +93,15 @@ struct plan_axis {
   bool fit; /* a least-squares line through the points, with Pearson's r */
 };
 
+/* A model's place in a slice.  A column's place is its first number. */
+struct plan_mark {
+  const char *text;
+  struct {
+    const char *column; /* NULL: the number */
+    double number;
+  } at[2]; /* x, y */
+};
+
 struct plan_panel {
   const char *name;  /* "a" */
   const char *title; /* may be empty */
@@ -103,6 +112,8 @@ struct plan_panel {
   struct plan_axis z;                /* the colour of heatmaps and contours */
   const char *series, *series_label; /* column that makes the series, or NULL */
   const char *opacity;               /* column that fades early points, or NULL */
+  const struct plan_mark *marks;     /* of a contour */
+  size_t n_marks;
 };
 
 struct plan_figure {
