@@ -11,7 +11,7 @@ store_dir = $(or $(STORE),store)
 report_file = $(or $(REPORT),report.html)
 numbered = [0-9][0-9]
 
-.PHONY: figures claims explain paper report help clean-figures clean-paper clean-report clean-store always
+.PHONY: figures claims explain status paper report help clean-figures clean-paper clean-report clean-store always
 
 # mergescape itself knows what is up to date.
 figures: mergescape$(EXEEXT)
@@ -38,6 +38,9 @@ paper: mergescape$(EXEEXT)
 report: mergescape$(EXEEXT)
 	@./mergescape$(EXEEXT) report $(FIGURE_FLAGS) --report='$(report_file)' $(EXPERIMENT_FILES)
 
+status: mergescape$(EXEEXT)
+	@./mergescape$(EXEEXT) status $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
+
 explain: mergescape$(EXEEXT)
 	@./mergescape$(EXEEXT) explain $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
 
@@ -58,7 +61,8 @@ clean-report:
 
 # Only what the store keeps there: STORE may name a folder that holds more.
 clean-store:
-	rm -rf '$(store_dir)/objects' '$(store_dir)/tmp' '$(store_dir)/damaged'
+	rm -rf '$(store_dir)/objects' '$(store_dir)/tmp' '$(store_dir)/damaged' '$(store_dir)/runs' \
+	  '$(store_dir)/failed'
 
 nobase_dist_pkgdata_DATA = \
   experiments/common/convnext.exp \

@@ -187,14 +187,30 @@ static bool can_draw(struct session *s)
   return session_can_write(s);
 }
 
-bool session_open_store(struct session *s)
+static bool use_store(struct session *s, struct store *store)
 {
   s->figures = (struct figure_context){s->options.output, find_style(s), GNUPLOT};
-  s->store = store_open(s->arena, s->options.store, s->diag);
-  if (s->store)
-    store_set_provenance(s->store, "libraries", bind_libraries());
+  s->store = store;
+  if (store)
+    store_set_provenance(store, "libraries", bind_libraries());
   bind_kinds(s);
   return session_report(s);
+}
+
+bool session_open_store(struct session *s)
+{
+  return use_store(s, store_open(s->arena, s->options.store, s->diag));
+}
+
+bool session_view_store(struct session *s)
+{
+  return use_store(s, store_view(s->arena, s->options.store, s->diag));
+}
+
+/* For who looks at the run meanwhile: what steps cost is known. */
+static void save_costs(void *context)
+{
+  bind_calibrate_save(context);
 }
 
 int session_run(struct session *s)
@@ -209,6 +225,8 @@ int session_run(struct session *s)
       .terminal = isatty(STDERR_FILENO),
       .colour = diag_colour(stderr),
       .sources = s->program->sources,
+      .begun = save_costs,
+      .context = s->bind,
   };
   struct run_summary done =
       run_plan(s->plan, s->wanted, s->store, s->kinds, &options, s->diag);
@@ -262,6 +280,7 @@ static const struct {
     {"explain", command_explain},
     {"why", command_why},
     {"what-if", command_what_if},
+    {"status", command_status},
     {"run", command_run},
     {"figures", command_figures},
     {"claims", command_claims},

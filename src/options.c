@@ -21,6 +21,8 @@ static const char usage[] =
     "            (#12) or the beginning of its key\n"
     "  what-if   say which figures the files as they are now would have to redo,\n"
     "            why, and what it costs\n"
+    "  status    say what is done, what a run is doing now, what failed and why, and how\n"
+    "            long the rest takes; may be asked beside a run\n"
     "  run       run the experiments, without drawing\n"
     "  figures   run what the figures need, and draw them\n"
     "  claims    run what the claims need, and judge them\n"
@@ -54,7 +56,7 @@ static const char usage[] =
     "      --style=FILE     gnuplot style of all figures\n"
     "      --max-steps=N    refuse a plan with more steps (default: 1000000)\n"
     "      --summary        explain: without the steps\n"
-    "      --dot, --json    explain: the plan for Graphviz, or as data\n"
+    "      --dot, --json    explain: the plan for Graphviz, or as data; status: as data\n"
     "      --all, --csv     diff-results: every series; as CSV (or --json)\n"
     "      --noise=FILE     diff-results: what two like runs differ by, as --csv wrote it\n"
     "      --check          fmt: change nothing, name the files that would change\n"
@@ -263,7 +265,7 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
     o->n_files -= 2;
     return OPTIONS_RUN;
   }
-  static const char *const commands[] = {"check",   "explain", "why",   "what-if", "run",
+  static const char *const commands[] = {"check",   "explain", "why",   "what-if", "status", "run",
                                          "figures", "claims",  "weave", "report",  "fmt"};
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(commands[i], o->command))

@@ -41,6 +41,8 @@ bool session_has_figures(const struct session *);
 /* Marks `wanted`: experiments' tables, or the figures that were asked for. */
 bool session_choose(struct session *, bool tables);
 bool session_open_store(struct session *);
+/* For looking only: see store_view. */
+bool session_view_store(struct session *);
 /* Can the folder of the figures be written into?  It is made where missing. */
 bool session_can_write(struct session *);
 /* Opens the store, where it is not open, and runs what is wanted; an exit status. */
@@ -62,6 +64,7 @@ struct paper;
 int session_paper(struct session *, struct paper *);
 
 int command_explain(struct session *);
+int command_status(struct session *);
 int command_why(struct session *);
 int command_what_if(struct session *);
 int command_claims(struct session *);

@@ -220,6 +220,49 @@ same first.csv figk/fig01.csv
 left=$(find killed/tmp killed/damaged -mindepth 1)
 [ -z "$left" ] || fail "left in tmp or damaged: $left"
 
+part "status"
+look="status --style=$style"
+expect 0 $look -s nowhere -o fig9 e.exp
+says "no run is going on"
+[ ! -e nowhere ] || fail "to look at a store makes it"
+expect 0 $look -s killed -o figk e.exp
+says "all is done"
+says_not "killed"
+mkdir -p killed/runs
+cat >killed/runs/$(hostname).1.json <<END
+{"host": "$(hostname)", "pid": 1, "started": 1, "workers": 2, "begun": 1e9, "heard": 1e9,
+ "done": 3, "total": 9, "cost_done": 1, "cost_total": 2, "running": []}
+END
+expect 0 $look -s killed -o figk e.exp
+says "3 of 9 steps, 50%; it was killed, last heard of"
+[ "$(ls killed/runs | wc -l)" -eq 1 ] || fail "to look at a store changes it"
+expect 0 $look --json -s killed -o figk e.exp
+says '"state": "killed"'
+says '"waiting": 0'
+rm -r killed/runs
+mkdir -p bad/fashion-mnist
+echo "no images" >bad/fashion-mnist/train-images-idx3-ubyte
+cp data/fashion-mnist/*labels* bad/fashion-mnist
+expect 2 figures --data=bad --style="$style" -s failing -o figf e.exp
+expect 0 $look -s failing -o figf e.exp
+says "failed: data rates lr=0.01 [e.exp:2], at 20"
+says "bad/fashion-mnist/train-images"
+says "figure 1            90       0        0       1       89        0         0.0 s"
+expect 0 $draw -q -s failing -o figf e.exp
+expect 0 $look -s failing -o figf e.exp
+says "all is done"
+"$program" $draw -q -j 1 -s going -o figg e.exp >out 2>err </dev/null &
+pid=$!
+seen=0
+while kill -0 $pid 2>/dev/null && [ $seen -eq 0 ]; do
+  expect 0 $look -s going -o figg e.exp
+  grep -q "^run $pid on .*, 1 worker, begun " out && grep -q "^  worker 1: .*\[e.exp:" out && seen=1
+done
+wait $pid || fail "a run that is looked at: exit status $?"
+[ $seen -eq 1 ] || fail "the run was not seen"
+expect 0 $look -s going -o figg e.exp
+says_not "run $pid"
+
 part "terminated"
 "$program" $draw -s term -o figt e.exp >out 2>err </dev/null &
 pid=$!

@@ -77,9 +77,12 @@ struct calibration *calibration_open(struct arena *a, struct store *store)
     snprintf(c->host, sizeof c->host, "localhost");
   if (!store)
     return c;
-  c->store = store;
   c->path = file_join(a, store_path(store), file_name);
   read_entries(c);
+  if (store_is_view(store))
+    c->path = NULL; /* nothing is kept, nor tried in it */
+  else
+    c->store = store;
   return c;
 }
 

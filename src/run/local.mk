@@ -7,6 +7,7 @@ librun_a_SOURCES = \
   src/run/peak.c src/run/peak.h src/run/progress.c src/run/progress.h \
   src/run/run.c src/run/run.h src/run/run_int.h \
   src/run/run_graph.c src/run/run_worker.c \
+  src/run/status.c src/run/status.h \
   src/run/store.c src/run/store.h src/run/store_int.h \
   src/run/store_draft.c src/run/store_json.c src/run/store_list.c \
   src/run/why.c src/run/why.h

@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include "run/run_int.h"
+#include "run/status.h"
 
 #include <errno.h>
 #include <math.h>
@@ -26,6 +27,7 @@ struct run {
   struct diag *diag;
   struct run_summary summary;
   double begun;
+  struct status *status;
   bool stopping; /* the store is full: nothing new starts */
 };
 
@@ -137,6 +139,7 @@ static void report_failure(struct run *run, const struct plan_step *step,
   progress_say(&run->progress, true,
                arena_printf(a, "%s%s%s%s: %s", label, placed ? " (" : "", placed ? line : "",
                             placed ? ")" : "", text));
+  status_failed(run->graph.store, step->key, text, hint);
   diag_error(run->diag, step->origin.span, "%s failed: %s", label, text);
   if (run->stopping)
     diag_hint(run->diag, "the steps that were left are not tried; make room, then run again: "
@@ -154,6 +157,7 @@ static void settle_step(struct run *run, uint32_t index, const struct run_reply 
   pass_warnings(run, reply);
   if (reply->good) {
     run->summary.diverged += reply->diverged;
+    status_succeeded(g->store, plan_step(g->plan, index)->key);
     graph_finish(g, index);
     return;
   }
@@ -201,7 +205,11 @@ static void run_here(struct run *run)
   while (!interrupted && (index = start_next(run)) != RUN_NONE) {
     struct arena *a = arena_new();
     struct run_reply reply;
-    run_step_here(&run->pool.context, order_of(run, index), a, &reply);
+    struct run_order order = order_of(run, index);
+    status_started(run->status, 0, getpid(), index, order.threads, run->graph.cost[index]);
+    status_update(run->status, run->graph.count);
+    run_step_here(&run->pool.context, order, a, &reply);
+    status_ended(run->status, 0);
     settle_step(run, index, &reply, a);
     arena_free(a);
     progress_update(&run->progress, run->graph.count, now_seconds());
@@ -222,7 +230,10 @@ static unsigned feed(struct run *run)
     uint32_t index = start_next(run);
     if (index == RUN_NONE)
       continue;
-    if (pool_send(&run->pool, k, order_of(run, index))) {
+    struct run_order order = order_of(run, index);
+    if (pool_send(&run->pool, k, order)) {
+      status_started(run->status, k, run->pool.workers[k].pid, index, order.threads,
+                     run->graph.cost[index]);
       busy++;
       continue;
     }
@@ -242,6 +253,7 @@ static void receive(struct run *run, unsigned k)
   struct arena *a = arena_new();
   struct run_reply reply;
   pool_receive(&run->pool, k, a, &reply);
+  status_ended(run->status, k);
   settle_step(run, index, &reply, a);
   arena_free(a);
 }
@@ -252,6 +264,7 @@ static void run_with_workers(struct run *run, const sigset_t *waiting)
   struct run_pool *pool = &run->pool;
   struct pollfd *fds = arena_array(a, pool->n, sizeof *fds);
   for (unsigned busy; (busy = feed(run)) || run->graph.n_heap;) {
+    status_update(run->status, run->graph.count);
     for (unsigned k = 0; k < pool->n; k++)
       fds[k] =
           (struct pollfd){pool->workers[k].step == RUN_NONE ? -1 : pool->workers[k].fd, POLLIN, 0};
@@ -270,10 +283,11 @@ static void run_pool(struct run *run, unsigned jobs, const struct signal_state *
 {
   struct run_pool *pool = &run->pool;
   pool->signals = state->mask;
+  pool->n = jobs < run->graph.count.total ? jobs : run->graph.count.total;
+  run->status = status_begin(run->graph.arena, run->graph.store, run->graph.plan, pool->n + !jobs);
   if (!jobs) {
     run_here(run);
   } else {
-    pool->n = jobs < run->graph.count.total ? jobs : run->graph.count.total;
     pool->workers = arena_array(run->graph.arena, pool->n, sizeof *pool->workers);
     for (unsigned k = 0; k < pool->n; k++)
       pool->workers[k] = (struct run_worker){0, -1, RUN_NONE};
@@ -283,6 +297,7 @@ static void run_pool(struct run *run, unsigned jobs, const struct signal_state *
     run_with_workers(run, &waiting);
     pool_stop(pool, interrupted);
   }
+  status_end(run->status);
   run->summary.interrupted = interrupted;
 }
 
@@ -340,6 +355,8 @@ struct run_summary run_plan(const struct plan *plan, const bool *wanted, struct 
   struct signal_state signals_before;
   signals_take(&signals_before, options->jobs > 0);
   graph_begin(&run->graph, wanted);
+  if (options->begun)
+    options->begun(options->context);
   uint32_t cached = 0;
   for (uint32_t i = 0; i < run->graph.n; i++)
     cached += run->graph.state[i] == STEP_CACHED;

@@ -36,6 +36,9 @@ struct run_options {
   bool terminal;      /* one line rewritten in place, instead of plain lines */
   bool colour;
   const struct source_set *sources; /* to name the source line of a failure */
+  /* Called once it is known what there is to do and what it costs; NULL: nothing is. */
+  void (*begun)(void *context);
+  void *context;
 };
 
 struct run_summary {

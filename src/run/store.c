@@ -30,9 +30,7 @@ void store_set_provenance(struct store *store, const char *name, const char *val
   ARENA_PUSH(store->arena, store->versions, store->n_versions, store->cap_versions, text);
 }
 
-/* The process of a draft "HOST.PID.N", or another file of its, on this host; 0: not
- * ours to judge. */
-static pid_t draft_owner(const struct store *store, const char *name)
+pid_t store_owner(const struct store *store, const char *name)
 {
   size_t n = strlen(store->host);
   if (strncmp(name, store->host, n) || name[n] != '.')
@@ -44,25 +42,47 @@ static pid_t draft_owner(const struct store *store, const char *name)
   return (pid_t)pid;
 }
 
-/* A killed process that nobody has waited for (a container without an init) is
- * gone, although it can still be signalled. */
-static bool is_zombie(pid_t pid)
+/* The text behind the name in /proc/PID/stat: "STATE PPID ..."; false: there is none. */
+static bool process_stat(pid_t pid, char text[512], const char **state)
 {
-  char path[64], text[512];
+  char path[64];
   snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
   FILE *in = fopen(path, "r");
   if (!in)
     return false;
-  size_t n = fread(text, 1, sizeof text - 1, in);
+  size_t n = fread(text, 1, 511, in);
   fclose(in);
   text[n] = 0;
-  const char *state = strrchr(text, ')'); /* "PID (NAME) STATE ..." */
-  return state && (!strncmp(state, ") Z", 3) || !strncmp(state, ") X", 3));
+  *state = strrchr(text, ')'); /* "PID (NAME) STATE ..." */
+  if (*state)
+    *state += strspn(*state, ") ");
+  return *state != NULL;
 }
 
-static bool is_gone(pid_t pid)
+/* A killed process that nobody has waited for (a container without an init) is
+ * gone, although it can still be signalled. */
+static bool is_zombie(pid_t pid)
+{
+  char text[512];
+  const char *state;
+  return process_stat(pid, text, &state) && (*state == 'Z' || *state == 'X');
+}
+
+bool store_is_gone(pid_t pid)
 {
   return (kill(pid, 0) && errno == ESRCH) || is_zombie(pid);
+}
+
+long long store_started(pid_t pid)
+{
+  enum { FIELDS = 19 }; /* between the state and the time, see proc(5) */
+  char text[512];
+  const char *at;
+  if (!process_stat(pid, text, &at))
+    return -1;
+  for (int i = 0; i < FIELDS && at; i++)
+    at = strchr(at + 1, ' ');
+  return at ? strtoll(at, NULL, 10) : -1;
 }
 
 void store_sweep(struct store *store)
@@ -75,8 +95,8 @@ void store_sweep(struct store *store)
   struct arena *a = arena_new();
   struct diag *quiet = diag_new(a); /* what cannot be removed does no harm */
   for (struct dirent *e; (e = readdir(dir));) {
-    pid_t owner = draft_owner(store, e->d_name);
-    if (!owner || !is_gone(owner))
+    pid_t owner = store_owner(store, e->d_name);
+    if (!owner || !store_is_gone(owner))
       continue;
     snprintf(path, sizeof path, "%s/tmp/%s", store->path, e->d_name);
     file_remove_tree(path, quiet);
@@ -100,7 +120,7 @@ static bool make_folders(const struct store *store, struct diag *d)
   return true;
 }
 
-struct store *store_open(struct arena *a, const char *path, struct diag *d)
+static struct store *make_store(struct arena *a, const char *path, bool view, struct diag *d)
 {
   if (!*path || strlen(path) > STORE_ROOT_MAX) {
     diag_error(d, SPAN_NONE, "the store's path is %s", *path ? "too long" : "empty");
@@ -109,8 +129,27 @@ struct store *store_open(struct arena *a, const char *path, struct diag *d)
   struct store *store = arena_alloc(a, sizeof *store);
   store->arena = a;
   store->path = arena_strdup(a, path);
+  store->view = view;
   if (gethostname(store->host, sizeof store->host - 1) || !store->host[0])
     snprintf(store->host, sizeof store->host, "localhost");
+  return store;
+}
+
+struct store *store_view(struct arena *a, const char *path, struct diag *d)
+{
+  return make_store(a, path, true, d);
+}
+
+bool store_is_view(const struct store *store)
+{
+  return store->view;
+}
+
+struct store *store_open(struct arena *a, const char *path, struct diag *d)
+{
+  struct store *store = make_store(a, path, false, d);
+  if (!store)
+    return NULL;
   if (!make_folders(store, d)) {
     diag_hint(d, "results are kept there: make that place writable, free some space, or choose "
                  "another folder for the store");
@@ -190,6 +229,10 @@ static void damaged(struct store *store, struct hash key, const struct stat *see
   char hex[HASH_HEX];
   struct stat now;
   hash_hex(key, hex);
+  if (store->view) {
+    diag_warning(d, SPAN_NONE, "result %s in the store is damaged (%s)", hex, wrong);
+    return;
+  }
   bool same =
       folder_id(store, key, &now) && now.st_ino == seen->st_ino && now.st_dev == seen->st_dev;
   /* Who moves it tells of it: once is enough. */

@@ -24,6 +24,10 @@ struct store;
 /* Makes the folders where missing, and removes drafts whose process is gone
  * from this host.  NULL: a diagnostic says why ("cannot write ..."). */
 struct store *store_open(struct arena *, const char *path, struct diag *);
+/* For looking only: nothing is made, swept or set aside, whether the folder exists or not, and
+ * a damaged object stays where it is (warning).  Nothing can be committed. */
+struct store *store_view(struct arena *, const char *path, struct diag *);
+bool store_is_view(const struct store *);
 const char *store_path(const struct store *);
 /* Removes drafts of processes of this host that are gone: what a killed worker
  * left.  store_open does it too. */

@@ -23,6 +23,10 @@ enum { DRAFT_TRIES = 100000 };
 
 struct store_draft *store_begin(struct store *store, struct arena *a, struct diag *d)
 {
+  if (store->view) {
+    diag_error(d, SPAN_NONE, "the store %s is opened for reading only", store->path);
+    return NULL;
+  }
   struct store_draft *draft = arena_alloc(a, sizeof *draft);
   draft->store = store;
   draft->arena = a;

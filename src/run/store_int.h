@@ -4,16 +4,26 @@
 
 #include "run/store.h"
 
+#include <sys/types.h>
+
 enum { STORE_PATH_MAX = 4096, STORE_ROOT_MAX = 3800, STORE_HOST_MAX = 256 };
 
 struct store {
   struct arena *arena;
   const char *path;
   char host[STORE_HOST_MAX];
+  bool view; /* nothing is written */
   unsigned next_draft;
   struct store_text *versions;
   size_t n_versions, cap_versions;
 };
+
+/* The process of a file "HOST.PID.anything" on this host; 0: not ours to judge. */
+pid_t store_owner(const struct store *, const char *name);
+bool store_is_gone(pid_t);
+/* When the process began, in ticks since the machine did; -1: it is gone.  Tells it from a
+ * later one with the same id. */
+long long store_started(pid_t);
 
 /* STORE/objects/ab/ab12...[/name]; name may be NULL. */
 void store_object_path(const struct store *, struct hash key, const char *name,
