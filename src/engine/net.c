@@ -12,7 +12,11 @@
 struct pending {
   struct net_tensor tensor;
   struct net_initial initial;
+  bool decays;
 };
+
+/* EXEMPT: a parameter that does not decay where only weights do. */
+enum role { WEIGHT, EXEMPT, BUFFER };
 
 struct net_builder {
   struct arena *arena;
@@ -36,12 +40,13 @@ unsigned net_channels(const struct net_builder *b, unsigned value)
 }
 
 /* Returns the tensor's number in the order of listing. */
-static size_t add_named(struct net_builder *b, const char *name, bool buffer,
+static size_t add_named(struct net_builder *b, const char *name, enum role role,
                         struct net_initial initial, unsigned rank, const size_t *shape)
 {
   struct pending p = {
-      .tensor = {.name = name, .rank = rank, .buffer = buffer},
+      .tensor = {.name = name, .rank = rank, .buffer = role == BUFFER},
       .initial = initial,
+      .decays = role == WEIGHT,
   };
   p.tensor.count = 1;
   for (unsigned i = 0; i < rank; i++) {
@@ -52,10 +57,10 @@ static size_t add_named(struct net_builder *b, const char *name, bool buffer,
   return b->n_tensors - 1;
 }
 
-static size_t add_tensor(struct net_builder *b, const char *name, const char *what, bool buffer,
+static size_t add_tensor(struct net_builder *b, const char *name, const char *what, enum role role,
                          struct net_initial initial, unsigned rank, const size_t *shape)
 {
-  return add_named(b, net_name(b, "%s.%s", name, what), buffer, initial, rank, shape);
+  return add_named(b, net_name(b, "%s.%s", name, what), role, initial, rank, shape);
 }
 
 static unsigned add_value(struct net_builder *b, struct net_value v)
@@ -92,7 +97,7 @@ unsigned net_conv(struct net_builder *b, unsigned x, const char *name, unsigned 
       .in = x,
       .residual = NET_NONE,
       .conv = c,
-      .weight = add_tensor(b, name, "weight", false, initial, 4, (size_t[]){out, in.c, k, k}),
+      .weight = add_tensor(b, name, "weight", WEIGHT, initial, 4, (size_t[]){out, in.c, k, k}),
   };
   return add_layer(b, layer, y);
 }
@@ -104,10 +109,10 @@ unsigned net_batchnorm(struct net_builder *b, unsigned x, const char *name, unsi
   const size_t shape[] = {v.c};
   const struct net_initial one = {INIT_CONSTANT, 1}, zero = {INIT_CONSTANT, 0};
   struct net_layer layer = {.kind = LAYER_BATCHNORM, .in = x, .residual = residual, .relu = relu};
-  layer.weight = add_tensor(b, name, "weight", false, one, 1, shape);
-  layer.bias = add_tensor(b, name, "bias", false, zero, 1, shape);
-  layer.mean = add_tensor(b, name, "running_mean", true, zero, 1, shape);
-  layer.var = add_tensor(b, name, "running_var", true, one, 1, shape);
+  layer.weight = add_tensor(b, name, "weight", EXEMPT, one, 1, shape);
+  layer.bias = add_tensor(b, name, "bias", EXEMPT, zero, 1, shape);
+  layer.mean = add_tensor(b, name, "running_mean", BUFFER, zero, 1, shape);
+  layer.var = add_tensor(b, name, "running_var", BUFFER, one, 1, shape);
   return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = v.c});
 }
 
@@ -118,8 +123,8 @@ unsigned net_depthwise(struct net_builder *b, unsigned x, const char *name, doub
   const unsigned k = OPS_DEPTHWISE_SIDE;
   struct net_layer layer = {
       .kind = LAYER_DEPTHWISE, .in = x, .residual = NET_NONE, .depthwise = {v.h, v.w, v.c}};
-  layer.weight = add_tensor(b, name, "weight", false, normal, 4, (size_t[]){v.c, 1, k, k});
-  layer.bias = add_tensor(b, name, "bias", false, zero, 1, (size_t[]){v.c});
+  layer.weight = add_tensor(b, name, "weight", WEIGHT, normal, 4, (size_t[]){v.c, 1, k, k});
+  layer.bias = add_tensor(b, name, "bias", EXEMPT, zero, 1, (size_t[]){v.c});
   b->net->flops += 2.0 * v.h * v.w * v.c * k * k;
   return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = v.c});
 }
@@ -131,8 +136,8 @@ unsigned net_linear(struct net_builder *b, unsigned x, const char *name, unsigne
   const struct net_initial initial = {INIT_UNIFORM, 1 / sqrt((double)v.c)};
   b->net->flops += 2.0 * v.c * out;
   struct net_layer layer = {.kind = LAYER_LINEAR, .in = x, .residual = NET_NONE, .relu = relu};
-  layer.weight = add_tensor(b, name, "weight", false, initial, 2, (size_t[]){out, v.c});
-  layer.bias = add_tensor(b, name, "bias", false, initial, 1, (size_t[]){out});
+  layer.weight = add_tensor(b, name, "weight", WEIGHT, initial, 2, (size_t[]){out, v.c});
+  layer.bias = add_tensor(b, name, "bias", EXEMPT, initial, 1, (size_t[]){out});
   return add_layer(b, layer, (struct net_value){.h = 1, .w = 1, .c = out});
 }
 
@@ -170,8 +175,8 @@ unsigned net_embedding(struct net_builder *b, const char *words, const char *pos
   const struct net_value in = b->net->values[0];
   const struct net_initial initial = {INIT_NORMAL, 0.02};
   struct net_layer layer = {.kind = LAYER_EMBEDDING, .residual = NET_NONE};
-  layer.weight = add_tensor(b, words, "weight", false, initial, 2, (size_t[]){vocabulary, c});
-  layer.bias = add_tensor(b, positions, "weight", false, initial, 2, (size_t[]){in.w, c});
+  layer.weight = add_tensor(b, words, "weight", WEIGHT, initial, 2, (size_t[]){vocabulary, c});
+  layer.bias = add_tensor(b, positions, "weight", WEIGHT, initial, 2, (size_t[]){in.w, c});
   return add_layer(b, layer, (struct net_value){.h = 1, .w = in.w, .c = c});
 }
 
@@ -180,8 +185,8 @@ unsigned net_layernorm(struct net_builder *b, unsigned x, const char *name, floa
   const struct net_value v = b->net->values[x];
   const struct net_initial one = {INIT_CONSTANT, 1}, zero = {INIT_CONSTANT, 0};
   struct net_layer layer = {.kind = LAYER_LAYERNORM, .in = x, .residual = NET_NONE, .eps = eps};
-  layer.weight = add_tensor(b, name, "weight", false, one, 1, (size_t[]){v.c});
-  layer.bias = add_tensor(b, name, "bias", false, zero, 1, (size_t[]){v.c});
+  layer.weight = add_tensor(b, name, "weight", EXEMPT, one, 1, (size_t[]){v.c});
+  layer.bias = add_tensor(b, name, "bias", EXEMPT, zero, 1, (size_t[]){v.c});
   return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = v.c});
 }
 
@@ -198,14 +203,14 @@ unsigned net_dense_layer(struct net_builder *b, unsigned x, const struct net_den
   assert(!k || (in % (k * k) == 0 && !d->op.in_first));
   assert(d->bias || (d->residual == NET_NONE && d->op.act == OPS_IDENTITY));
   layer.dense.in = in;
-  layer.weight = add_named(b, d->weight, false, normal, k ? 4 : 2, k ? windows : plain);
+  layer.weight = add_named(b, d->weight, WEIGHT, normal, k ? 4 : 2, k ? windows : plain);
   if (d->bias)
-    layer.bias = add_named(b, d->bias, false, zero, 1, (size_t[]){out});
+    layer.bias = add_named(b, d->bias, EXEMPT, zero, 1, (size_t[]){out});
   if (d->scale) {
     const struct net_initial start = {INIT_CONSTANT, d->scale_start};
     assert(d->bias && d->residual != NET_NONE && !d->op.in_first);
     layer.kind = LAYER_SCALED;
-    layer.scale = add_named(b, d->scale, false, start, 3, (size_t[]){out, 1, 1});
+    layer.scale = add_named(b, d->scale, EXEMPT, start, 3, (size_t[]){out, 1, 1});
   }
   b->net->flops += 2.0 * v.h * v.w * in * out;
   return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = out});
@@ -241,8 +246,8 @@ unsigned net_class_token(struct net_builder *b, unsigned x, const char *token,
   const unsigned tokens = v.h * v.w + 1;
   const size_t one[] = {1, 1, v.c}, all[] = {1, tokens, v.c};
   struct net_layer layer = {.kind = LAYER_CLASS_TOKEN, .in = x, .residual = NET_NONE};
-  layer.weight = add_named(b, token, false, normal, rank_3 ? 3 : 1, rank_3 ? one : one + 2);
-  layer.bias = add_named(b, positions, false, normal, rank_3 ? 3 : 2, rank_3 ? all : all + 1);
+  layer.weight = add_named(b, token, EXEMPT, normal, rank_3 ? 3 : 1, rank_3 ? one : one + 2);
+  layer.bias = add_named(b, positions, EXEMPT, normal, rank_3 ? 3 : 2, rank_3 ? all : all + 1);
   return add_layer(b, layer, (struct net_value){.h = 1, .w = tokens, .c = v.c});
 }
 
@@ -340,6 +345,7 @@ static void finish(struct net_builder *b)
   const size_t n = b->n_tensors;
   net->tensors = arena_array(b->arena, n, sizeof *net->tensors);
   net->initial = arena_array(b->arena, n, sizeof *net->initial);
+  net->decays = arena_array(b->arena, n, sizeof *net->decays);
   size_t *offset = arena_array(b->arena, n, sizeof *offset);
   for (int buffer = 0; buffer < 2; buffer++) {
     for (size_t i = 0; i < n; i++) {
@@ -349,6 +355,7 @@ static void finish(struct net_builder *b)
       p->tensor.offset = offset[i] = net->count;
       net->count += p->tensor.count;
       net->tensors[net->n_tensors] = p->tensor;
+      net->decays[net->n_tensors] = p->decays;
       net->initial[net->n_tensors++] = p->initial;
     }
     if (!buffer)
@@ -476,6 +483,11 @@ bool net_in_classifier(const struct net *net, const struct net_tensor *t)
   if (l->kind == LAYER_HEAD)
     return false;
   return t->offset == l->weight || t->offset == l->bias;
+}
+
+bool net_decays(const struct net *net, const struct net_tensor *t)
+{
+  return net->decays[t - net->tensors];
 }
 
 static bool only_a_norm_reads(const struct net *net, unsigned value)

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 /* Raise when arithmetic changes: it is part of the key of every trained result. */
-#define ENGINE_VERSION "7"
+#define ENGINE_VERSION "8"
 
 struct net;
 struct ops; /* the backend's table of operations, ops.h */
@@ -58,6 +58,10 @@ unsigned net_targets(const struct net *); /* a sample's labels: 1, or of text bl
  * draws nothing; its features are the mean over a sample's tokens of the last norm's output. */
 bool net_in_classifier(const struct net *, const struct net_tensor *);
 unsigned net_features(const struct net *);
+
+/* Does the tensor decay under `decay = weights`?  As its architecture's author exempts: not norms,
+ * biases and layer scales, nor a vision transformer's class token and positions. */
+bool net_decays(const struct net *, const struct net_tensor *);
 
 /* Multiplying this tensor by a number changes nothing: a batch norm follows
  * (Li & Arora 2020). */

@@ -69,6 +69,7 @@ struct net {
   size_t n_layers, cap_layers;
   struct net_tensor *tensors; /* parameters, then buffers */
   struct net_initial *initial;
+  bool *decays; /* [n_tensors] */
   size_t n_tensors;
   size_t count, params;
   unsigned logits; /* value */

@@ -23,7 +23,7 @@ struct optim_range *optim_ranges(struct arena *a, const struct net *net, size_t 
   struct optim_range *ranges = arena_array(a, n_tensors, sizeof *ranges);
   *n = 0;
   for (size_t i = 0; i < n_tensors && !t[i].buffer; i++) {
-    const bool decays = t[i].rank == 2 || t[i].rank == 4;
+    const bool decays = net_decays(net, &t[i]);
     if (*n && ranges[*n - 1].decays == decays && ranges[*n - 1].end == t[i].offset)
       ranges[*n - 1].end += t[i].count;
     else

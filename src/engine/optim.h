@@ -25,9 +25,7 @@ struct optim_range {
   bool decays;
 };
 
-/* The trainable weights as stretches of those that decay and those that do not: only
- * linear layers, convolutions and embeddings do.  Exempt are tensors of one dimension (norms,
- * biases) and of three (layer scales, a vision transformer's tokens), as in the originals. */
+/* The trainable weights as stretches of those that decay and those that do not (net_decays). */
 struct optim_range *optim_ranges(struct arena *, const struct net *, size_t *n);
 
 struct optim {

@@ -35,6 +35,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 STEPS = 20
+EXEMPT = "cls_token", "pos_embed", "class_embedding", "positional_embedding", "layer_scale"
 LIMITS = {"logits": 1e-4, "gradient": 1e-3, "20 steps": 1e-3, "update": 1e-3}
 
 # model: the engine's name for it, with its arguments.  make: PyTorch's.  quick: in `make check`.
@@ -129,11 +130,15 @@ def run_driver(driver, case, state, batches, shifts):
                       load(path("gradient.safetensors")), load(path("trained.safetensors")))
 
 
+def is_weight(name, p):
+    """What decay=weights is for: no bias and no norm, and none of the originals' exemptions."""
+    return p.dim() > 1 and not name.endswith(EXEMPT)
+
+
 def optimizer_of(model, rule, o):
-    """decay=weights: only matrices and kernels do, as optim.h has it."""
-    groups = [{"params": [p for p in model.parameters() if (p.dim() in (2, 4)) == decays],
-               "weight_decay": o["weight_decay"] if decays or o["decay"] == "all" else 0}
-              for decays in (True, False)]
+    groups = [{"params": [p for name, p in model.named_parameters() if is_weight(name, p) == weights],
+               "weight_decay": o["weight_decay"] if weights or o["decay"] == "all" else 0}
+              for weights in (True, False)]
     if rule == "sgd":
         return torch.optim.SGD(groups, lr=o["lr"], momentum=o["momentum"])
     return torch.optim.AdamW(groups, lr=o["lr"], betas=(o["beta1"], o["beta2"]))
