@@ -7,6 +7,7 @@
 #include "dsl/words.h"
 #include "engine/net.h"
 #include "engine/ops.h"
+#include "engine/ops_threads.h"
 #include "engine/zoo.h"
 #include "run/bind.h"
 #include "session.h"
@@ -273,9 +274,10 @@ static void take_samples(const struct forward *f, uint64_t first, unsigned n, fl
 }
 
 /* As many samples at once as fit into batch_bytes, by what one needs. */
-static struct net_work *make_work(const struct forward *f, size_t logits, unsigned *batch)
+static struct net_work *make_work(const struct forward *f, const struct ops *ops, size_t logits,
+                                  unsigned *batch)
 {
-  struct net_work *one = net_work_new(f->net, ops_cpu(), 1, false);
+  struct net_work *one = net_work_new(f->net, ops, 1, false);
   const size_t bytes = net_work_bytes(one) + (logits + f->values) * sizeof(float);
   const size_t most = f->samples < MOST_SAMPLES ? (size_t)f->samples : MOST_SAMPLES;
   const size_t fit = batch_bytes / bytes;
@@ -283,7 +285,7 @@ static struct net_work *make_work(const struct forward *f, size_t logits, unsign
   if (*batch == 1)
     return one;
   net_work_free(one);
-  return net_work_new(f->net, ops_cpu(), *batch, false);
+  return net_work_new(f->net, ops, *batch, false);
 }
 
 static bool compute(struct forward *f, const float *flat, struct safetensors_writer *out)
@@ -292,7 +294,8 @@ static bool compute(struct forward *f, const float *flat, struct safetensors_wri
   unsigned batch;
   if (!f->samples)
     return true;
-  struct net_work *work = make_work(f, logits, &batch);
+  const struct ops *ops = ops_threads_new(ops_cpu(), f->o->threads);
+  struct net_work *work = make_work(f, ops, logits, &batch);
   float *x = mem_alloc(batch * f->values * sizeof *x);
   float *y = mem_alloc(batch * logits * sizeof *y);
   uint64_t bad = 0, first_bad = 0;
@@ -312,6 +315,7 @@ static bool compute(struct forward *f, const float *flat, struct safetensors_wri
   free(y);
   free(x);
   net_work_free(work);
+  ops_threads_free(ops);
   return ok;
 }
 

@@ -213,10 +213,15 @@ static void add_default_data(struct arena *a, struct options *o, size_t *cap)
   ARENA_PUSH(a, o->data, o->n_data, *cap, DATASETDIR);
 }
 
+static unsigned all_cores(void)
+{
+  const long n = sysconf(_SC_NPROCESSORS_ONLN);
+  return n > 0 ? (unsigned)n : 1;
+}
+
 static void share_cores(struct options *o)
 {
-  long n = sysconf(_SC_NPROCESSORS_ONLN);
-  const unsigned cores = n > 0 ? (unsigned)n : 1, threads = o->threads ? o->threads : 1;
+  const unsigned cores = all_cores(), threads = o->threads ? o->threads : 1;
   if (!o->jobs)
     o->jobs = threads < cores ? cores / threads : 1;
   o->cores = o->jobs < cores ? o->jobs : cores;
@@ -285,7 +290,8 @@ static const char forward_usage[] =
     "Usage: mergescape forward --model=MODEL --weights=W --input=X --output=Y\n"
     "\n"
     "Runs a model on the samples in X and writes its logits to Y. W, X and Y are\n"
-    ".safetensors files.\n"
+    ".safetensors files; W may be a folder of them with an index, as Hugging Face's\n"
+    "libraries write large models.\n"
     "\n"
     "Options:\n"
     "  -m, --model=MODEL    a model of the language with its arguments, as in an experiment:\n"
@@ -301,6 +307,7 @@ static const char forward_usage[] =
     "                       tokens]\n"
     "  -o, --output=Y       the tensor \"output\": F32 [samples, classes], or [samples, tokens,\n"
     "                       vocabulary]; the file is written whole or not at all\n"
+    "      --threads=N      threads (default: one a core); the logits do not depend on it\n"
     "  -q, --quiet          say nothing when it is done\n"
     "  -h, --help           print this help and exit\n"
     "\n"
@@ -334,12 +341,17 @@ static bool forward_is_whole(const struct forward_options *o)
 enum options_verdict options_parse_forward(int argc, char **argv, struct forward_options *o)
 {
   static const struct option forward_options[] = {
-      {"model", required_argument, NULL, 'm'}, {"weights", required_argument, NULL, 'w'},
-      {"input", required_argument, NULL, 'i'}, {"output", required_argument, NULL, 'o'},
-      {"quiet", no_argument, NULL, 'q'},       {"help", no_argument, NULL, 'h'},
+      {"model", required_argument, NULL, 'm'},
+      {"weights", required_argument, NULL, 'w'},
+      {"input", required_argument, NULL, 'i'},
+      {"output", required_argument, NULL, 'o'},
+      {"quiet", no_argument, NULL, 'q'},
+      {"help", no_argument, NULL, 'h'},
+      {"threads", required_argument, NULL, OPTION_THREADS},
       {NULL, 0, NULL, 0},
   };
   bool known = true;
+  double threads = all_cores();
   int c;
   *o = (struct forward_options){0};
   while ((c = getopt_long(argc, argv, "m:w:i:o:qh", forward_options, NULL)) != -1) {
@@ -356,7 +368,10 @@ enum options_verdict options_parse_forward(int argc, char **argv, struct forward
       *value = optarg;
     o->quiet |= c == 'q';
     known = known && c != '?';
+    if (c == OPTION_THREADS && !whole_number("--threads", optarg, 1, 1024, &threads))
+      return OPTIONS_WRONG;
   }
+  o->threads = (unsigned)threads;
   if (known && optind < argc)
     fprintf(stderr, "mergescape: error: forward takes no `%s`\n", argv[optind]);
   else if (known && forward_is_whole(o))

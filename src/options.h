@@ -40,6 +40,7 @@ enum options_verdict options_parse(struct arena *, int argc, char **argv, struct
 /* forward has options of its own. */
 struct forward_options {
   const char *model, *weights, *input, *output;
+  unsigned threads;
   bool quiet;
 };
 

@@ -9,6 +9,7 @@
 
 #include "scratch.h"
 
+#include "base/checkpoint.h"
 #include "base/rng.h"
 #include "base/safetensors.h"
 #include "engine/net.h"
@@ -339,6 +340,79 @@ static void files_are_checked(void **state)
   assert_string_equal(file_read(s->arena, w.output, &n, s->diag), "old");
 }
 
+/* The weights again, as a folder: of files that hold at most `share` of all, and an index. */
+static const char *shards(const struct world *w, const char *name, double share)
+{
+  const char *path = scratch_path(w->s, name);
+  struct safetensors file;
+  assert_true(safetensors_open(w->s->arena, w->weights, &file, w->s->diag));
+  double bytes = 0;
+  for (size_t k = 0; k < file.n_tensors; k++)
+    bytes += (double)file.tensors[k].bytes;
+  struct checkpoint_writer *to =
+      checkpoint_create(w->s->arena, path, &file, (uint64_t)(bytes * share), w->s->diag);
+  assert_non_null(to);
+  for (size_t k = 0; k < file.n_tensors; k++)
+    assert_true(checkpoint_put(to, k, file.tensors[k].data, file.tensors[k].bytes, w->s->diag));
+  assert_true(checkpoint_commit(to, w->s->diag));
+  safetensors_close(&file);
+  return path;
+}
+
+static void weights_may_be_a_folder(void **state)
+{
+  struct scratch *s = *state;
+  struct world w = setup(s, &RESNET, "resnet18(width = 4, stages = 2, blocks = 1)");
+  const uint64_t shape[] = {2, 6};
+  put(&w, "input", SAFETENSORS_F32, 4, (uint64_t[]){2, 3, 8, 7},
+      random_floats(s->arena, 2 * 3 * 8 * 7));
+  said(s, command(&w), 0);
+  const float *whole = output(&w, 2, shape);
+  const char *file = w.weights;
+  w.weights = shards(&w, "folder", 0.1);
+  assert_true(entries(w.weights) > 3);
+  said(s, command(&w), 0);
+  assert_memory_equal(output(&w, 2, shape), whole, 12 * sizeof *whole);
+  /* A shard is gone; its tensors lie elsewhere; nothing is there at all. */
+  assert_int_equal(remove(w.output), 0);
+  w.weights = file;
+  w.weights = shards(&w, "two", 0.75);
+  const char *first = file_join(s->arena, w.weights, "model-00001-of-00002.safetensors");
+  const char *second = file_join(s->arena, w.weights, "model-00002-of-00002.safetensors");
+  const char *aside = scratch_path(s, "aside");
+  assert_int_equal(rename(first, aside), 0);
+  REFUSES(&w, 1, "model-00001-of-00002.safetensors: no such file");
+  assert_int_equal(rename(second, first), 0);
+  assert_int_equal(rename(aside, second), 0);
+  REFUSES(&w, 20, "is in model-00001-of-00002.safetensors, but ", "index.json says model-00002");
+  w.weights = s->dir;
+  REFUSES(&w, 1, "2 files end in .safetensors", "name the one that is meant");
+  w.weights = file_join(s->arena, s->dir, "none");
+  assert_true(file_make_dir(w.weights, s->diag));
+  REFUSES(&w, 1, "no .safetensors file is in this folder", "have to be converted first");
+}
+
+/* Work enough for the threads to share. */
+static void threads_change_no_bit(void **state)
+{
+  enum { N = 5, SIDE = 32 };
+  struct scratch *s = *state;
+  struct net_spec spec = RESNET;
+  spec.width = 24;
+  spec.height = spec.image_width = SIDE;
+  struct world w = setup(s, &spec, "resnet18(width = 24, stages = 2, blocks = 1)");
+  put(&w, "input", SAFETENSORS_F32, 4, (uint64_t[]){N, 3, SIDE, SIDE},
+      random_floats(s->arena, N * 3 * SIDE * SIDE));
+  const uint64_t shape[] = {N, 6};
+  said(s, command(&w), 0);
+  const float *all = output(&w, 2, shape);
+  for (unsigned threads = 1; threads < 5; threads += 2) {
+    said(s, arena_printf(s->arena, "%s --threads=%u", command(&w), threads), 0);
+    assert_memory_equal(output(&w, 2, shape), all, N * 6 * sizeof *all);
+  }
+  holds(said(s, arena_printf(s->arena, "%s --threads=0", command(&w)), 2), "a whole number from 1");
+}
+
 static void options_are_its_own(void **state)
 {
   struct scratch *s = *state;
@@ -392,6 +466,8 @@ int main(void)
       SCRATCH_TEST(tokens_are_checked),
       SCRATCH_TEST(a_wrong_model_is_shown),
       SCRATCH_TEST(files_are_checked),
+      SCRATCH_TEST(weights_may_be_a_folder),
+      SCRATCH_TEST(threads_change_no_bit),
       SCRATCH_TEST(options_are_its_own),
       SCRATCH_TEST(a_signal_leaves_nothing),
   };

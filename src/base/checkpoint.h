@@ -42,6 +42,10 @@ const struct checkpoint_tensor *checkpoint_find(const struct checkpoint *, const
 /* Bytes from .. from + length of a tensor. */
 bool checkpoint_read(struct checkpoint *, const struct checkpoint_tensor *, uint64_t from, void *,
                      size_t length, struct diag *);
+/* Elements first... first + n - 1 of a tensor that safetensors_is_float says it of, as
+ * safetensors_floats makes them. */
+bool checkpoint_floats(struct checkpoint *, const struct checkpoint_tensor *, uint64_t first,
+                       size_t n, float *to, struct diag *);
 /* Is `path` one of its files, by whatever name? */
 bool checkpoint_holds(const struct checkpoint *, const char *path);
 /* "[512, 3, 3]" */

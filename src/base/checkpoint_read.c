@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 static const char index_suffix[] = ".safetensors.index.json", suffix[] = ".safetensors";
-enum { MAX_ERRORS = 20 };
+enum { MAX_ERRORS = 20, CHUNK = 1 << 16 };
 
 /* What was checked is what is read: a file that is exchanged meanwhile is noticed. */
 struct checkpoint_file {
@@ -352,6 +352,23 @@ bool checkpoint_read(struct checkpoint *c, const struct checkpoint_tensor *t, ui
     p += n;
     at += (uint64_t)n;
     length -= (size_t)n;
+  }
+  return true;
+}
+
+bool checkpoint_floats(struct checkpoint *c, const struct checkpoint_tensor *t, uint64_t first,
+                       size_t n, float *to, struct diag *d)
+{
+  const size_t width = safetensors_dtype_bytes(t->dtype), most = CHUNK / width;
+  unsigned char bytes[CHUNK];
+  if (t->dtype == SAFETENSORS_F32)
+    return checkpoint_read(c, t, first * width, to, n * width, d);
+  for (size_t i = 0; i < n; i += most) {
+    const size_t m = n - i < most ? n - i : most;
+    const struct safetensors_tensor piece = {.dtype = t->dtype, .bytes = m * width, .data = bytes};
+    if (!checkpoint_read(c, t, (first + i) * width, bytes, m * width, d))
+      return false;
+    safetensors_floats(&piece, 0, m, to + i);
   }
   return true;
 }

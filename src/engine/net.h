@@ -130,9 +130,10 @@ void net_update_statistics(struct net_work *, float *flat, const float *x, unsig
 /* Checkpoints: every tensor by name, plus num_batches_tracked (I64) beside each
  * pair of running statistics, so that PyTorch's strict loading succeeds. */
 bool net_save(const struct net *, const float *flat, const char *path, struct diag *);
-/* From a file of F32, F16, BF16 or F64, whose names may be those of zoo_names.h.  Every missing,
- * extra, misshaped or wrongly typed tensor is reported, up to 20 of a kind.  Positions for more
- * tokens than the network reads are cut. */
+/* From a checkpoint.h path (a file, or a folder of shards with an index) of F32, F16, BF16 or F64,
+ * whose names may be those of zoo_names.h.  Every missing, extra, misshaped or wrongly typed
+ * tensor is reported, up to 20 of a kind.  Positions for more tokens than the network reads are
+ * cut. */
 bool net_load(const struct net *, const char *path, float *flat, struct diag *);
 /* All but the classifier, which stays in `flat` as it is; the file's may have any
  * shape, or be missing. */

@@ -46,10 +46,11 @@ struct review {
   struct arena *arena;
   const struct net *net;
   const char *path;
-  const struct safetensors *file;
+  struct checkpoint file;
   struct net_match match;
   struct diag *diag;
   size_t n[MISMATCHES], of_classifier;
+  bool unreadable; /* values of the file */
 };
 
 /* May one more be shown?  The rest are counted. */
@@ -70,12 +71,13 @@ static void report_rest(struct review *r)
                  what[k]);
 }
 
-static const char *shape_text(struct arena *arena, uint32_t rank, const uint64_t *shape)
+/* What it would be in a file. */
+static struct checkpoint_tensor in_file(const struct net_tensor *t)
 {
-  const char *text = "";
-  for (uint32_t i = 0; i < rank; i++)
-    text = arena_printf(arena, "%s%s%" PRIu64, text, i ? ", " : "", shape[i]);
-  return arena_printf(arena, "[%s]", text);
+  struct checkpoint_tensor s = {.name = t->name, .rank = t->rank};
+  for (unsigned k = 0; k < t->rank; k++)
+    s.shape[k] = t->shape[k];
+  return s;
 }
 
 /* The layer that begins at token ids, or NULL. */
@@ -95,7 +97,7 @@ static bool are_positions(const struct net *net, const struct net_tensor *t)
 }
 
 static bool shape_fits(const struct net *net, const struct net_tensor *t,
-                       const struct safetensors_tensor *s)
+                       const struct checkpoint_tensor *s)
 {
   bool fits = s->rank == t->rank;
   for (unsigned k = 0; fits && k < t->rank; k++)
@@ -104,18 +106,11 @@ static bool shape_fits(const struct net *net, const struct net_tensor *t,
   return fits;
 }
 
-static const char *net_shape(struct arena *arena, const struct net_tensor *t)
-{
-  uint64_t shape[SAFETENSORS_MAX_RANK];
-  for (unsigned k = 0; k < t->rank; k++)
-    shape[k] = t->shape[k];
-  return shape_text(arena, t->rank, shape);
-}
-
 static void review_tensor(struct review *r, size_t i, bool shapes)
 {
   const struct net_tensor *t = &r->net->tensors[i];
-  const struct safetensors_tensor *s = r->match.of[i], *again = r->match.again[i];
+  const struct checkpoint_tensor *s = r->match.of[i], *again = r->match.again[i];
+  const struct checkpoint_tensor wanted = in_file(t);
   const bool classifier = net_in_classifier(r->net, t);
   if (!s) {
     if (counts(r, MISSING, classifier))
@@ -127,7 +122,7 @@ static void review_tensor(struct review *r, size_t i, bool shapes)
                r->path, s->name, safetensors_dtype_name(s->dtype));
   if (shapes && !shape_fits(r->net, t, s) && counts(r, MISSHAPED, classifier))
     diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" has shape %s, the model needs %s", r->path,
-               s->name, shape_text(r->arena, s->rank, s->shape), net_shape(r->arena, t));
+               s->name, checkpoint_shape(r->arena, s), checkpoint_shape(r->arena, &wanted));
   if (again && counts(r, TWICE, classifier))
     diag_error(r->diag, SPAN_NONE, "%s: tensors \"%s\" and \"%s\" are both the model's \"%s\"",
                r->path, s->name, again->name, t->name);
@@ -145,47 +140,32 @@ static bool of_classifier(const struct net *net, const char *name)
   return false;
 }
 
-static void review_extra(struct review *r, const struct safetensors_tensor *s, bool body)
+static void review_extra(struct review *r, const struct checkpoint_tensor *s, bool body)
 {
   const bool classifier = of_classifier(r->net, s->name + r->match.wrapped);
   if (!(body && classifier) && counts(r, FOREIGN, classifier))
     diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" is not of this model", r->path, s->name);
 }
 
-/* Where a tied tensor first differs from the one that it must equal, or SIZE_MAX. */
-static uint64_t first_difference(const struct safetensors_tensor *a,
-                                 const struct safetensors_tensor *b, uint64_t n)
+/* Where a tied tensor first differs from the one that it must equal, or UINT64_MAX. */
+static uint64_t first_difference(struct review *r, const struct checkpoint_tensor *a,
+                                 const struct checkpoint_tensor *b)
 {
   float x[CHUNK], y[CHUNK];
-  for (uint64_t at = 0; at < n; at += CHUNK) {
-    const size_t m = n - at < CHUNK ? (size_t)(n - at) : CHUNK;
-    safetensors_floats(a, at, m, x);
-    safetensors_floats(b, at, m, y);
-    for (size_t i = 0; i < m; i++)
+  for (uint64_t at = 0; at < a->count && !r->unreadable; at += CHUNK) {
+    const size_t m = a->count - at < CHUNK ? (size_t)(a->count - at) : CHUNK;
+    r->unreadable = !checkpoint_floats(&r->file, a, at, m, x, r->diag) ||
+                    !checkpoint_floats(&r->file, b, at, m, y, r->diag);
+    for (size_t i = 0; i < m && !r->unreadable; i++)
       if (x[i] != y[i] && !(isnan(x[i]) && isnan(y[i])))
         return at + i;
   }
   return UINT64_MAX;
 }
 
-static uint64_t elements(const struct safetensors_tensor *t)
-{
-  return t->bytes / safetensors_dtype_bytes(t->dtype);
-}
-
-/* "[2, 5]": where element `at` is. */
-static const char *place_text(struct arena *arena, uint32_t rank, const uint64_t *shape,
-                              uint64_t at)
-{
-  uint64_t place[SAFETENSORS_MAX_RANK];
-  for (uint32_t k = rank; k-- > 0; at /= shape[k])
-    place[k] = at % shape[k];
-  return shape_text(arena, rank, place);
-}
-
 static void review_tied(struct review *r, const struct net_tied *tied)
 {
-  const struct safetensors_tensor *a = tied->tensor, *b = r->match.of[tied->same];
+  const struct checkpoint_tensor *a = tied->tensor, *b = r->match.of[tied->same];
   if (!b)
     return; /* is reported as missing */
   bool same = a->rank == b->rank && safetensors_is_float(a->dtype);
@@ -193,16 +173,16 @@ static void review_tied(struct review *r, const struct net_tied *tied)
     same = a->shape[k] == b->shape[k];
   if (!safetensors_is_float(b->dtype))
     return;
-  const uint64_t at = same ? first_difference(a, b, elements(a)) : 0;
+  const uint64_t at = same ? first_difference(r, a, b) : 0;
   if (at == UINT64_MAX || !counts(r, UNTIED, false))
     return;
   if (same)
     diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" differs from \"%s\" at %s", r->path, a->name,
-               b->name, place_text(r->arena, a->rank, a->shape, at));
+               b->name, checkpoint_place(r->arena, a, at));
   else
     diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" is %s %s, and \"%s\" is %s %s", r->path,
-               a->name, safetensors_dtype_name(a->dtype), shape_text(r->arena, a->rank, a->shape),
-               b->name, safetensors_dtype_name(b->dtype), shape_text(r->arena, b->rank, b->shape));
+               a->name, safetensors_dtype_name(a->dtype), checkpoint_shape(r->arena, a),
+               b->name, safetensors_dtype_name(b->dtype), checkpoint_shape(r->arena, b));
   diag_hint(r->diag, "%s reads and writes tokens with the same weights", r->net->model);
 }
 
@@ -210,7 +190,7 @@ static void review_tied(struct review *r, const struct net_tied *tied)
 static enum verdict review(struct review *r, bool body, bool shapes)
 {
   size_t all = 0;
-  r->match = net_match(r->arena, r->net, r->file);
+  r->match = net_match(r->arena, r->net, &r->file);
   for (size_t i = 0; i < r->net->n_tensors; i++)
     if (!body || !net_in_classifier(r->net, &r->net->tensors[i]))
       review_tensor(r, i, shapes);
@@ -221,15 +201,15 @@ static enum verdict review(struct review *r, bool body, bool shapes)
   report_rest(r);
   for (int k = 0; k < MISMATCHES; k++)
     all += r->n[k];
-  if (!r->match.found && r->file->n_tensors) {
+  if (!r->match.found && r->file.n_tensors) {
     diag_hint(r->diag,
               "the tensors of %s are named as %s, such as \"%s\"; the file's are such as "
               "\"%s\"",
               r->net->model, zoo_names(r->net->model).origin, r->net->tensors[0].name,
-              r->file->tensors[0].name);
+              r->file.tensors[0].name);
     return EXPLAINED;
   }
-  if (!all)
+  if (!all && !r->unreadable)
     return FITS;
   if (all == r->n[UNTIED])
     return EXPLAINED;
@@ -238,12 +218,11 @@ static enum verdict review(struct review *r, bool body, bool shapes)
 
 bool net_check_file(const struct net *net, const char *path, bool shapes, struct diag *diag)
 {
-  struct safetensors file;
-  struct review r = {.arena = arena_new(), .net = net, .path = path, .file = &file, .diag = diag};
-  bool fits = safetensors_open(r.arena, path, &file, diag);
+  struct review r = {.arena = arena_new(), .net = net, .path = path, .diag = diag};
+  bool fits = checkpoint_open(r.arena, path, &r.file, diag);
   if (fits) {
     fits = review(&r, false, shapes) == FITS;
-    safetensors_close(&file);
+    checkpoint_close(&r.file);
   }
   arena_free(r.arena);
   return fits;
@@ -253,7 +232,7 @@ bool net_check_file(const struct net *net, const char *path, bool shapes, struct
 static unsigned rows_in_file(const struct net *net, const struct net_match *match, size_t offset)
 {
   for (size_t i = 0; i < net->n_tensors; i++) {
-    const struct safetensors_tensor *s = match->of[i];
+    const struct checkpoint_tensor *s = match->of[i];
     if (net->tensors[i].offset == offset)
       return s && s->rank && s->shape[0] <= UINT_MAX ? (unsigned)s->shape[0] : 0;
   }
@@ -264,15 +243,15 @@ bool net_file_sizes(const struct net *like, const char *path, struct net_sizes *
                     struct diag *diag)
 {
   struct arena *arena = arena_new();
-  struct safetensors file;
+  struct checkpoint file;
   *sizes = (struct net_sizes){0};
-  const bool ok = safetensors_open(arena, path, &file, diag);
+  const bool ok = checkpoint_open(arena, path, &file, diag);
   if (ok) {
     const struct net_match match = net_match(arena, like, &file);
     const struct net_layer *words = embedding(like);
     sizes->classes = rows_in_file(like, &match, like->layers[like->n_layers - 1].weight);
     sizes->tokens = words ? rows_in_file(like, &match, words->bias) : 0;
-    safetensors_close(&file);
+    checkpoint_close(&file);
   }
   arena_free(arena);
   return ok;
@@ -286,15 +265,14 @@ bool net_check_values(const struct net *net, const float *flat, const char *path
     const struct net_tensor *t = &net->tensors[i];
     const bool variance = net_tracked_name(arena, t) != NULL;
     const float *v = flat + t->offset;
-    uint64_t first = t->count, shape[4] = {0}, bad = 0;
+    uint64_t first = t->count, bad = 0;
     for (size_t k = 0; k < t->count; k++)
       if ((!isfinite(v[k]) || (variance && v[k] < 0)) && !bad++)
         first = k;
     if (!bad || tensors++ >= MOST_SHOWN)
       continue;
-    for (unsigned k = 0; k < t->rank; k++)
-      shape[k] = t->shape[k];
-    const char *at = place_text(arena, t->rank, shape, first);
+    const struct checkpoint_tensor like = in_file(t);
+    const char *at = checkpoint_place(arena, &like, first);
     if (isfinite(v[first]))
       diag_error(diag, SPAN_NONE, "%s: tensor \"%s\" is %g at %s, and no variance", path, t->name,
                  (double)v[first], at);
@@ -312,32 +290,33 @@ bool net_check_values(const struct net *net, const float *flat, const char *path
 
 /* ---- reading ---- */
 
-static void fill(const struct net *net, const struct net_match *match, bool body, float *flat)
+static bool fill(struct review *r, bool body, float *flat)
 {
-  for (size_t i = 0; i < net->n_tensors; i++) {
-    const struct net_tensor *t = &net->tensors[i];
-    if (!body || !net_in_classifier(net, t))
-      safetensors_floats(match->of[i], 0, t->count, flat + t->offset);
+  for (size_t i = 0; i < r->net->n_tensors; i++) {
+    const struct net_tensor *t = &r->net->tensors[i];
+    if (body && net_in_classifier(r->net, t))
+      continue;
+    if (!checkpoint_floats(&r->file, r->match.of[i], 0, t->count, flat + t->offset, r->diag))
+      return false;
   }
+  return true;
 }
 
 static bool load(const struct net *net, const char *path, bool body, float *flat, struct diag *diag)
 {
-  struct safetensors file;
-  struct review r = {.arena = arena_new(), .net = net, .path = path, .file = &file, .diag = diag};
-  enum verdict verdict = EXPLAINED;
-  if (safetensors_open(r.arena, path, &file, diag)) {
-    verdict = review(&r, body, true);
-    if (verdict == FITS)
-      fill(net, &r.match, body, flat);
-    else if (verdict == OTHER_CLASSIFIER)
+  struct review r = {.arena = arena_new(), .net = net, .path = path, .diag = diag};
+  bool ok = false;
+  if (checkpoint_open(r.arena, path, &r.file, diag)) {
+    const enum verdict verdict = review(&r, body, true);
+    ok = verdict == FITS && fill(&r, body, flat);
+    if (verdict == OTHER_CLASSIFIER)
       diag_hint(diag, "only the classifier differs: `head = new` draws one for these data");
     else if (verdict == OTHER_MODEL)
       diag_hint(diag, "is \"%s\" a checkpoint of the same model, width and data?", path);
-    safetensors_close(&file);
+    checkpoint_close(&r.file);
   }
   arena_free(r.arena);
-  return verdict == FITS;
+  return ok;
 }
 
 bool net_load(const struct net *net, const char *path, float *flat, struct diag *diag)

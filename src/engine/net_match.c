@@ -14,7 +14,7 @@ const char *net_tracked_name(struct arena *arena, const struct net_tensor *t)
 }
 
 /* What training frameworks put before every name. */
-static size_t wrapper(const struct safetensors *file)
+static size_t wrapper(const struct checkpoint *file)
 {
   static const char *const wrappers[] = {"module.", "model.", "_orig_mod."};
   size_t skip = 0;
@@ -69,7 +69,7 @@ static const struct known *find_known(const struct matching *m, const char *name
   return bsearch(&key, m->known, m->n_known, sizeof key, by_name);
 }
 
-static void take(struct matching *m, size_t tensor, const struct safetensors_tensor *t)
+static void take(struct matching *m, size_t tensor, const struct checkpoint_tensor *t)
 {
   struct net_match *match = m->match;
   if (match->of[tensor]) {
@@ -81,7 +81,7 @@ static void take(struct matching *m, size_t tensor, const struct safetensors_ten
 }
 
 /* Is the tensor known by this name? */
-static bool take_as(struct matching *m, const char *name, const struct safetensors_tensor *t)
+static bool take_as(struct matching *m, const char *name, const struct checkpoint_tensor *t)
 {
   struct net_match *match = m->match;
   const struct known *known = find_known(m, name);
@@ -103,7 +103,7 @@ static bool take_as(struct matching *m, const char *name, const struct safetenso
   return false;
 }
 
-static bool take_renamed(struct matching *m, const char *name, const struct safetensors_tensor *t)
+static bool take_renamed(struct matching *m, const char *name, const struct checkpoint_tensor *t)
 {
   for (int i = 0; i < ZOO_RENAMED && m->names.renamed[i].first; i++) {
     const struct zoo_pair *p = &m->names.renamed[i];
@@ -119,7 +119,7 @@ static bool take_renamed(struct matching *m, const char *name, const struct safe
 }
 
 struct net_match net_match(struct arena *arena, const struct net *net,
-                           const struct safetensors *file)
+                           const struct checkpoint *file)
 {
   struct net_match match = {
       .of = arena_array(arena, net->n_tensors, sizeof *match.of),
@@ -129,7 +129,7 @@ struct net_match net_match(struct arena *arena, const struct net *net,
   struct matching m = {.arena = arena, .net = net, .names = zoo_names(net->model), .match = &match};
   list_known(&m);
   for (size_t i = 0; i < file->n_tensors; i++) {
-    const struct safetensors_tensor *t = &file->tensors[i];
+    const struct checkpoint_tensor *t = &file->tensors[i];
     const char *name = t->name + match.wrapped;
     if (!take_as(&m, name, t) && !take_renamed(&m, name, t))
       ARENA_PUSH(arena, match.extra, match.n_extra, match.cap_extra, t);

@@ -2,20 +2,20 @@
 #ifndef MERGESCAPE_ENGINE_NET_MATCH_H
 #define MERGESCAPE_ENGINE_NET_MATCH_H
 
-#include "base/safetensors.h"
+#include "base/checkpoint.h"
 #include "engine/net_int.h"
 #include "engine/zoo_names.h"
 
 /* A tensor of the file that must equal one of the network's. */
 struct net_tied {
-  const struct safetensors_tensor *tensor;
+  const struct checkpoint_tensor *tensor;
   size_t same; /* of the network */
 };
 
 struct net_match {
-  const struct safetensors_tensor **of;    /* [n_tensors] of the network; NULL: missing */
-  const struct safetensors_tensor **again; /* a second one for the same, or NULL */
-  const struct safetensors_tensor **extra; /* not of this model */
+  const struct checkpoint_tensor **of;    /* [n_tensors] of the network; NULL: missing */
+  const struct checkpoint_tensor **again; /* a second one for the same, or NULL */
+  const struct checkpoint_tensor **extra; /* not of this model */
   size_t n_extra, cap_extra;
   struct net_tied tied[ZOO_TIED];
   size_t n_tied;
@@ -25,7 +25,7 @@ struct net_match {
 
 /* By the names of zoo_names.h; where all of the file's begin with module., model. or
  * _orig_mod., these are left out. */
-struct net_match net_match(struct arena *, const struct net *, const struct safetensors *);
+struct net_match net_match(struct arena *, const struct net *, const struct checkpoint *);
 
 /* "bn1.running_var" -> "bn1.num_batches_tracked", which PyTorch keeps beside it; NULL: another
  * tensor. */
