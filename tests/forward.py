@@ -122,6 +122,28 @@ def vit_b_16(num_classes):
     return model
 
 
+def vit_positions(program, folder):
+    """Positions for other images than ours: resampled as timm does it."""
+    good = True
+    for ours, theirs in ((80, 112), (112, 80)):
+        small, model = (randomise(torchvision.models.vit_b_16(num_classes=7, image_size=size))
+                        for size in (ours, theirs))
+        small.heads.head.weight.data.normal_(0, 0.1)
+        small.encoder.pos_embedding.data.normal_(0, 0.5)
+        weights = small.state_dict()
+        first, grid = weights["encoder.pos_embedding"].split([1, (ours // 16) ** 2], 1)
+        grid = grid.reshape(1, ours // 16, ours // 16, -1).permute(0, 3, 1, 2)
+        grid = F.interpolate(grid, size=(theirs // 16,) * 2, mode="bicubic", antialias=True)
+        grid = grid.permute(0, 2, 3, 1).flatten(1, 2)
+        model.load_state_dict({**weights, "encoder.pos_embedding": torch.cat([first, grid], 1)})
+        x = torch.randn(2, 3, theirs, theirs)
+        with torch.no_grad():
+            logits = model(x)
+        good &= compare(f"vit_b_16 of {ours} pixels on {theirs}",
+                        forward(program, folder, "vit_b_16", weights, x), logits)
+    return good
+
+
 def vision(program, folder):
     models = torchvision.models
     cases = [("resnet18(stem = imagenet)", models.resnet18, 224, 2, torch.float32),
@@ -166,6 +188,7 @@ def main():
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         good = vision(sys.argv[1], folder)
+        good &= vit_positions(sys.argv[1], folder)
         good &= language(sys.argv[1], folder)
     sys.exit(0 if good else 1)
 

@@ -11,6 +11,7 @@
 
 #include "base/safetensors.h"
 #include "engine/net.h"
+#include "engine/net_positions.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -245,6 +246,53 @@ static void old_densenet_names_are_known(void **state)
   loads(&w);
 }
 
+static struct net_spec vit(const char *model, unsigned height, unsigned width)
+{
+  return (struct net_spec){.model = model,
+                           .width = 6,
+                           .layers = 1,
+                           .heads = 2,
+                           .patch = 2,
+                           .channels = 3,
+                           .height = height,
+                           .image_width = width,
+                           .classes = 5};
+}
+
+static void check_positions(struct scratch *s, const char *model, const char *positions)
+{
+  const struct net_spec spec = vit(model, 8, 8), other = vit(model, 12, 8),
+                        flat = vit(model, 4, 16);
+  struct world w = setup(s, &spec), to = setup(s, &other), same = setup(s, &flat);
+  const struct safetensors_tensor *t = find(&w, positions);
+  const float *from = t->data;
+  assert_true(safetensors_write(w.path, &w.file, w.diag));
+  assert_true(net_load(to.net, w.path, to.back, w.diag));
+  assert_int_equal(diag_errors(w.diag), 0);
+  scratch_expect(s, "positions of 4 x 4 patches are resampled to 6 x 4", NULL);
+  float want[(1 + 6 * 4) * 6];
+  net_resample_positions(from, 4, want, 6, 4, 6);
+  const float *at = to.back + ((const float *)find(&to, positions)->data - to.flat);
+  assert_memory_equal(at, want, sizeof want);
+  /* As many as there must be are taken as they are. */
+  assert_true(net_load(same.net, w.path, same.back, w.diag));
+  assert_int_equal(diag_count(w.diag), 0);
+  assert_memory_equal(same.back, w.flat, net_count(w.net) * sizeof *same.back);
+}
+
+static void positions_of_another_square_are_resampled(void **state)
+{
+  struct scratch *s = *state;
+  check_positions(s, "vit_s_16", "pos_embed");
+  check_positions(s, "clip_vit_b_16", "visual.positional_embedding");
+  /* 14 patches are no square. */
+  const struct net_spec spec = vit("vit_b_16", 8, 8), other = vit("vit_b_16", 4, 14);
+  struct world w = setup(s, &other), to = setup(s, &spec);
+  assert_true(safetensors_write(w.path, &w.file, w.diag));
+  assert_false(net_load(to.net, w.path, to.back, w.diag));
+  scratch_expect(s, "\"pos_embed\" has shape [1, 15, 6], the model needs [1, 17, 6]", NULL);
+}
+
 /* The encoder of a whole CLIP, which has no classifier of ours. */
 static void clip_comes_without_its_language_model(void **state)
 {
@@ -445,6 +493,7 @@ int main(void)
       SCRATCH_TEST(a_head_must_be_tied),
       SCRATCH_TEST(positions_may_be_more),
       SCRATCH_TEST(old_densenet_names_are_known),
+      SCRATCH_TEST(positions_of_another_square_are_resampled),
       SCRATCH_TEST(clip_comes_without_its_language_model),
       SCRATCH_TEST(twins_are_refused),
       SCRATCH_TEST(a_body_may_be_wrapped),

@@ -16,6 +16,7 @@
 #include "base/rng.h"
 #include "base/safetensors.h"
 #include "engine/net.h"
+#include "engine/net_positions.h"
 #include "engine/ops.h"
 
 #include <math.h>
@@ -513,6 +514,38 @@ static void encoder_of_a_whole_clip_is_taken(void **state)
   arena_free(t.arena);
 }
 
+/* Against F.interpolate(mode = "bicubic", antialias = True) of PyTorch 1.13, on a grid that grows,
+ * one that shrinks, and one that does either. */
+static void positions_are_resampled_as_in_pytorch(void **state)
+{
+  static const struct {
+    unsigned shape[4]; /* side, then height, width, channels */
+    float want[16];
+  } cases[] = {
+      {{3, 4, 2, 2},
+       {-1.278844f, 1.035577f, -0.7161184f, -0.2263722f, -0.04661422f, -0.3506987f, -0.009166098f,
+        -0.9823139f, 0.8901946f, -1.142316f, 0.1625377f, -0.8558046f, 0.9442844f, -0.8429991f,
+        -0.3086505f, 0.07384533f}},
+      {{4, 2, 5, 1},
+       {-0.7396544f, 0.01397008f, -0.01200929f, -0.4528674f, -0.4791849f, 1.231559f, -0.586762f,
+        -0.615186f, -0.1273164f, -0.9750428f}},
+      {{5, 3, 3, 1},
+       {-0.1885798f, -0.1432559f, -0.2180471f, -0.525331f, 0.02194162f, -0.1137926f, -0.7243785f,
+        -0.3398747f, 0.1281656f}},
+  };
+  (void)state;
+  for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+    const unsigned *s = cases[k].shape, c = s[3];
+    float from[2 + 25] = {7, 8}, to[2 + 16];
+    for (unsigned i = 0; i < s[0] * s[0] * c; i++)
+      from[c + i] = (float)((int)((7 * i * i + 3 * i) % 11) - 5) / 4;
+    net_resample_positions(from, s[0], to, s[1], s[2], c);
+    assert_memory_equal(to, from, c * sizeof *to); /* the class token's */
+    for (unsigned i = 0; i < s[1] * s[2] * c; i++)
+      assert_float_equal(to[c + i], cases[k].want[i], 2e-6);
+  }
+}
+
 static void refuses_what_does_not_fit(void **state)
 {
   (void)state;
@@ -548,6 +581,7 @@ int main(void)
       cmocka_unit_test_setup_teardown(goes_through_a_file, scratch_setup, scratch_teardown),
       cmocka_unit_test_setup_teardown(encoder_of_a_whole_clip_is_taken, scratch_setup,
                                       scratch_teardown),
+      cmocka_unit_test(positions_are_resampled_as_in_pytorch),
       cmocka_unit_test(refuses_what_does_not_fit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

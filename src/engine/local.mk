@@ -11,6 +11,7 @@ libengine_a_SOURCES = \
   src/engine/net.c src/engine/net.h src/engine/net_int.h \
   src/engine/net_file.c src/engine/net_groups.c src/engine/net_groups.h \
   src/engine/net_match.c src/engine/net_match.h src/engine/net_layout.c src/engine/net_plan.c \
+  src/engine/net_positions.c src/engine/net_positions.h \
   src/engine/net_work.c src/engine/net_work_int.h \
   src/engine/ops.h src/engine/ops_int.h \
   src/engine/ops_conv.c src/engine/ops_cpu.c src/engine/ops_direct.c src/engine/ops_linear.c \

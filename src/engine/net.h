@@ -133,7 +133,7 @@ bool net_save(const struct net *, const float *flat, const char *path, struct di
 /* From a checkpoint.h path (a file, or a folder of shards with an index) of F32, F16, BF16 or F64,
  * whose names may be those of zoo_names.h.  Every missing, extra, misshaped or wrongly typed
  * tensor is reported, up to 20 of a kind.  Positions for more tokens than the network reads are
- * cut. */
+ * cut; those for another square of patches are resampled (net_positions.h), with a warning. */
 bool net_load(const struct net *, const char *path, float *flat, struct diag *);
 /* All but the classifier, which stays in `flat` as it is; the file's may have any
  * shape, or be missing. */

@@ -1,9 +1,11 @@
 /* Networks as .safetensors files that PyTorch loads strictly. */
 #include "engine/net_match.h"
+#include "engine/net_positions.h"
 
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_SHOWN = 20, CHUNK = 4096 };
@@ -80,29 +82,44 @@ static struct checkpoint_tensor in_file(const struct net_tensor *t)
   return s;
 }
 
-/* The layer that begins at token ids, or NULL. */
-static const struct net_layer *embedding(const struct net *net)
+/* The first layer of a kind, or NULL. */
+static const struct net_layer *layer_of(const struct net *net, enum net_layer_kind kind)
 {
   for (size_t i = 0; i < net->n_layers; i++)
-    if (net->layers[i].kind == LAYER_EMBEDDING)
+    if (net->layers[i].kind == kind)
       return &net->layers[i];
   return NULL;
 }
 
-/* Positions may be for more tokens than the network reads: the first are taken. */
-static bool are_positions(const struct net *net, const struct net_tensor *t)
+/* The layer whose positions they are, one for each token: LAYER_EMBEDDING or LAYER_CLASS_TOKEN;
+ * or NULL. */
+static const struct net_layer *layer_of_positions(const struct net *net, const struct net_tensor *t)
 {
-  const struct net_layer *l = embedding(net);
-  return l && t->offset == l->bias;
+  const struct net_layer *text = layer_of(net, LAYER_EMBEDDING);
+  const struct net_layer *l = text ? text : layer_of(net, LAYER_CLASS_TOKEN);
+  return l && t->offset == l->bias ? l : NULL;
 }
 
+/* The side of the square of patches that n positions are for, behind a class token's; or 0. */
+static unsigned side_of(uint64_t n)
+{
+  const uint64_t patches = n ? n - 1 : 0, side = (uint64_t)sqrt((double)patches);
+  return side * side == patches && side <= 65536 ? (unsigned)side : 0;
+}
+
+/* Positions of texts may be for more tokens than the network reads: the first are taken.  Those of
+ * images may be for another grid: they are resampled. */
 static bool shape_fits(const struct net *net, const struct net_tensor *t,
                        const struct checkpoint_tensor *s)
 {
+  const struct net_layer *l = layer_of_positions(net, t);
   bool fits = s->rank == t->rank;
-  for (unsigned k = 0; fits && k < t->rank; k++)
+  for (unsigned k = 0; fits && k < t->rank; k++) {
+    const bool tokens = l && k + 2 == t->rank;
     fits = s->shape[k] == t->shape[k] ||
-           (k == 0 && s->shape[k] > t->shape[k] && are_positions(net, t));
+           (tokens && (l->kind == LAYER_EMBEDDING ? s->shape[k] > t->shape[k]
+                                                  : side_of(s->shape[k]) > 0));
+  }
   return fits;
 }
 
@@ -181,8 +198,8 @@ static void review_tied(struct review *r, const struct net_tied *tied)
                b->name, checkpoint_place(r->arena, a, at));
   else
     diag_error(r->diag, SPAN_NONE, "%s: tensor \"%s\" is %s %s, and \"%s\" is %s %s", r->path,
-               a->name, safetensors_dtype_name(a->dtype), checkpoint_shape(r->arena, a),
-               b->name, safetensors_dtype_name(b->dtype), checkpoint_shape(r->arena, b));
+               a->name, safetensors_dtype_name(a->dtype), checkpoint_shape(r->arena, a), b->name,
+               safetensors_dtype_name(b->dtype), checkpoint_shape(r->arena, b));
   diag_hint(r->diag, "%s reads and writes tokens with the same weights", r->net->model);
 }
 
@@ -248,7 +265,7 @@ bool net_file_sizes(const struct net *like, const char *path, struct net_sizes *
   const bool ok = checkpoint_open(arena, path, &file, diag);
   if (ok) {
     const struct net_match match = net_match(arena, like, &file);
-    const struct net_layer *words = embedding(like);
+    const struct net_layer *words = layer_of(like, LAYER_EMBEDDING);
     sizes->classes = rows_in_file(like, &match, like->layers[like->n_layers - 1].weight);
     sizes->tokens = words ? rows_in_file(like, &match, words->bias) : 0;
     checkpoint_close(&file);
@@ -290,16 +307,37 @@ bool net_check_values(const struct net *net, const float *flat, const char *path
 
 /* ---- reading ---- */
 
+static bool resample(struct review *r, const struct net_layer *l, const struct checkpoint_tensor *s,
+                     float *to)
+{
+  const struct net_value *grid = &r->net->values[l->in];
+  const unsigned side = side_of(s->count / grid->c);
+  float *from = mem_alloc(s->count * sizeof *from);
+  const bool ok = checkpoint_floats(&r->file, s, 0, s->count, from, r->diag);
+  if (ok) {
+    net_resample_positions(from, side, to, grid->h, grid->w, grid->c);
+    diag_warning(r->diag, SPAN_NONE, "%s: positions of %u x %u patches are resampled to %u x %u",
+                 r->path, side, side, grid->h, grid->w);
+  }
+  free(from);
+  return ok;
+}
+
 static bool fill(struct review *r, bool body, float *flat)
 {
-  for (size_t i = 0; i < r->net->n_tensors; i++) {
+  bool ok = true;
+  for (size_t i = 0; ok && i < r->net->n_tensors; i++) {
     const struct net_tensor *t = &r->net->tensors[i];
+    const struct checkpoint_tensor *s = r->match.of[i];
+    const struct net_layer *l = layer_of_positions(r->net, t);
     if (body && net_in_classifier(r->net, t))
       continue;
-    if (!checkpoint_floats(&r->file, r->match.of[i], 0, t->count, flat + t->offset, r->diag))
-      return false;
+    if (l && l->kind == LAYER_CLASS_TOKEN && s->count != t->count)
+      ok = resample(r, l, s, flat + t->offset);
+    else
+      ok = checkpoint_floats(&r->file, s, 0, t->count, flat + t->offset, r->diag);
   }
-  return true;
+  return ok;
 }
 
 static bool load(const struct net *net, const char *path, bool body, float *flat, struct diag *diag)
