@@ -144,6 +144,31 @@ def vit_positions(program, folder):
     return good
 
 
+def timm_convnext(name, t):
+    """A tensor of torchvision's ConvNeXt as timm names and shapes it."""
+    part = name.split(".")
+    if part[0] == "classifier":
+        return f"head.{'norm' if part[1] == '0' else 'fc'}.{part[2]}", t
+    stage, odd = divmod(int(part[1]), 2)
+    if not odd:
+        return ".".join((f"stages.{stage}.downsample" if stage else "stem", *part[2:])), t
+    block = f"stages.{stage}.blocks.{part[2]}"
+    if part[3] == "layer_scale":
+        return f"{block}.gamma", t.flatten()
+    inside = {"0": "conv_dw", "2": "norm", "3": "mlp.fc1", "5": "mlp.fc2"}
+    return f"{block}.{inside[part[4]]}.{part[5]}", t
+
+
+def convnext_of_timm(program, folder):
+    model = randomise(torchvision.models.convnext_tiny(num_classes=9))
+    weights = dict(timm_convnext(name, t) for name, t in model.state_dict().items())
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        theirs = model(x)
+    return compare("convnext_tiny with timm's names",
+                   forward(program, folder, "convnext_tiny", weights, x), theirs)
+
+
 def vision(program, folder):
     models = torchvision.models
     cases = [("resnet18(stem = imagenet)", models.resnet18, 224, 2, torch.float32),
@@ -189,6 +214,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         good = vision(sys.argv[1], folder)
         good &= vit_positions(sys.argv[1], folder)
+        good &= convnext_of_timm(sys.argv[1], folder)
         good &= language(sys.argv[1], folder)
     sys.exit(0 if good else 1)
 

@@ -42,6 +42,14 @@ static const struct net_spec DENSENET = {.model = "densenet121",
                                          .height = 9,
                                          .image_width = 8,
                                          .classes = 3};
+static const struct net_spec CONVNEXT = {.model = "convnext_tiny",
+                                         .width = 2,
+                                         .stages = 4,
+                                         .blocks = 1,
+                                         .channels = 2,
+                                         .height = 32,
+                                         .image_width = 32,
+                                         .classes = 3};
 
 /* A network, and a file of its weights that a test changes. */
 struct world {
@@ -293,6 +301,47 @@ static void positions_of_another_square_are_resampled(void **state)
   scratch_expect(s, "\"pos_embed\" has shape [1, 15, 6], the model needs [1, 17, 6]", NULL);
 }
 
+/* timm's names, and its layer scales, which have one dimension. */
+static void timm_names_convnext_otherwise(void **state)
+{
+  static const char *const names[][2] = {
+      {"features.0.", "stem."},
+      {"features.1.", "stages.0.blocks."},
+      {"features.2.", "stages.1.downsample."},
+      {"features.3.", "stages.1.blocks."},
+      {"features.4.", "stages.2.downsample."},
+      {"features.5.", "stages.2.blocks."},
+      {"features.6.", "stages.3.downsample."},
+      {"features.7.", "stages.3.blocks."},
+      {".block.0.", ".conv_dw."},
+      {".block.2.", ".norm."},
+      {".block.3.", ".mlp.fc1."},
+      {".block.5.", ".mlp.fc2."},
+      {".layer_scale", ".gamma"},
+      {"classifier.0.", "head.norm."},
+      {"classifier.2.", "head.fc."},
+  };
+  struct world w = setup(*state, &CONVNEXT);
+  for (size_t i = 0; i < w.file.n_tensors; i++) {
+    struct safetensors_tensor *t = &w.file.tensors[i];
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+      const char *at = strstr(t->name, names[k][0]);
+      if (at)
+        t->name = arena_printf(w.arena, "%.*s%s%s", (int)(at - t->name), t->name, names[k][1],
+                               at + strlen(names[k][0]));
+    }
+    if (t->rank == 3)
+      t->rank = 1;
+  }
+  assert_int_equal(find(&w, "stages.3.blocks.0.gamma")->rank, 1);
+  find(&w, "stages.1.downsample.1.weight");
+  loads(&w);
+  find(&w, "stages.0.blocks.0.gamma")->name = "stages.0.blocks.0.gama";
+  assert_false(load(&w));
+  assert_int_equal(diag_count(w.diag), 2);
+  diag_clear(w.diag);
+}
+
 /* The encoder of a whole CLIP, which has no classifier of ours. */
 static void clip_comes_without_its_language_model(void **state)
 {
@@ -494,6 +543,7 @@ int main(void)
       SCRATCH_TEST(positions_may_be_more),
       SCRATCH_TEST(old_densenet_names_are_known),
       SCRATCH_TEST(positions_of_another_square_are_resampled),
+      SCRATCH_TEST(timm_names_convnext_otherwise),
       SCRATCH_TEST(clip_comes_without_its_language_model),
       SCRATCH_TEST(twins_are_refused),
       SCRATCH_TEST(a_body_may_be_wrapped),

@@ -107,20 +107,35 @@ static unsigned side_of(uint64_t n)
   return side * side == patches && side <= 65536 ? (unsigned)side : 0;
 }
 
+/* Sizes of 1 do not count: timm's layer scales are [c], torchvision's [c, 1, 1]. */
+static bool same_sizes(const struct net_tensor *t, const struct checkpoint_tensor *s)
+{
+  unsigned i = 0, k = 0;
+  for (;; i++, k++) {
+    while (i < t->rank && t->shape[i] == 1)
+      i++;
+    while (k < s->rank && s->shape[k] == 1)
+      k++;
+    if (i >= t->rank || k >= s->rank)
+      return i >= t->rank && k >= s->rank;
+    if (t->shape[i] != s->shape[k])
+      return false;
+  }
+}
+
 /* Positions of texts may be for more tokens than the network reads: the first are taken.  Those of
  * images may be for another grid: they are resampled. */
 static bool shape_fits(const struct net *net, const struct net_tensor *t,
                        const struct checkpoint_tensor *s)
 {
   const struct net_layer *l = layer_of_positions(net, t);
-  bool fits = s->rank == t->rank;
-  for (unsigned k = 0; fits && k < t->rank; k++) {
-    const bool tokens = l && k + 2 == t->rank;
-    fits = s->shape[k] == t->shape[k] ||
-           (tokens && (l->kind == LAYER_EMBEDDING ? s->shape[k] > t->shape[k]
-                                                  : side_of(s->shape[k]) > 0));
-  }
-  return fits;
+  bool fits = l && s->rank == t->rank;
+  for (unsigned k = 0; fits && k < t->rank; k++)
+    if (k + 2 == t->rank)
+      fits = l->kind == LAYER_EMBEDDING ? s->shape[k] >= t->shape[k] : side_of(s->shape[k]) > 0;
+    else
+      fits = s->shape[k] == t->shape[k];
+  return fits || same_sizes(t, s);
 }
 
 static void review_tensor(struct review *r, size_t i, bool shapes)

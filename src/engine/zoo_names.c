@@ -4,7 +4,24 @@
 
 static const struct zoo_names rows[] = {
     {.model = "resnet18", .origin = "in torchvision"},
-    {.model = "convnext_tiny", .origin = "in torchvision"},
+    {.model = "convnext_tiny",
+     .origin = "in torchvision",
+     /* timm's. */
+     .renamed = {{"head.norm.", "classifier.0."},
+                 {"head.fc.", "classifier.2."},
+                 {"stem.", "features.0."},
+                 {"stages.0.blocks.", "features.1."},
+                 {"stages.1.downsample.", "features.2."},
+                 {"stages.1.blocks.", "features.3."},
+                 {"stages.2.downsample.", "features.4."},
+                 {"stages.2.blocks.", "features.5."},
+                 {"stages.3.downsample.", "features.6."},
+                 {"stages.3.blocks.", "features.7."},
+                 {".conv_dw.", ".block.0."},
+                 {".norm.", ".block.2."},
+                 {".mlp.fc1.", ".block.3."},
+                 {".mlp.fc2.", ".block.5."},
+                 {".gamma", ".layer_scale"}}},
     {.model = "densenet121",
      .origin = "in torchvision",
      /* Files from before torchvision 0.3. */
@@ -12,7 +29,6 @@ static const struct zoo_names rows[] = {
                  {".norm.2.", ".norm2."},
                  {".conv.1.", ".conv1."},
                  {".conv.2.", ".conv2."}}},
-    {.model = "convnext_tiny", .origin = "in torchvision"},
     {.model = "vit_s_16", .origin = "in timm"},
     {.model = "vit_b_16",
      .origin = "in timm",
