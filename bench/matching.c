@@ -2,6 +2,7 @@
  * it takes.
  *
  *   bench/matching barriers DATA_DIR     Fashion-MNIST, two MLPs and two ResNets
+ *   bench/matching language DATA_DIR     the King James Bible, byte by byte, two small GPTs
  *   bench/matching time                  assignments; weight matching of ResNet18, 64 wide
  *
  * The barrier is the largest excess of the test loss over the straight line between the ends, of
@@ -22,7 +23,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { BATCH = 128, EVALUATED = 200, POINTS = 11 };
+enum { BATCH = 128, BLOCK = 64, TEXT_BATCH = 16, EVALUATED = 200, POINTS = 11 };
 
 static double now(void)
 {
@@ -41,12 +42,28 @@ struct pair {
   const struct net_groups *groups;
   struct net_work *train, *evaluate;
   float *a, *b, *matched, *middle;
+  const struct net_spec *spec; /* of text */
 };
 
 static void fail(struct diag *d)
 {
   diag_print(d, NULL, stderr, false);
   exit(2);
+}
+
+static void allocate(struct pair *p, unsigned batch)
+{
+  float **const flats[] = {&p->a, &p->b, &p->matched, &p->middle};
+  p->train = net_work_new(p->net, ops_cpu(), batch, true);
+  p->evaluate = net_work_new(p->net, ops_cpu(), EVALUATED, false);
+  for (int k = 0; k < 4; k++)
+    *flats[k] = arena_array(p->arena, net_count(p->net), sizeof(float));
+}
+
+static void release(struct pair *p)
+{
+  net_work_free(p->train);
+  net_work_free(p->evaluate);
 }
 
 static void train(const struct pair *p, float *flat, uint64_t seed, unsigned epochs, double lr)
@@ -122,7 +139,9 @@ static void match(const struct pair *p, const char *what, enum match_method meth
 {
   const struct match m = {ops_cpu(), p->net, p->groups, p->a, p->b};
   const struct match_search search = {100, restarts, 0};
-  const struct match_learning learning = {search, 10, BATCH, 1e-2, 0.9};
+  const bool text = net_reads_text(p->net);
+  const struct match_learning learning = {search, text ? 1 : 10, text ? TEXT_BATCH : BATCH, 1e-2,
+                                          0.9};
   uint32_t **perms = match_identity(p->arena, p->groups);
   const double before = now();
   if (method == MATCH_WEIGHTS)
@@ -133,7 +152,7 @@ static void match(const struct pair *p, const char *what, enum match_method meth
     fail(p->diag);
   const double seconds = now() - before;
   net_permute(p->net, p->groups, perms, p->b, p->matched);
-  if (!match_same_function(p->net, p->evaluate, p->b, p->matched, p->diag))
+  if (!match_same_function(p->net, p->evaluate, p->b, p->evaluate, p->matched, p->diag))
     fail(p->diag);
   report(p, what, p->matched, seconds);
 }
@@ -147,11 +166,7 @@ static void compare(const struct data_set *data, const struct net_spec *spec, un
   p.groups = p.net ? net_groups_new(p.arena, p.net, p.diag) : NULL;
   if (!p.groups)
     fail(p.diag);
-  p.train = net_work_new(p.net, ops_cpu(), BATCH, true);
-  p.evaluate = net_work_new(p.net, ops_cpu(), EVALUATED, false);
-  float **const flats[] = {&p.a, &p.b, &p.matched, &p.middle};
-  for (int k = 0; k < 4; k++)
-    *flats[k] = arena_array(p.arena, net_count(p.net), sizeof(float));
+  allocate(&p, BATCH);
   train(&p, p.a, 1, epochs, lr);
   train(&p, p.b, 2, epochs, lr);
   const struct measure_evaluation a = at(&p, p.b, 0, false), b = at(&p, p.b, 1, false);
@@ -163,8 +178,7 @@ static void compare(const struct data_set *data, const struct net_spec *spec, un
   match(&p, "weights, 10 restarts", MATCH_WEIGHTS, 10);
   match(&p, "activations", MATCH_ACTIVATIONS, 1);
   match(&p, "learned, 10 epochs", MATCH_LEARNED, 1);
-  net_work_free(p.train);
-  net_work_free(p.evaluate);
+  release(&p);
   arena_free(p.arena);
 }
 
@@ -189,6 +203,110 @@ static void barriers(const char *dir)
   net.blocks = 1;
   for (net.width = 8; net.width <= 32; net.width *= 2)
     compare(&data, &net, 10, 0.1);
+  arena_free(a);
+}
+
+/* ---- language ---- */
+
+/* AdamW as nanoGPT has it, with a linear rise and a cosine. */
+static void train_text(const struct pair *p, float *flat, uint64_t seed, unsigned steps, double lr)
+{
+  const unsigned n = p->data->split[DATA_TRAIN].n, batches = n / TEXT_BATCH;
+  const size_t params = net_params(p->net);
+  struct optim adamw = {.rule = optim_find("adamw"),
+                        .weight_decay = 0.1,
+                        .beta1 = 0.9,
+                        .beta2 = 0.999,
+                        .epsilon = 1e-8};
+  float *states[2] = {mem_zalloc(params * sizeof(float)), mem_zalloc(params * sizeof(float))};
+  float *grad = mem_alloc(params * sizeof *grad);
+  float x[TEXT_BATCH * BLOCK];
+  int32_t labels[TEXT_BATCH * BLOCK];
+  uint32_t *order = mem_alloc(n * sizeof *order);
+  adamw.ranges = optim_ranges(p->arena, p->net, &adamw.n_ranges);
+  net_init(p->net, seed, flat);
+  for (unsigned k = 0; k < steps; k++) {
+    if (k % batches == 0)
+      data_order(seed, 0, k / batches, order, n);
+    data_batch(p->data, DATA_TRAIN, order + (size_t)(k % batches) * TEXT_BATCH, TEXT_BATCH, NULL, 0,
+               0, 0, x, labels);
+    net_loss_gradient(p->train, flat, x, labels, TEXT_BATCH, grad);
+    adamw.lr = lr * schedule_factor(SCHEDULE_WARMUP_COSINE, k, steps, 20);
+    optim_step(ops_cpu(), &adamw, k, params, flat, states, grad);
+  }
+  free(order);
+  free(grad);
+  free(states[0]);
+  free(states[1]);
+}
+
+/* Both models brought into canonical form, and the second matched in it. */
+static void match_text(struct pair *p, enum match_method method, unsigned epochs, double lr)
+{
+  const struct net *own = p->net;
+  struct net_spec spec = *p->spec;
+  spec.untied = true;
+  struct pair c = {.arena = p->arena, .diag = p->diag, .data = p->data};
+  c.net = net_new(p->arena, &spec, p->diag);
+  c.groups = net_groups_new(p->arena, c.net, p->diag);
+  allocate(&c, TEXT_BATCH);
+  if (!match_canonical(own, p->a, c.net, c.groups, c.a, p->diag) ||
+      !match_canonical(own, p->b, c.net, c.groups, c.b, p->diag))
+    fail(p->diag);
+  const struct match m = {ops_cpu(), c.net, c.groups, c.a, c.b};
+  struct match_maps *maps = match_maps_new(p->arena, c.groups);
+  const struct match_learning learning = {{15, 1, 0}, epochs, TEXT_BATCH, lr, 0.9};
+  if (method == MATCH_WEIGHTS)
+    report(&c, "canonical form alone", c.b, 0);
+  const double before = now();
+  if (method == MATCH_WEIGHTS)
+    match_general(&m, 15, maps);
+  else
+    match_general_learned(&m, &learning, c.train, c.data, maps);
+  const double seconds = now() - before;
+  match_map(maps, c.b, net_count(c.net), c.matched);
+  if (!match_same_function(own, p->evaluate, p->b, c.evaluate, c.matched, p->diag))
+    fail(p->diag);
+  report(&c, method == MATCH_WEIGHTS ? "general, weights" : "general, learned", c.matched, seconds);
+  release(&c);
+}
+
+static void language(const char *dir)
+{
+  const struct data_spec text = {
+      .name = "king_james", .block = BLOCK, .tokenizer = "bytes", .size = {16000, 500}};
+  const struct net_spec spec = {.model = "gpt",
+                                .width = 64,
+                                .layers = 2,
+                                .heads = 4,
+                                .channels = 1,
+                                .height = 1,
+                                .image_width = BLOCK,
+                                .block = BLOCK,
+                                .classes = 256};
+  static const unsigned steps[] = {400, 2000};
+  struct arena *a = arena_new();
+  struct diag *d = diag_new(a);
+  struct data_set data;
+  if (!data_load(a, &text, &dir, 1, &data, d))
+    fail(d);
+  for (int k = 0; k < 2; k++) {
+    struct pair p = {.arena = a, .diag = d, .data = &data, .spec = &spec};
+    p.net = net_new(a, &spec, d);
+    p.groups = net_groups_new(a, p.net, d);
+    allocate(&p, TEXT_BATCH);
+    train_text(&p, p.a, 1, steps[k], 3e-3);
+    train_text(&p, p.b, 2, steps[k], 3e-3);
+    printf("gpt, 64 wide, %u steps: loss %.3f and %.3f\n", steps[k], at(&p, p.b, 0, false).loss,
+           at(&p, p.b, 1, false).loss);
+    report(&p, "not matched", p.b, 0);
+    match(&p, "permutations, weights", MATCH_WEIGHTS, 1);
+    match(&p, "permutations, learned", MATCH_LEARNED, 1);
+    match_text(&p, MATCH_WEIGHTS, 0, 0);
+    match_text(&p, MATCH_LEARNED, 1, 3e-4);
+    match_text(&p, MATCH_LEARNED, 1, 3e-3);
+    release(&p);
+  }
   arena_free(a);
 }
 
@@ -249,6 +367,8 @@ int main(int argc, char **argv)
   openblas_set_num_threads(1);
   if (argc == 3 && !strcmp(argv[1], "barriers")) {
     barriers(argv[2]);
+  } else if (argc == 3 && !strcmp(argv[1], "language")) {
+    language(argv[2]);
   } else if (argc == 2 && !strcmp(argv[1], "time")) {
     static const char *const costs[] = {"random", "ties", "diagonal"};
     for (int k = 0; k < 3; k++)
@@ -256,7 +376,7 @@ int main(int argc, char **argv)
         time_assignment(n, costs[k]);
     time_matching();
   } else {
-    fprintf(stderr, "usage: bench/matching barriers DATA_DIR | time\n");
+    fprintf(stderr, "usage: bench/matching barriers DATA_DIR | language DATA_DIR | time\n");
     return 2;
   }
   return 0;

@@ -74,39 +74,6 @@ static void leave_out_parts(void *context, const struct ast_expr *x)
   }
 }
 
-/* An architecture of a model, at any sweep point, that matching does not know; NULL: none. */
-static const char *not_matchable(struct dsl *dsl, const struct dsl_experiment *e,
-                                 const struct ast_expr *x, unsigned depth)
-{
-  struct model_name m;
-  if (!x || depth > 100 || !model_find(e, x, &m, diag_new(dsl->arena)))
-    return NULL; /* reported elsewhere */
-  if (m.kind == MODEL_MERGE)
-    return not_matchable(dsl, e, model_first(e->merges[m.index]->value), depth + 1);
-  if (m.kind == MODEL_USE) {
-    const struct ast_expr *of = e->uses[m.index]->value;
-    const struct dsl_experiment *target = of->kind == AST_OF ? model_target(dsl, of) : NULL;
-    return target ? not_matchable(dsl, target, of->args[0].value, depth + 1) : NULL;
-  }
-  const struct dsl_var *model = dsl_var(e, "model");
-  for (size_t k = 0; model && k < model->n_values; k++) {
-    const struct ast_expr *value = dsl_replaced(dsl, model, model->values[k]);
-    if (value->text && words_thing(WORDS_MODEL, value->text) && !words_is_matchable(value->text))
-      return value->text;
-  }
-  return NULL;
-}
-
-static void leave_out_matching(struct dsl *dsl, struct dsl_experiment *e, const struct ast_expr *x)
-{
-  const struct words_merge *w = x->kind == AST_CALL ? words_merge(x->text) : NULL;
-  const char *model = w && !w->averages ? not_matchable(dsl, e, model_first(x), 0) : NULL;
-  if (!model || e->unavailable)
-    return;
-  e->unavailable = arena_printf(dsl->arena, "%s of %s is not available yet", x->text, model);
-  e->unavailable_at = x->text_span;
-}
-
 static void check_available(struct dsl *dsl, struct dsl_experiment *e)
 {
   for (size_t i = 0; i < e->n_vars; i++) {
@@ -121,10 +88,8 @@ static void check_available(struct dsl *dsl, struct dsl_experiment *e)
   for (size_t i = 0; i < e->n_branches; i++)
     leave_out(dsl, e, e->branches[i]->schedule, WORDS_SCHEDULE);
   struct leaving l = {dsl, e, false};
-  for (size_t i = 0; i < e->n_merges; i++) {
+  for (size_t i = 0; i < e->n_merges; i++)
     leave_out(dsl, e, e->merges[i]->value, WORDS_METHOD);
-    leave_out_matching(dsl, e, e->merges[i]->value);
-  }
   dsl_walk(e, leave_out_parts, &l);
 }
 

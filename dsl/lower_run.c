@@ -74,7 +74,8 @@ static const struct ast_expr *argument(const struct ast_expr *call, const char *
 /* Where one of these says nothing new, the keys of older results stay. */
 static bool is_later(enum plan_attr_id id)
 {
-  return id == PLAN_A_stem || id == PLAN_A_labels || id == PLAN_A_transform || id == PLAN_A_shift;
+  return id == PLAN_A_stem || id == PLAN_A_labels || id == PLAN_A_transform || id == PLAN_A_shift ||
+         id == PLAN_A_symmetries;
 }
 
 static bool put_param(const struct lower_run *r, struct lower_attrs *a, const struct words_param *w,

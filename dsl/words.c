@@ -33,11 +33,6 @@ static const char *const batchnorm_models[] = {
 #include "dsl/words.def"
 };
 
-static const char *const matchable_models[] = {
-#define MATCHABLE(model) #model,
-#include "dsl/words.def"
-};
-
 static const struct words_reads reads[] = {
 #define READS(model, text, sized) {#model, text, sized},
 #include "dsl/words.def"
@@ -150,14 +145,6 @@ bool words_has_batchnorm(const char *model)
 {
   for (size_t i = 0; i < COUNT(batchnorm_models); i++)
     if (!strcmp(batchnorm_models[i], model))
-      return true;
-  return false;
-}
-
-bool words_is_matchable(const char *model)
-{
-  for (size_t i = 0; i < COUNT(matchable_models); i++)
-    if (!strcmp(matchable_models[i], model))
       return true;
   return false;
 }

@@ -14,7 +14,7 @@
 #include "base/safetensors.h"
 #include "engine/net.h"
 #include "merge/merge.h"
-#include "run/bind.h"
+#include "run/bind_int.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -94,6 +94,10 @@ static struct attrs model(const char *name, double seed)
   put(&a, PLAN_A_width, 6, NULL);
   if (!strcmp(name, "mlp")) {
     put(&a, PLAN_A_layers, 2, NULL);
+  } else if (!strcmp(name, "vit_s_16")) {
+    put(&a, PLAN_A_layers, 2, NULL);
+    put(&a, PLAN_A_heads, 2, NULL);
+    put(&a, PLAN_A_patch, 7, NULL);
   } else {
     put(&a, PLAN_A_stages, 1, NULL);
     put(&a, PLAN_A_blocks, 1, NULL);
@@ -206,7 +210,7 @@ static uint32_t add_measure(struct world *w, const char *name, const uint32_t *m
   memcpy(inputs, models, n * sizeof *inputs);
   inputs[n] = data;
   put(&a, PLAN_A_measurement, 0, name);
-  if (!strcmp(name, "evaluate") || !strcmp(name, "cka"))
+  if (!strcmp(name, "evaluate") || !strcmp(name, "cka") || !strcmp(name, "disagreement"))
     put(&a, PLAN_A_split, 0, "test");
   if (!strcmp(name, "cka"))
     put(&a, PLAN_A_samples, 20, NULL);
@@ -607,6 +611,46 @@ static void matching_permutes_a_model(void **state)
   }
 }
 
+static double loss_of(struct world *w, uint32_t step)
+{
+  return value(w, add_measure(w, "evaluate", &step, 1, w->data), "loss");
+}
+
+/* What is merged with a model in canonical form is brought into it: both ends of the path compute
+ * what they did. */
+static void general_matching_of_a_transformer(void **state)
+{
+  static const char *const methods[] = {"weight_matching", "learned_matching"};
+  struct world *w = *state;
+  const uint32_t b = add_train(w, add_init(w, "vit_s_16", 1), 0, 8, 0, constant);
+  const uint32_t a = add_train(w, add_init(w, "vit_s_16", 2), 0, 8, 0, constant);
+  for (int k = 0; k < 2; k++) {
+    struct attrs args = matching(methods[k]);
+    put(&args, PLAN_A_symmetries, 0, "general");
+    const uint32_t matched = add_merge(w, methods[k], "none", &args, (uint32_t[]){b, a}, 2);
+    assert_true(bind_is_canonical(w->f->plan, step_at(w, matched)));
+    assert_false(bind_is_canonical(w->f->plan, step_at(w, a)));
+    assert_true(fabs(loss_of(w, matched) - loss_of(w, b)) < 1e-5);
+    for (int end = 0; end < 2; end++) {
+      const struct attrs alpha = numbers(PLAN_A_alpha, end, PLAN_A_alpha, 0);
+      const uint32_t path = add_merge(w, "linear", "none", &alpha, (uint32_t[]){a, matched}, 2);
+      assert_true(bind_is_canonical(w->f->plan, step_at(w, path)));
+      assert_true(fabs(loss_of(w, path) - loss_of(w, end ? b : a)) < 1e-5);
+    }
+    /* Matched again, and by permutations alone. */
+    const uint32_t again = add_merge(w, methods[k], "none", &args, (uint32_t[]){matched, a}, 2);
+    args = matching("activation_matching");
+    const uint32_t permuted =
+        add_merge(w, "activation_matching", "none", &args, (uint32_t[]){again, a}, 2);
+    assert_true(fabs(loss_of(w, permuted) - loss_of(w, b)) < 1e-5);
+    const uint32_t both[] = {a, matched}, plain[] = {a, b};
+    assert_true(value(w, add_measure(w, "distance", both, 2, w->data), "distance") > 0);
+    assert_true(value(w, add_measure(w, "disagreement", plain, 2, w->data), "disagreement") ==
+                value(w, add_measure(w, "disagreement", both, 2, w->data), "disagreement"));
+    assert_true(bind_cost(w->bind, w->f->plan, step_at(w, matched)).flops > 0);
+  }
+}
+
 /* Each attribute reaches the method: the same weights come out of it as with the arguments
  * said here. */
 static void arguments_reach_the_method(void **state)
@@ -636,7 +680,8 @@ static void arguments_reach_the_method(void **state)
     struct merge_args args;
   } cases[] = {
       {"ties", &ties, {.scale = 0.5, .keep = 0.3}},
-      {"ties", &sum,
+      {"ties",
+       &sum,
        {.scale = 0.5, .keep = 0.3, .scope = MERGE_EACH_TENSOR, .aggregate = MERGE_SUM}},
       {"dare", &dare, {.scale = 1, .drop = 0.5, .seed = 3}},
   };
@@ -792,6 +837,7 @@ int main(void)
       WORLD_TEST(first_weights_may_be_a_file),
       WORLD_TEST(merges_are_what_they_say),
       WORLD_TEST(matching_permutes_a_model),
+      WORLD_TEST(general_matching_of_a_transformer),
       WORLD_TEST(arguments_reach_the_method),
       WORLD_TEST(negative_variances_are_no_model),
       WORLD_TEST(two_models_are_compared),

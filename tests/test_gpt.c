@@ -120,10 +120,9 @@ static void gpt_is_drawn_as_gpt_2_was(void **state)
 }
 
 /* Along the gradient the loss rises as the gradient says, tensor by tensor. */
-static void gpt_gradient_is_the_losss(void **state)
+static void check_network_gradient(const struct net_spec *spec)
 {
-  (void)state;
-  struct text t = setup(&GPT);
+  struct text t = setup(spec);
   struct net_work *w = net_work_new(t.net, ops_cpu(), BATCH, true);
   net_loss_gradient(w, t.flat, t.ids, t.labels, BATCH, t.grad);
   float *scrap = arena_array(t.arena, net_count(t.net), sizeof *scrap);
@@ -146,6 +145,43 @@ static void gpt_gradient_is_the_losss(void **state)
       fail_msg("%s: %g, not %g", all[i].name, rise, square);
   }
   net_work_free(w);
+  arena_free(t.arena);
+}
+
+static void gpt_gradient_is_the_losss(void **state)
+{
+  (void)state;
+  struct net_spec untied = GPT;
+  untied.untied = true;
+  check_network_gradient(&GPT);
+  check_network_gradient(&untied);
+}
+
+/* With the embedding's words in it, an untied head computes what a tied one does. */
+static void an_untied_head_has_words_of_its_own(void **state)
+{
+  (void)state;
+  enum { T = 7, V = 29 };
+  struct net_spec spec = GPT;
+  struct text tied = setup(&GPT);
+  spec.untied = true;
+  struct text t = setup(&spec);
+  const struct net_tensor *head = tensor(t.net, "lm_head.weight");
+  assert_int_equal(net_params(t.net), net_params(tied.net) + head->count);
+  memcpy(t.flat, tied.flat, net_count(tied.net) * sizeof *t.flat);
+  memcpy(t.flat + head->offset, tied.flat, head->count * sizeof *t.flat);
+  struct net_work *w = net_work_new(t.net, ops_cpu(), 1, true);
+  struct net_work *of_tied = net_work_new(tied.net, ops_cpu(), 1, false);
+  float logits[T * V], expected[T * V];
+  net_logits(w, t.flat, t.ids, 1, logits);
+  net_logits(of_tied, tied.flat, t.ids, 1, expected);
+  assert_memory_equal(logits, expected, sizeof expected);
+  t.flat[head->offset] += 1;
+  net_logits(w, t.flat, t.ids, 1, logits);
+  assert_memory_not_equal(logits, expected, sizeof expected);
+  net_work_free(of_tied);
+  net_work_free(w);
+  arena_free(tied.arena);
   arena_free(t.arena);
 }
 
@@ -233,6 +269,7 @@ int main(void)
       cmocka_unit_test(gpt_has_hugging_faces_tensors),
       cmocka_unit_test(gpt_is_drawn_as_gpt_2_was),
       cmocka_unit_test(gpt_gradient_is_the_losss),
+      cmocka_unit_test(an_untied_head_has_words_of_its_own),
       cmocka_unit_test(gpt_sees_the_past_alone),
       cmocka_unit_test_setup_teardown(gpt_goes_through_a_file, scratch_setup, scratch_teardown),
       cmocka_unit_test(gpt_wants_text),

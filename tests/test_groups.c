@@ -50,6 +50,34 @@ static const struct net_spec CONVNEXT = {.model = "convnext_tiny",
                                          .image_width = 13,
                                          .classes = 3};
 
+static const struct net_spec GPT = {.model = "gpt",
+                                    .width = 12,
+                                    .layers = 2,
+                                    .heads = 3,
+                                    .channels = 1,
+                                    .height = 1,
+                                    .image_width = 7,
+                                    .block = 7,
+                                    .classes = 11};
+static const struct net_spec VIT = {.model = "vit_s_16",
+                                    .width = 12,
+                                    .layers = 2,
+                                    .heads = 3,
+                                    .patch = 4,
+                                    .channels = 2,
+                                    .height = 8,
+                                    .image_width = 8,
+                                    .classes = 3};
+static const struct net_spec CLIP = {.model = "clip_vit_b_16",
+                                     .width = 12,
+                                     .layers = 2,
+                                     .heads = 3,
+                                     .patch = 4,
+                                     .channels = 2,
+                                     .height = 8,
+                                     .image_width = 8,
+                                     .classes = 3};
+
 struct fixture {
   struct arena *arena;
   struct diag *diag;
@@ -74,7 +102,7 @@ static struct fixture setup(const struct net_spec *spec, const struct net *net)
   for (size_t i = net_params(f.net); i < net_count(f.net); i++)
     f.flat[i] = 0.5f + fabsf(f.flat[i]);
   for (size_t i = 0; i < SAMPLES * net_inputs(f.net); i++)
-    f.x[i] = (float)rng_normal(&r);
+    f.x[i] = spec && spec->block ? (float)rng_below(&r, spec->classes) : (float)rng_normal(&r);
   return f;
 }
 
@@ -94,7 +122,7 @@ static uint32_t **random_perms(struct fixture *f, uint32_t seed)
 static void assert_same_function(struct fixture *f)
 {
   struct net_work *work = net_work_new(f->net, ops_cpu(), SAMPLES, false);
-  const size_t n = (size_t)SAMPLES * net_classes(f->net);
+  const size_t n = (size_t)SAMPLES * net_targets(f->net) * net_classes(f->net);
   float *a = mem_alloc(n * sizeof *a), *b = mem_alloc(n * sizeof *b), largest = 0;
   net_logits(work, f->flat, f->x, SAMPLES, a);
   net_logits(work, f->permuted, f->x, SAMPLES, b);
@@ -145,6 +173,9 @@ static void permuted_networks_compute_the_same(void **state)
     large.height = large.image_width = 33;
     check_function(&large, NULL);
   }
+  check_function(&GPT, NULL);
+  check_function(&VIT, NULL);
+  check_function(&CLIP, NULL);
 }
 
 /* "conv1.weight 0, bn1.weight 0, ...": tensors and axes of a group. */
@@ -231,6 +262,47 @@ static void convnext_has_groups_of_stages_and_blocks(void **state)
   assert_string_equal(uses_of(&f, "features.3.1.block.3.weight"),
                       "features.3.1.block.3.weight 0, features.3.1.block.3.bias 0, "
                       "features.3.1.block.5.weight 1");
+  arena_free(f.arena);
+}
+
+/* A tied head reads the words that the embedding writes: they are in the group once. */
+static void transformers_have_a_stream_heads_and_neurons(void **state)
+{
+  (void)state;
+  struct fixture f = setup(&GPT, NULL);
+  assert_int_equal(f.groups->n, 1 + 2 * 2);
+  assert_string_equal(
+      uses_of(&f, "transformer.wte.weight"),
+      "transformer.wte.weight 1, transformer.wpe.weight 1, "
+      "transformer.h.0.ln_1.weight 0, transformer.h.0.ln_1.bias 0, "
+      "transformer.h.0.attn.c_attn.weight 0, "
+      "transformer.h.0.attn.c_proj.weight 1, transformer.h.0.attn.c_proj.bias 0, "
+      "transformer.h.0.ln_2.weight 0, transformer.h.0.ln_2.bias 0, "
+      "transformer.h.0.mlp.c_fc.weight 0, "
+      "transformer.h.0.mlp.c_proj.weight 1, transformer.h.0.mlp.c_proj.bias 0, "
+      "transformer.h.1.ln_1.weight 0, transformer.h.1.ln_1.bias 0, "
+      "transformer.h.1.attn.c_attn.weight 0, "
+      "transformer.h.1.attn.c_proj.weight 1, transformer.h.1.attn.c_proj.bias 0, "
+      "transformer.h.1.ln_2.weight 0, transformer.h.1.ln_2.bias 0, "
+      "transformer.h.1.mlp.c_fc.weight 0, "
+      "transformer.h.1.mlp.c_proj.weight 1, transformer.h.1.mlp.c_proj.bias 0, "
+      "transformer.ln_f.weight 0, transformer.ln_f.bias 0");
+  assert_string_equal(uses_of(&f, "transformer.h.1.attn.c_attn.weight"),
+                      "transformer.h.1.attn.c_attn.weight 1, transformer.h.1.attn.c_attn.weight 1, "
+                      "transformer.h.1.attn.c_attn.weight 1, transformer.h.1.attn.c_attn.bias 0, "
+                      "transformer.h.1.attn.c_attn.bias 0, transformer.h.1.attn.c_attn.bias 0, "
+                      "transformer.h.1.attn.c_proj.weight 0");
+  for (size_t g = 0; g < f.groups->n; g++) {
+    const struct net_group *group = &f.groups->v[g];
+    const bool heads = strstr(group->name, "c_attn") != NULL;
+    if (heads || strstr(group->name, "c_fc"))
+      assert_int_equal(group->size, heads ? 3 : 48);
+    if (!heads)
+      continue;
+    assert_int_equal(group->uses[0].run, 4);
+    assert_int_equal(group->n_places, 1); /* what attention puts out */
+    assert_int_equal(group->places[0].run, 4);
+  }
   arena_free(f.arena);
 }
 
@@ -390,28 +462,6 @@ static void additions_part_and_tie(void **state)
   arena_free(f.arena);
 }
 
-static void other_layers_are_a_diagnostic(void **state)
-{
-  (void)state;
-  const struct net_spec gpt = {.model = "gpt",
-                               .width = 8,
-                               .layers = 1,
-                               .heads = 2,
-                               .channels = 1,
-                               .height = 1,
-                               .image_width = 4,
-                               .block = 4,
-                               .classes = 5};
-  struct arena *a = arena_new();
-  struct diag *d = diag_new(a);
-  const struct net *net = net_new(a, &gpt, d);
-  assert_non_null(net);
-  assert_null(net_groups_new(a, net, d));
-  assert_int_equal(diag_count(d), 1);
-  assert_non_null(strstr(diag_message(d, 0), "it has layers of another kind"));
-  arena_free(a);
-}
-
 /* ---- looking on ---- */
 
 struct seen {
@@ -437,8 +487,8 @@ static void look(void *context, unsigned value, const struct net_activation *a)
 static void visitors_see_every_layer(void **state)
 {
   (void)state;
-  const struct net_spec *const specs[] = {&MLP, &RESNET, &DENSENET, &CONVNEXT};
-  for (int i = 0; i < 4; i++) {
+  const struct net_spec *const specs[] = {&MLP, &RESNET, &DENSENET, &CONVNEXT, &VIT};
+  for (int i = 0; i < 5; i++) {
     struct fixture f = setup(specs[i], NULL);
     const size_t n = (size_t)SAMPLES * net_features(f.net);
     float *expected = arena_array(f.arena, n, sizeof *expected);
@@ -464,7 +514,7 @@ int main(void)
       cmocka_unit_test(densenet_has_a_group_for_what_each_layer_appends),
       cmocka_unit_test(flattened_channels_are_runs_of_pixels),
       cmocka_unit_test(additions_part_and_tie),
-      cmocka_unit_test(other_layers_are_a_diagnostic),
+      cmocka_unit_test(transformers_have_a_stream_heads_and_neurons),
       cmocka_unit_test(visitors_see_every_layer),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

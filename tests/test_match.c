@@ -206,7 +206,7 @@ static void permute(struct pair *p, uint32_t *const *perms, float *out)
 {
   struct net_work *work = net_work_new(p->net, ops_cpu(), BATCH, false);
   net_permute(p->net, p->groups, perms, p->b, out);
-  assert_true(match_same_function(p->net, work, p->b, out, p->diag));
+  assert_true(match_same_function(p->net, work, p->b, work, out, p->diag));
   net_work_free(work);
 }
 
@@ -451,14 +451,14 @@ static void another_function_is_noticed(void **state)
     uint32_t **perms = match_identity(p.arena, p.groups);
     shuffle(&p, 6, perms);
     net_permute(p.net, p.groups, perms, p.b, p.out);
-    assert_true(match_same_function(p.net, work, p.b, p.out, p.diag));
+    assert_true(match_same_function(p.net, work, p.b, work, p.out, p.diag));
     struct net_group first = p.groups->v[0];
     first.n_uses--; /* one tensor is forgotten */
     net_permute_group(&first, perms[0], p.out);
-    assert_false(match_same_function(p.net, work, p.b, p.out, p.diag));
+    assert_false(match_same_function(p.net, work, p.b, work, p.out, p.diag));
     assert_non_null(strstr(diag_message(p.diag, 0), "computes another function"));
     p.out[0] = NAN;
-    assert_false(match_same_function(p.net, work, p.b, p.out, p.diag));
+    assert_false(match_same_function(p.net, work, p.b, work, p.out, p.diag));
     diag_clear(p.diag);
     net_work_free(work);
     teardown(&p);

@@ -22,6 +22,7 @@ enum rng_purpose {
   RNG_PROBE = 8,   /* random directions in weight space; index = tensor, stream = direction */
   RNG_MATCH = 9,   /* order of groups; stream = restart, epoch = pass, index 1 + g: to start from */
   RNG_DROP = 10,   /* which entries DARE drops; index and epoch = hash of the tensor's name */
+  RNG_PATH = 11,   /* where on a path learned matching takes the loss; index = step */
   RNG_TEST = 1000  /* tests and benchmarks */
 };
 

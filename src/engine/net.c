@@ -276,23 +276,35 @@ unsigned net_attention(struct net_builder *b, unsigned x, unsigned heads, bool c
       b, layer, (struct net_value){.h = queries ? 1 : v.h, .w = queries ? queries : v.w, .c = c});
 }
 
-unsigned net_tied_head(struct net_builder *b, unsigned x, unsigned embedding)
+static unsigned add_head(struct net_builder *b, unsigned x, size_t words, unsigned vocabulary)
 {
-  struct net *net = b->net;
-  const struct net_value v = net->values[x];
-  size_t i = 0;
-  while (net->layers[i].out != embedding)
-    i++;
-  assert(net->layers[i].kind == LAYER_EMBEDDING && net->values[embedding].c == v.c);
-  const size_t words = net->layers[i].weight;
-  const unsigned vocabulary = (unsigned)b->tensors[words].tensor.shape[0];
-  net->flops += 2.0 * v.h * v.w * v.c * vocabulary;
+  const struct net_value v = b->net->values[x];
+  b->net->flops += 2.0 * v.h * v.w * v.c * vocabulary;
   const struct net_layer layer = {.kind = LAYER_HEAD,
                                   .in = x,
                                   .residual = NET_NONE,
                                   .dense = {.in = v.c, .out = vocabulary},
-                                  .weight = words};
+                                  .weight = words,
+                                  .bias = SIZE_MAX};
   return add_layer(b, layer, (struct net_value){.h = v.h, .w = v.w, .c = vocabulary});
+}
+
+unsigned net_untied_head(struct net_builder *b, unsigned x, const char *name, unsigned vocabulary)
+{
+  const struct net_initial initial = {INIT_NORMAL, 0.02};
+  const size_t shape[] = {vocabulary, b->net->values[x].c};
+  return add_head(b, x, add_tensor(b, name, "weight", false, initial, 2, shape), vocabulary);
+}
+
+unsigned net_tied_head(struct net_builder *b, unsigned x, unsigned embedding)
+{
+  const struct net *net = b->net;
+  size_t i = 0;
+  while (net->layers[i].out != embedding)
+    i++;
+  assert(net->layers[i].kind == LAYER_EMBEDDING && net->values[embedding].c == net->values[x].c);
+  const size_t words = net->layers[i].weight;
+  return add_head(b, x, words, (unsigned)b->tensors[words].tensor.shape[0]);
 }
 
 void net_initial(struct net_builder *b, const char *name, struct net_initial initial)
@@ -468,6 +480,11 @@ unsigned net_targets(const struct net *net)
 {
   const struct net_value *v = &net->values[net->logits];
   return v->h * v->w;
+}
+
+bool net_reads_text(const struct net *net)
+{
+  return net->layers[0].kind == LAYER_EMBEDDING;
 }
 
 static const struct net_layer *classifier(const struct net *net)

@@ -29,6 +29,7 @@ struct net_spec {
   unsigned width, stages, blocks, layers, growth; /* 0: the architecture's default */
   const char *stem; /* "cifar" (NULL too): 3x3, stride 1; "imagenet": 7x7 and pooling, stride 4 */
   unsigned heads, patch;
+  bool untied; /* gpt: a head of its own, lm_head.weight, drawn as the embedding is */
   unsigned channels, height, image_width, classes; /* the data's shape */
   unsigned block; /* text: tokens a sample, and then the shape is 1, 1, block, vocabulary */
 };
@@ -52,6 +53,7 @@ double net_flops(const struct net *); /* of one sample's forward pass: 2 a multi
 bool net_has_batchnorm(const struct net *);
 unsigned net_classes(const struct net *); /* of text: the vocabulary */
 unsigned net_targets(const struct net *); /* a sample's labels: 1, or of text block */
+bool net_reads_text(const struct net *);  /* token ids, below net_classes */
 /* The classifier is the linear layer that makes the logits; it comes last.  What it
  * reads, floats a sample, are the features of the penultimate layer.  A language model's
  * head is tied to the embedding: no tensor is the classifier's alone, so that `head = new`

@@ -15,6 +15,7 @@
 struct axis {
   uint32_t *channels; /* numbers */
   unsigned n, run;
+  enum { NO_HEADS, QUERIES_KEYS_VALUES, MIXED } heads;
 };
 
 struct deriving {
@@ -73,7 +74,7 @@ static void number_channels(struct deriving *d)
   d->axes = arena_array(d->scratch, net->n_values, sizeof *d->axes);
   for (size_t i = 0; i < net->n_values; i++) {
     const unsigned c = net->values[i].c;
-    d->axes[i] = (struct axis){numbers + next, c, 1};
+    d->axes[i] = (struct axis){numbers + next, c, 1, NO_HEADS};
     next += c;
   }
   for (size_t i = 0; i < net->n_values; i++) {
@@ -86,7 +87,19 @@ static void number_channels(struct deriving *d)
 static bool makes_channels(const struct net_layer *l)
 {
   return l->kind == LAYER_CONV || l->kind == LAYER_LINEAR || l->kind == LAYER_DENSE ||
-         l->kind == LAYER_SCALED;
+         l->kind == LAYER_SCALED || l->kind == LAYER_EMBEDDING;
+}
+
+/* A head's queries, keys and values, and what attention makes of them, move together. */
+static void unite_heads(struct deriving *d, const struct net_layer *l)
+{
+  const struct ops_attention *at = &l->attention;
+  struct axis *in = &d->axes[l->in];
+  uint32_t *heads = arena_array(d->scratch, 3 * (size_t)at->heads, sizeof *heads);
+  for (unsigned i = 0; i < 3 * at->heads; i++)
+    heads[i] = in->channels[i % at->heads * at->size];
+  *in = (struct axis){heads, 3 * at->heads, at->size, QUERIES_KEYS_VALUES};
+  d->axes[l->out] = (struct axis){heads, at->heads, at->size, MIXED};
 }
 
 static bool unite_layer(struct deriving *d, const struct net_layer *l)
@@ -98,6 +111,11 @@ static bool unite_layer(struct deriving *d, const struct net_layer *l)
   case LAYER_LINEAR:
   case LAYER_DENSE:
   case LAYER_SCALED:
+  case LAYER_EMBEDDING:
+  case LAYER_HEAD:
+    break;
+  case LAYER_ATTENTION:
+    unite_heads(d, l);
     break;
   case LAYER_DEPTHWISE:
   case LAYER_BATCHNORM:
@@ -105,6 +123,8 @@ static bool unite_layer(struct deriving *d, const struct net_layer *l)
   case LAYER_POOL:
   case LAYER_AVERAGE:
   case LAYER_MAX:
+  case LAYER_CLASS_TOKEN:
+  case LAYER_FIRST_TOKEN:
     if (from->run > 1)
       *to = *from;
     else if (!unite(d, l->in, l->out))
@@ -115,9 +135,6 @@ static bool unite_layer(struct deriving *d, const struct net_layer *l)
     *to = *from;
     to->run *= l->kind == LAYER_PATCHES ? l->patches.k * l->patches.k : in->h * in->w;
     break;
-  default:
-    return not_known(d, "it has layers of another kind than convolutions, linear layers, norms "
-                        "and pooling");
   }
   return l->residual == NET_NONE || unite(d, l->residual, l->out);
 }
@@ -192,12 +209,22 @@ static uint32_t tensor_at(const struct net *net, size_t offset)
   return i;
 }
 
-static bool add_uses(struct deriving *d, unsigned value, size_t tensor_offset, unsigned on)
+static enum net_role role_at(const struct axis *axis, unsigned at, enum net_role role)
+{
+  static const enum net_role parts[] = {NET_QUERIES, NET_KEYS, NET_VALUES};
+  if (axis->heads == QUERIES_KEYS_VALUES)
+    return parts[at / (axis->n / 3)];
+  return axis->heads == MIXED ? NET_MIXES : role;
+}
+
+/* `on`: the tensor's axis; none has channels on two axes behind the first. */
+static bool add_uses(struct deriving *d, unsigned value, size_t tensor_offset, unsigned on,
+                     enum net_role role)
 {
   const struct axis *axis = &d->axes[value];
   const uint32_t number = tensor_at(d->net, tensor_offset);
   const struct net_tensor *t = &d->net->tensors[number];
-  struct net_use use = {.tensor = number, .axis = on, .buffer = t->buffer, .outer = 1, .stride = 1};
+  struct net_use use = {.tensor = number, .axis = on > 0, .buffer = t->buffer, .outer = 1, .stride = 1};
   for (unsigned k = 0; k < t->rank; k++)
     *(k < on ? &use.outer : &use.stride) *= t->shape[k];
   use.run = use.stride / axis->n; /* taps, and pixels where it was flattened */
@@ -209,25 +236,53 @@ static bool add_uses(struct deriving *d, unsigned value, size_t tensor_offset, u
     if (!g)
       return true;
     use.offset = t->offset + first * use.run;
+    use.role = role_at(axis, first, role);
+    g->inner = axis->heads ? axis->run : 1;
     g->name = g->name ? g->name : t->name;
     ARENA_PUSH(d->arena, g->uses, g->n_uses, g->cap_uses, use);
   }
 }
 
+/* Vectors of the value's channels: an embedding's words and positions, a class token. */
+static bool use_vectors(struct deriving *d, unsigned value, size_t tensor_offset,
+                        enum net_role role)
+{
+  return add_uses(d, value, tensor_offset,
+                  d->net->tensors[tensor_at(d->net, tensor_offset)].rank - 1, role);
+}
+
+static bool is_embedding(const struct net *net, size_t tensor_offset)
+{
+  for (size_t i = 0; i < net->n_layers; i++)
+    if (net->layers[i].kind == LAYER_EMBEDDING && net->layers[i].weight == tensor_offset)
+      return true;
+  return false;
+}
+
 static bool use_layer(struct deriving *d, const struct net_layer *l)
 {
+  if (l->kind == LAYER_EMBEDDING || l->kind == LAYER_CLASS_TOKEN)
+    return use_vectors(d, l->out, l->weight, NET_WRITES) &&
+           use_vectors(d, l->out, l->bias, NET_WRITES);
+  if (l->kind == LAYER_HEAD) /* a tied one reads what the embedding writes */
+    return is_embedding(d->net, l->weight) || use_vectors(d, l->in, l->weight, NET_READS);
   if (l->kind == LAYER_BATCHNORM)
-    return add_uses(d, l->out, l->weight, 0) && add_uses(d, l->out, l->bias, 0) &&
-           add_uses(d, l->out, l->mean, 0) && add_uses(d, l->out, l->var, 0);
+    return add_uses(d, l->out, l->weight, 0, NET_SCALES) &&
+           add_uses(d, l->out, l->bias, 0, NET_SHIFTS) &&
+           add_uses(d, l->out, l->mean, 0, NET_SHIFTS) &&
+           add_uses(d, l->out, l->var, 0, NET_SCALES);
   if (l->kind == LAYER_LAYERNORM || l->kind == LAYER_DEPTHWISE)
-    return add_uses(d, l->out, l->weight, 0) && add_uses(d, l->out, l->bias, 0);
+    return add_uses(d, l->out, l->weight, 0, NET_SCALES) &&
+           add_uses(d, l->out, l->bias, 0, NET_SHIFTS);
   if (!makes_channels(l))
     return true;
-  if (l->kind == LAYER_SCALED && !add_uses(d, l->out, l->scale, 0))
+  if (l->kind == LAYER_SCALED && !add_uses(d, l->out, l->scale, 0, NET_SCALES))
     return false;
   const unsigned out_axis = l->kind == LAYER_DENSE && l->dense.in_first;
-  return add_uses(d, l->out, l->weight, out_axis) && add_uses(d, l->in, l->weight, !out_axis) &&
-         (l->kind == LAYER_CONV || l->bias == SIZE_MAX || add_uses(d, l->out, l->bias, 0));
+  return add_uses(d, l->out, l->weight, out_axis, NET_WRITES) &&
+         add_uses(d, l->in, l->weight, !out_axis, NET_READS) &&
+         (l->kind == LAYER_CONV || l->bias == SIZE_MAX ||
+          add_uses(d, l->out, l->bias, 0, NET_WRITES));
 }
 
 static bool activates(const struct net_layer *l)
@@ -244,19 +299,72 @@ static bool add_places(struct deriving *d, bool activated, const bool *wanted)
     const struct axis *axis = &d->axes[l->out];
     const struct net_value *v = &d->net->values[l->out];
     struct net_group *g;
-    if (activates(l) != activated || axis->run != 1)
+    if (activates(l) != activated || (axis->run != 1 && l->kind != LAYER_ATTENTION))
       continue;
     for (unsigned at = 0, first;;) {
       if (!next_group(d, axis, &at, &g, &first))
         return false;
       if (!g)
         break;
-      const struct net_place place = {l->out, first, v->h * v->w};
+      const struct net_place place = {l->out, first * axis->run, v->h * v->w, axis->run};
       if (wanted[g - d->groups])
         ARENA_PUSH(d->arena, g->places, g->n_places, g->cap_places, place);
     }
   }
   return true;
+}
+
+/* `held`: by block. */
+static void hold(struct deriving *d, unsigned value, bool *held)
+{
+  for (unsigned i = 0; i < d->axes[value].n; i++)
+    held[d->block[root(d, d->axes[value].channels[i])]] = true;
+}
+
+/* `normed`: by value, is it a norm's output? */
+static void hold_by_layer(struct deriving *d, const struct net_layer *l, bool *normed, bool *held)
+{
+  switch (l->kind) {
+  case LAYER_LAYERNORM: {
+    struct net_group *g = &d->groups[d->block[root(d, d->axes[l->in].channels[0])]];
+    g->turns = true;
+    if (normed[l->in] || d->axes[l->in].n != g->size)
+      hold(d, l->in, held);
+    normed[l->out] = true;
+    break;
+  }
+  case LAYER_LINEAR:
+  case LAYER_DENSE:
+  case LAYER_HEAD:
+    if (!normed[l->in])
+      hold(d, l->in, held);
+    if (activates(l))
+      hold(d, l->out, held);
+    break;
+  case LAYER_EMBEDDING:
+    break;
+  case LAYER_CLASS_TOKEN:
+  case LAYER_FIRST_TOKEN:
+    if (normed[l->in])
+      hold(d, l->in, held);
+    break;
+  default:
+    hold(d, l->in, held);
+    hold(d, l->out, held);
+  }
+  if (l->residual != NET_NONE && normed[l->residual])
+    hold(d, l->residual, held);
+}
+
+static void find_streams(struct deriving *d)
+{
+  bool *held = arena_array(d->scratch, d->n_blocks, sizeof *held);
+  bool *normed = arena_array(d->scratch, d->net->n_values, sizeof *normed);
+  held[0] = true; /* fixed channels */
+  for (size_t i = 0; i < d->net->n_layers; i++)
+    hold_by_layer(d, &d->net->layers[i], normed, held);
+  for (uint32_t b = 0; b < d->n_blocks; b++)
+    d->groups[b].turns = d->groups[b].turns && !held[b];
 }
 
 static bool derive(struct deriving *d)
@@ -270,6 +378,7 @@ static bool derive(struct deriving *d)
   for (size_t i = 0; i < net->n_layers; i++)
     if (!use_layer(d, &net->layers[i]))
       return false;
+  find_streams(d);
   bool *wanted = arena_array(d->scratch, d->n_blocks, sizeof *wanted);
   memset(wanted, true, d->n_blocks * sizeof *wanted);
   if (!add_places(d, true, wanted))

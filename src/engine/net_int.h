@@ -135,6 +135,8 @@ unsigned net_attention(struct net_builder *, unsigned x, unsigned heads, bool ca
                        unsigned queries);
 /* Logits by the words of the embedding layer that made value `embedding` (a tied head). */
 unsigned net_tied_head(struct net_builder *, unsigned x, unsigned embedding);
+/* By words of its own: NAME.weight [vocabulary][c], normal 0.02. */
+unsigned net_untied_head(struct net_builder *, unsigned x, const char *name, unsigned vocabulary);
 
 /* Draws the tensor NAME, listed before, in another way than the layer's. */
 void net_initial(struct net_builder *, const char *name, struct net_initial);
@@ -148,7 +150,7 @@ void net_place(struct net_builder *, unsigned value, unsigned block, unsigned fi
 /* The first c channels of a block. */
 unsigned net_first(struct net_builder *, unsigned block, unsigned c);
 
-/* The last layer where it is a tied head, or NULL. */
+/* The last layer where it is a language model's head, or NULL. */
 static inline const struct net_layer *net_head(const struct net *net)
 {
   const struct net_layer *last = &net->layers[net->n_layers - 1];

@@ -126,7 +126,9 @@ static void backward_token_layer(const struct step *s, size_t i, float *grad)
   const float *x = input(s, l->in), *weight = s->flat + l->weight, *saved = w->layers[i].saved;
   float *dy = w->grad[l->out], *dx = w->grad[l->in];
   float *dweight = grad + l->weight, *dbias = l->bias == SIZE_MAX ? NULL : grad + l->bias;
-  if (l->kind == LAYER_EMBEDDING) /* the tied head has set dweight */
+  if (l->kind == LAYER_EMBEDDING && net_head(w->net)->weight != l->weight)
+    memset(dweight, 0, (size_t)net_classes(w->net) * w->net->values[l->out].c * sizeof *dweight);
+  if (l->kind == LAYER_EMBEDDING) /* a tied head has set dweight */
     ops->embedding_backward(ops, s->n, in->w, w->net->values[l->out].c, x, dy, dweight, dbias);
   else if (l->kind == LAYER_LAYERNORM)
     ops->layernorm_backward(ops, rows, in->c, x, saved, saved + rows, weight, dy, dx, add, dweight,

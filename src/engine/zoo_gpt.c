@@ -1,5 +1,5 @@
 /* GPT-2 (Radford et al. 2019) as nanoGPT trains it: norms before each half of a block, GELU in
- * its tanh form, a head tied to the embedding, no dropout.  Names and layouts are Hugging
+ * its tanh form, a head tied to the embedding (but for net_spec.untied), no dropout.  Names and layouts are Hugging
  * Face's: transformer.wte.weight, transformer.h.0.attn.c_attn.weight [in][out], ...
  * Weights start normal 0.02; what is added to the residual stream 0.02 / sqrt(2 layers).
  * Defaults: width 128, 2 layers, 4 heads. */
@@ -48,6 +48,8 @@ bool zoo_gpt(struct net_builder *b, const struct net_spec *spec, unsigned *logit
   unsigned x = embedding;
   for (unsigned k = 0; k < layers; k++)
     x = block(b, x, net_name(b, "transformer.h.%u", k), heads, 0.02 / sqrt(2.0 * layers));
-  *logits = net_tied_head(b, net_layernorm(b, x, "transformer.ln_f", EPS), embedding);
+  x = net_layernorm(b, x, "transformer.ln_f", EPS);
+  *logits = spec->untied ? net_untied_head(b, x, "lm_head", spec->classes)
+                         : net_tied_head(b, x, embedding);
   return true;
 }

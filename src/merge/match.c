@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHECKED = 8 }; /* samples */
-
 bool match_find(const char *name, enum match_method *out)
 {
   static const char *const names[] = {"weight_matching", "activation_matching", "learned_matching"};
@@ -31,19 +29,19 @@ uint32_t **match_identity(struct arena *a, const struct net_groups *groups)
   return perms;
 }
 
-bool match_same_function(const struct net *net, struct net_work *work, const float *a,
-                         const float *b, struct diag *d)
+bool match_same_function(const struct net *net, struct net_work *work_a, const float *a,
+                         struct net_work *work_b, const float *b, struct diag *d)
 {
-  const size_t inputs = CHECKED * net_inputs(net);
-  const size_t n = (size_t)CHECKED * net_targets(net) * net_classes(net);
+  const size_t inputs = MATCH_CHECKED * net_inputs(net);
+  const size_t n = (size_t)MATCH_CHECKED * net_targets(net) * net_classes(net);
   float *x = mem_alloc(inputs * sizeof *x), *of_a = mem_alloc(2 * n * sizeof *of_a);
   float *of_b = of_a + n;
   double largest = 1, apart = 0;
   struct rng r = rng_at(0, RNG_MATCH, UINT32_MAX, 0, 0);
   for (size_t i = 0; i < inputs; i++)
-    x[i] = (float)rng_normal(&r);
-  net_logits(work, a, x, CHECKED, of_a);
-  net_logits(work, b, x, CHECKED, of_b);
+    x[i] = net_reads_text(net) ? (float)rng_below(&r, net_classes(net)) : (float)rng_normal(&r);
+  net_logits(work_a, a, x, MATCH_CHECKED, of_a);
+  net_logits(work_b, b, x, MATCH_CHECKED, of_b);
   for (size_t i = 0; i < n; i++) {
     const double difference = fabs((double)of_a[i] - (double)of_b[i]);
     largest = fmax(largest, fabs((double)of_a[i]));

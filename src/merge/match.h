@@ -71,10 +71,61 @@ double match_learned(const struct match *, const struct match_learning *, struct
 
 enum { MATCH_LEARNED_SAMPLES = 1024, MATCH_LEARNED_LOOKS = 4 };
 
-/* Do two weight vectors compute the same function?  Logits of random inputs may differ by 1e-5
- * of the largest, or of 1.  false: a diagnostic. */
-bool match_same_function(const struct net *, struct net_work *, const float *a, const float *b,
-                         struct diag *);
+/* ---- symmetries of transformers beyond permutations ----
+ *
+ * After Theus et al. 2025, "Generalized Linear Mode Connectivity for Transformers".  Beside the
+ * order of neurons and heads, a transformer's function leaves open how its residual stream is
+ * turned (orthogonal maps) and what basis a head has inside, for queries and keys, and for values
+ * (invertible maps).  Their semi-permutations, which mix neurons or heads, need ReLU in the
+ * feed-forward part or give up a head's own attention: none of the networks here has the former,
+ * and heads are matched one to one.
+ *
+ * Maps are found between, and applied to, weights in canonical form, in which the choices that
+ * interpolation could not undo are made: norms scale nothing and what is written has no mean
+ * (engine/net_fold.h), a language model's head is not tied (net_spec.untied), a head's queries and
+ * keys are balanced, as are its values and outputs, and keys have no bias.  What is left of the
+ * invertible maps are rotations.  CLIP's stream begins with a norm of its own, whose output cannot
+ * be turned: its channels are permuted. */
+
+/* The weights of `from` for the canonical network `to`, which is the same but for `untied`, with
+ * its groups; `from` may be `to`.  The function stays.  false: a diagnostic. */
+bool match_canonical(const struct net *from, const float *flat, const struct net *to,
+                     const struct net_groups *, float *out, struct diag *);
+
+/* Does a network have heads?  Where it has none, permutations are all there is. */
+bool match_has_heads(const struct net_groups *);
+
+struct match_maps;
+struct match_maps *match_maps_new(struct arena *, const struct net_groups *); /* identities */
+void match_maps_copy(const struct match_maps *from, struct match_maps *to);
+/* The weights of `flat`, mapped; count: floats. */
+void match_map(const struct match_maps *, const float *flat, size_t count, float *out);
+
+/* Weight matching: `maps` becomes the maps with the largest inner product of the weights of `to`
+ * with those of the mapped `from`, of at most `passes` (15 in the article).  In each pass the
+ * stream is turned by the singular vectors of its stacked readers and writers (in the first pass
+ * only of those that neither heads nor neurons touch: embeddings, head and biases); then heads are
+ * assigned by the distance of their products QK and OV and turned inside to fit, and neurons are
+ * assigned by the distance of their normalised weights.  Both models are canonical and finite.
+ * Returns the product. */
+double match_general(const struct match *, unsigned passes, struct match_maps *maps);
+
+/* Learned matching: free matrices start at what weight matching finds, and the maps are the
+ * nearest to them: of a rotation the polar factor, through which the gradient goes exactly; of an
+ * order the best assignment, whose gradient goes straight through.  A batch's loss is taken at a
+ * share of the mapped `from` drawn from (0.4, 0.6), and Adam moves the matrices (`momentum` is its
+ * first decay; the second is 0.999).  Where another head comes to a place, the map inside is fitted
+ * to its weights.  maps becomes the best at the midpoint of those looked at, as with
+ * match_learned, and so is never worse there than weight matching.  Returns that loss. */
+double match_general_learned(const struct match *, const struct match_learning *, struct net_work *,
+                             const struct data_set *, struct match_maps *maps);
+
+/* Do two weight vectors compute the same function?  Each has its own work, which may be the same;
+ * `net` is either's network.  Logits of random inputs may differ by 1e-5 of the largest, or of 1.
+ * false: a diagnostic. */
+bool match_same_function(const struct net *net, struct net_work *of_a, const float *a,
+                         struct net_work *of_b, const float *b, struct diag *);
+enum { MATCH_CHECKED = 8 }; /* samples of either work, at least */
 
 /* Floating-point operations of one pass of weight matching, assignments left out; and of the
  * correlations of a sample's activations. */

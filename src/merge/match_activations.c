@@ -54,7 +54,8 @@ static unsigned make_room(struct looking *l, unsigned batch)
 {
   size_t sample = 1, most = 1;
   for (size_t k = 0; k < l->n; k++) {
-    const size_t floats = (size_t)l->moments[k].place.pixels * l->moments[k].n;
+    const struct net_place *at = &l->moments[k].place;
+    const size_t floats = (size_t)at->pixels * at->run * l->moments[k].n;
     sample += floats;
     most = floats > most ? floats : most;
   }
@@ -64,19 +65,20 @@ static unsigned make_room(struct looking *l, unsigned batch)
   l->other = mem_alloc(batch * most * sizeof *l->other);
   for (size_t k = 0; k < l->n; k++) {
     l->moments[k].kept = at;
-    at += (size_t)batch * l->moments[k].place.pixels * l->moments[k].n;
+    at += (size_t)batch * l->moments[k].place.pixels * l->moments[k].place.run * l->moments[k].n;
   }
   return batch;
 }
 
-/* The channels of a place as rows of doubles, and their sums. */
+/* The units of a place as rows of doubles, and their sums; a head's channels are rows. */
 static void take(struct moments *m, int which, const struct net_activation *a, double *rows)
 {
   double *sum = m->sum[which], *square = m->square[which];
-  for (size_t r = 0; r < a->rows; r++) {
-    const float *x = a->y + r * a->row + m->place.first;
+  const unsigned run = m->place.run;
+  for (size_t r = 0; r < a->rows * run; r++) {
+    const float *x = a->y + r / run * a->row + m->place.first + r % run;
     for (unsigned i = 0; i < m->n; i++) {
-      const double v = (double)x[i];
+      const double v = (double)x[i * run];
       rows[r * m->n + i] = v;
       sum[i] += v;
       square[i] += v * v;
@@ -95,8 +97,9 @@ static void look(void *context, unsigned value, const struct net_activation *a)
     take(m, l->which, a, l->which == TO ? m->kept : l->other);
     if (l->which == TO)
       continue;
-    m->rows += (double)a->rows;
-    cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, n, n, (blasint)a->rows, 1, m->kept, n,
+    const size_t rows = a->rows * m->place.run;
+    m->rows += (double)rows;
+    cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, n, n, (blasint)rows, 1, m->kept, n,
                 l->other, n, 1, m->cross, n);
   }
 }
@@ -175,8 +178,10 @@ bool match_activations(const struct match *match, struct net_work *work, unsigne
 double match_sample_flops(const struct net_groups *groups)
 {
   double flops = 0;
-  for (size_t g = 0; g < groups->n; g++)
-    for (size_t k = 0; k < groups->v[g].n_places; k++)
-      flops += 2.0 * groups->v[g].places[k].pixels * groups->v[g].size * groups->v[g].size;
+  for (size_t g = 0; g < groups->n; g++) {
+    const struct net_group *group = &groups->v[g];
+    for (size_t k = 0; k < group->n_places; k++)
+      flops += 2.0 * group->places[k].pixels * group->places[k].run * group->size * group->size;
+  }
   return flops;
 }

@@ -151,7 +151,7 @@ void bind_model_spec(const struct plan_step *init, struct net_spec *spec)
 }
 
 struct net *bind_make_net(struct arena *a, const struct plan *plan, const struct plan_step *init,
-                          struct diag *d)
+                          bool canonical, struct diag *d)
 {
   struct data_spec data = bind_data_spec(plan_step(plan, init->inputs[0]));
   struct data_set shape;
@@ -164,6 +164,7 @@ struct net *bind_make_net(struct arena *a, const struct plan *plan, const struct
   spec.height = shape.height;
   spec.image_width = shape.width;
   spec.classes = shape.classes;
+  spec.untied = canonical;
   return net_new(a, &spec, d);
 }
 
@@ -224,17 +225,38 @@ void bind_free(struct bind *b)
   }
 }
 
-const struct net *bind_net(struct bind *b, const struct plan *plan, const struct plan_step *model,
-                           struct diag *d)
+bool bind_is_canonical(const struct plan *plan, const struct plan_step *s)
+{
+  const struct plan_attr *symmetries = plan_attr(s, PLAN_A_symmetries);
+  if (s->kind == PLAN_DATA)
+    return false;
+  if (symmetries && !strcmp(symmetries->str, "general"))
+    return true;
+  for (uint32_t k = 0; k < s->n_inputs; k++)
+    if (bind_is_canonical(plan, plan_step(plan, s->inputs[k])))
+      return true;
+  return false;
+}
+
+const struct net *bind_net_as(struct bind *b, const struct plan *plan,
+                              const struct plan_step *model, bool canonical, struct diag *d)
 {
   const struct plan_step *init = plan_model_of(plan, model);
-  if (b->net && hash_equal(b->net_key, init->key))
+  b->init = init;
+  if (b->net && hash_equal(b->net_key, init->key) && b->canonical == canonical)
     return b->net;
   drop_net(b);
   b->net_arena = arena_new();
   b->net_key = init->key;
-  b->net = bind_make_net(b->net_arena, plan, init, d);
+  b->canonical = canonical;
+  b->net = bind_make_net(b->net_arena, plan, init, canonical, d);
   return b->net;
+}
+
+const struct net *bind_net(struct bind *b, const struct plan *plan, const struct plan_step *model,
+                           struct diag *d)
+{
+  return bind_net_as(b, plan, model, bind_is_canonical(plan, model), d);
 }
 
 struct net_work *bind_train_work(struct bind *b, unsigned batch)

@@ -112,7 +112,7 @@ static const struct network *make_network(struct bind_costs *c, const struct pla
         c->networks[i]->shape.split[DATA_TEST].n == n->shape.split[DATA_TEST].n &&
         c->networks[i]->shape.split[DATA_OOD].n == n->shape.split[DATA_OOD].n)
       return c->networks[i];
-  n->net = n->shape.channels ? bind_make_net(c->arena, plan, init, d) : NULL;
+  n->net = n->shape.channels ? bind_make_net(c->arena, plan, init, false, d) : NULL;
   const struct net_groups *groups = n->net ? net_groups_new(c->arena, n->net, d) : NULL;
   n->match_flops = groups ? match_pass_flops(groups) : 0;
   n->match_sample_flops = groups ? match_sample_flops(groups) : 0;

@@ -29,6 +29,8 @@ struct bind {
   struct arena *net_arena;
   struct hash net_key;
   struct net *net;
+  const struct plan_step *init; /* it is the network of */
+  bool canonical;               /* is it the canonical network? */
   struct net_work *train, *eval;
   unsigned train_batch;
   unsigned threads;           /* 0, 1: one */
@@ -41,9 +43,16 @@ enum { BIND_EVAL_BATCH = 200, BIND_GRADIENT_BATCH = 128 };
 /* Each returns NULL after a diagnostic. */
 const struct data_set *bind_data(struct bind *, struct store *, const struct plan *,
                                  const struct plan_step *data, struct diag *);
-/* The network of a model step; valid until the next call. */
+/* The network of a model step; valid until the next call.  `canonical`: the one for weights in
+ * canonical form (merge/match.h), whatever the step's own are in. */
 const struct net *bind_net(struct bind *, const struct plan *, const struct plan_step *model,
                            struct diag *);
+const struct net *bind_net_as(struct bind *, const struct plan *, const struct plan_step *model,
+                              bool canonical, struct diag *);
+/* Is a model step's weights' form canonical, or one of those that a measurement reads?  It is where
+ * any model that it comes from was matched by general symmetries: other models that are merged or
+ * compared with it are then brought into the same form. */
+bool bind_is_canonical(const struct plan *, const struct plan_step *);
 struct net_work *bind_train_work(struct bind *, unsigned batch);
 struct net_work *bind_eval_work(struct bind *);
 const struct ops *bind_ops(void); /* on one thread */
@@ -52,7 +61,7 @@ const struct ops *bind_step_ops(struct bind *);
 
 /* The network of an init step. */
 struct net *bind_make_net(struct arena *, const struct plan *, const struct plan_step *init,
-                          struct diag *);
+                          bool canonical, struct diag *);
 /* The shape of the data that a model step's network is for; zeros: unknown data. */
 struct data_set bind_shape(const struct plan *, const struct plan_step *model);
 /* Does a train step keep its momentum for a segment that goes on from it? */

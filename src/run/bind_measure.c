@@ -13,7 +13,8 @@ static bool evaluate(struct work *w, bool diverged)
   if (!diverged) {
     bool lent = w->step->n_inputs > 2;
     const struct plan_step *head = work_input(w, lent ? 1 : 0);
-    const struct net *net = bind_net(w->bind, w->plan, head, w->diag);
+    const struct net *net =
+        bind_net_as(w->bind, w->plan, head, bind_is_canonical(w->plan, w->step), w->diag);
     const struct data_set *data = net ? work_data(w, head, true) : NULL;
     float *flat = data ? work_weights(w, net, head) : NULL;
     if (!flat || (lent && !work_body(w, net, work_input(w, 0), flat)))
@@ -30,7 +31,8 @@ static bool evaluate(struct work *w, bool diverged)
 static bool between_weights(struct work *w, double *value)
 {
   const struct plan_step *second = work_input(w, 1);
-  const struct net *net = bind_net(w->bind, w->plan, work_input(w, 0), w->diag);
+  const struct net *net = bind_net_as(w->bind, w->plan, work_input(w, 0),
+                                      bind_is_canonical(w->plan, w->step), w->diag);
   float *a = net ? work_weights(w, net, work_input(w, 0)) : NULL, *b = NULL;
   if (!a)
     return false;
@@ -81,7 +83,8 @@ static bool cka(struct work *w, double *value)
 static bool disagreement(struct work *w, double *value)
 {
   const struct plan_step *one = work_input(w, 0), *other = work_input(w, 1);
-  const struct net *net = bind_net(w->bind, w->plan, one, w->diag);
+  const struct net *net =
+      bind_net_as(w->bind, w->plan, one, bind_is_canonical(w->plan, w->step), w->diag);
   const struct data_set *data = net ? work_data(w, one, true) : NULL;
   if (!data)
     return false;

@@ -67,17 +67,49 @@ const char *work_file(struct work *w, const struct plan_step *from, const char *
   return path;
 }
 
+typedef bool loader(const struct net *, const char *path, float *flat, struct diag *);
+
+/* `net` is the bind's, canonical; the file's weights are not. */
+static bool load_as_canonical(struct work *w, const struct net *net, const char *path, loader *load,
+                              float *flat)
+{
+  const struct net_groups *groups = net_groups_new(w->arena, net, w->diag);
+  const struct net *plain = bind_make_net(w->arena, w->plan, w->bind->init, false, w->diag);
+  float *as_is = plain ? arena_array(w->arena, net_count(plain), sizeof *as_is) : NULL;
+  return groups && plain && load(plain, path, as_is, w->diag) &&
+         match_canonical(plain, as_is, net, groups, flat, w->diag);
+}
+
+static bool in_another_form(const struct work *w, const struct plan_step *from)
+{
+  return w->bind->canonical && !bind_is_canonical(w->plan, from);
+}
+
 float *work_weights(struct work *w, const struct net *net, const struct plan_step *from)
 {
   const char *path = work_file(w, from, work_weights_file);
   float *flat = arena_array(w->arena, net_count(net), sizeof *flat);
-  return path && net_load(net, path, flat, w->diag) ? flat : NULL;
+  if (!path)
+    return NULL;
+  const bool ok = in_another_form(w, from) ? load_as_canonical(w, net, path, net_load, flat)
+                                           : net_load(net, path, flat, w->diag);
+  return ok ? flat : NULL;
 }
 
 bool work_body(struct work *w, const struct net *net, const struct plan_step *from, float *flat)
 {
   const char *path = work_file(w, from, work_weights_file);
-  return path && net_load_body(net, path, flat, w->diag);
+  if (!path || !in_another_form(w, from))
+    return path && net_load_body(net, path, flat, w->diag);
+  size_t n;
+  const struct net_tensor *t = net_tensors(net, &n);
+  float *body = arena_array(w->arena, net_count(net), sizeof *body);
+  if (!load_as_canonical(w, net, path, net_load_body, body))
+    return false;
+  for (size_t i = 0; i < n; i++)
+    if (!net_in_classifier(net, &t[i]))
+      memcpy(flat + t[i].offset, body + t[i].offset, t[i].count * sizeof *flat);
+  return true;
 }
 
 bool work_all_finite(const float *v, size_t n)

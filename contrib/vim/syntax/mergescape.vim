@@ -84,6 +84,7 @@ syn keyword expName
   \ x
   \ y
   \ to
+  \ symmetries
   \ passes
   \ restarts
   \ samples
@@ -204,6 +205,8 @@ syn keyword expValue
   \ weights
   \ tensor
   \ sum
+  \ permutations
+  \ general
   \ both
   \ second
   \ turned
