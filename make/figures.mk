@@ -9,9 +9,14 @@ data_dir = $(if $(filter command,$(firstword $(origin DATA))),$(DATA))
 figures_dir = $(or $(FIGURES),figures)
 store_dir = $(or $(STORE),store)
 report_file = $(or $(REPORT),report.html)
+# What a run is held against, and where make record-reference writes.
+reference_dir = $(or $(REFERENCE),$(srcdir)/reference/$(or $(TIER),small))
+archive = $(or $(ARCHIVE),mergescape-results.tar.gz)
+# Of a checkout; a packed release knows its version only.
+commit = $(shell git -C '$(srcdir)' describe --always --dirty 2> /dev/null)
 numbered = [0-9][0-9]
 
-.PHONY: figures claims explain status paper report help clean-figures clean-paper clean-report clean-store always
+.PHONY: figures claims compare record-reference export explain status paper report help clean-figures clean-paper clean-report clean-store always
 
 # mergescape itself knows what is up to date.
 figures: mergescape$(EXEEXT)
@@ -40,6 +45,27 @@ report: mergescape$(EXEEXT)
 
 status: mergescape$(EXEEXT)
 	@./mergescape$(EXEEXT) status $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
+
+# Draws and judges what is not up to date, then says what differs.
+compare: mergescape$(EXEEXT)
+	@test -d '$(reference_dir)' || { echo 'no reference is recorded in $(reference_dir)'; exit 2; }
+	@./mergescape$(EXEEXT) figures $(FIGURE_FLAGS) $(EXPERIMENT_FILES) > /dev/null
+	@./mergescape$(EXEEXT) claims $(FIGURE_FLAGS) $(EXPERIMENT_FILES) > /dev/null || test $$? -eq 1
+	@./mergescape$(EXEEXT) diff-results '$(reference_dir)' '$(figures_dir)'
+
+# What no experiment draws any more must not stay.
+record-reference: mergescape$(EXEEXT)
+	@rm -f '$(reference_dir)'/fig$(numbered).csv
+	@./mergescape$(EXEEXT) record $(FIGURE_FLAGS) --reference='$(reference_dir)' \
+	  --commit='$(commit)' $(EXPERIMENT_FILES)
+
+# The program's source as the commit has it, where there is one.
+export: mergescape$(EXEEXT)
+	@source=; if git -C '$(srcdir)' archive --format=tar.gz --prefix=mergescape/ -o \
+	  "$$PWD/export-source.tar.gz" HEAD 2> /dev/null; then source=--source=export-source.tar.gz; fi; \
+	./mergescape$(EXEEXT) export $(FIGURE_FLAGS) --archive='$(archive)' --commit='$(commit)' \
+	  $$source $(if $(MODELS),--models) $(EXPERIMENT_FILES); status=$$?; \
+	rm -f export-source.tar.gz; exit $$status
 
 explain: mergescape$(EXEEXT)
 	@./mergescape$(EXEEXT) explain $(FIGURE_FLAGS) $(EXPERIMENT_FILES)
@@ -117,5 +143,5 @@ nobase_dist_pkgdata_DATA = \
   experiments/tiers/smoke.exp
 dist_pkgdata_DATA = figures/style.gp
 EXTRA_DIST += make/help.txt make/packages.sh paper/paper.bib paper/paper.tex
-EXTRA_DIST += $(wildcard $(srcdir)/docs/*.*)
+EXTRA_DIST += $(wildcard $(srcdir)/docs/*.*) $(wildcard $(srcdir)/reference/*/*.*)
 DISTCLEANFILES = .bootstrap

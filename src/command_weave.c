@@ -52,6 +52,7 @@ int session_paper(struct session *s, struct paper *paper)
                           .plan = s->plan,
                           .store = s->store,
                           .tier = s->options.tier,
+                          .program_version = PACKAGE_STRING,
                           .figures = s->options.output,
                           .claims = rows,
                           .n_claims = n,

@@ -287,6 +287,8 @@ static const struct {
     {"weave", command_weave},
     {"report", command_report},
     {"diff-results", command_diff_results},
+    {"record", command_record},
+    {"export", command_export},
 };
 
 static int forward(int argc, char **argv)

@@ -34,6 +34,10 @@ static const char usage[] =
     "            diff-results A B [FILE...]: compare the results of two runs, folders of\n"
     "            figures, recorded references or unpacked exports; or stores, with the\n"
     "            experiment files\n"
+    "  record    run what figures and claims need, and write their numbers into a folder\n"
+    "            that later runs can be held against\n"
+    "  export    run what figures and claims need, and pack results, figures, plan and\n"
+    "            experiments into one archive\n"
     "  fmt       write the files anew in canonical layout; - is stdin to stdout\n"
     "  forward   run a model with weights of your own on arrays of your own; see\n"
     "            mergescape forward --help\n"
@@ -52,6 +56,11 @@ static const char usage[] =
     "  -o, --output=DIR     where figures are written (default: figures)\n"
     "      --paper=DIR      weave: where they are written (default: paper)\n"
     "      --report=FILE    report: the page (default: report.html)\n"
+    "      --reference=DIR  record: the folder (default: reference)\n"
+    "      --archive=FILE   export: the archive (default: mergescape-results.tar.gz)\n"
+    "      --models         export: with the models' weights\n"
+    "      --source=FILE    export: an archive of the program's source to put in\n"
+    "      --commit=TEXT    record, export: the program's commit, to be noted\n"
     "  -d, --data=DIR       look for data sets in DIR first (repeatable)\n"
     "      --style=FILE     gnuplot style of all figures\n"
     "      --max-steps=N    refuse a plan with more steps (default: 1000000)\n"
@@ -79,7 +88,12 @@ enum {
   OPTION_REPORT,
   OPTION_ALL,
   OPTION_CSV,
-  OPTION_NOISE
+  OPTION_NOISE,
+  OPTION_REFERENCE,
+  OPTION_ARCHIVE,
+  OPTION_MODELS,
+  OPTION_SOURCE,
+  OPTION_COMMIT
 };
 
 static const struct option long_options[] = {
@@ -101,6 +115,11 @@ static const struct option long_options[] = {
     {"all", no_argument, NULL, OPTION_ALL},
     {"csv", no_argument, NULL, OPTION_CSV},
     {"noise", required_argument, NULL, OPTION_NOISE},
+    {"reference", required_argument, NULL, OPTION_REFERENCE},
+    {"archive", required_argument, NULL, OPTION_ARCHIVE},
+    {"models", no_argument, NULL, OPTION_MODELS},
+    {"source", required_argument, NULL, OPTION_SOURCE},
+    {"commit", required_argument, NULL, OPTION_COMMIT},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -128,13 +147,74 @@ static bool whole_number(const char *option, const char *text, double low, doubl
   return true;
 }
 
-static bool set_option(struct arena *a, struct options *o, int c, const char *arg, size_t caps[2])
+/* Where an option that takes a text keeps it, or NULL. */
+static const char **text_of(struct options *o, int c)
 {
-  double n;
   switch (c) {
   case 't':
-    o->tier = arg;
+    return &o->tier;
+  case 's':
+    return &o->store;
+  case 'o':
+    return &o->output;
+  case OPTION_STYLE:
+    return &o->style;
+  case OPTION_PAPER:
+    return &o->paper;
+  case OPTION_REPORT:
+    return &o->report;
+  case OPTION_NOISE:
+    return &o->noise;
+  case OPTION_REFERENCE:
+    return &o->reference;
+  case OPTION_ARCHIVE:
+    return &o->archive;
+  case OPTION_SOURCE:
+    return &o->source;
+  case OPTION_COMMIT:
+    return &o->commit;
+  default:
+    return NULL;
+  }
+}
+
+/* The same of one that takes nothing. */
+static bool *flag_of(struct options *o, int c)
+{
+  switch (c) {
+  case OPTION_DOT:
+    return &o->dot;
+  case OPTION_JSON:
+    return &o->json;
+  case OPTION_SUMMARY:
+    return &o->summary;
+  case OPTION_CHECK:
+    return &o->check;
+  case OPTION_ALL:
+    return &o->all;
+  case OPTION_CSV:
+    return &o->csv;
+  case OPTION_MODELS:
+    return &o->models;
+  case 'q':
+    return &o->quiet;
+  default:
+    return NULL;
+  }
+}
+
+static bool set_option(struct arena *a, struct options *o, int c, const char *arg, size_t caps[2])
+{
+  const char **text = text_of(o, c);
+  bool *flag = flag_of(o, c);
+  double n;
+  if (text)
+    *text = arg;
+  if (flag)
+    *flag = true;
+  if (text || flag)
     return true;
+  switch (c) {
   case 'f':
     if (!whole_number("--figure", arg, 1, 999, &n))
       return false;
@@ -150,50 +230,11 @@ static bool set_option(struct arena *a, struct options *o, int c, const char *ar
       return false;
     o->threads = (unsigned)n;
     return true;
-  case 's':
-    o->store = arg;
-    return true;
-  case 'o':
-    o->output = arg;
-    return true;
   case 'd':
     ARENA_PUSH(a, o->data, o->n_data, caps[1], arg);
     return true;
-  case OPTION_STYLE:
-    o->style = arg;
-    return true;
   case OPTION_MAX_STEPS:
     return whole_number("--max-steps", arg, 1, 4e9, &o->max_steps);
-  case OPTION_PAPER:
-    o->paper = arg;
-    return true;
-  case OPTION_REPORT:
-    o->report = arg;
-    return true;
-  case OPTION_DOT:
-    o->dot = true;
-    return true;
-  case OPTION_JSON:
-    o->json = true;
-    return true;
-  case OPTION_SUMMARY:
-    o->summary = true;
-    return true;
-  case OPTION_CHECK:
-    o->check = true;
-    return true;
-  case OPTION_ALL:
-    o->all = true;
-    return true;
-  case OPTION_CSV:
-    o->csv = true;
-    return true;
-  case OPTION_NOISE:
-    o->noise = arg;
-    return true;
-  case 'q':
-    o->quiet = true;
-    return true;
   default:
     fprintf(stderr, "hint: mergescape --help lists commands and options\n");
     return false;
@@ -231,7 +272,8 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
 {
   size_t caps[2] = {0};
   *o = (struct options){.tier = "small", .store = "store", .output = "figures", .paper = "paper",
-                        .report = "report.html", .max_steps = 1e6};
+                        .report = "report.html", .reference = "reference",
+                        .archive = "mergescape-results.tar.gz", .max_steps = 1e6};
   int c;
   while ((c = getopt_long(argc, argv, "t:f:j:s:o:d:qhV", long_options, NULL)) != -1) {
     if (c == 'h') {
@@ -271,7 +313,8 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
     return OPTIONS_RUN;
   }
   static const char *const commands[] = {"check",   "explain", "why",   "what-if", "status", "run",
-                                         "figures", "claims",  "weave", "report",  "fmt"};
+                                         "figures", "claims",  "weave", "report",  "record",
+                                         "export",  "fmt"};
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(commands[i], o->command))
       continue;

@@ -23,12 +23,16 @@ struct options {
   size_t n_figures;
   const char *step; /* why: number or beginning of a key */
   const char *results[2]; /* diff-results: folders or stores */
+  const char *reference; /* record: folder, default "reference" */
+  const char *archive;   /* export: file, default "mergescape-results.tar.gz" */
+  const char *commit, *source; /* record, export: the program's commit, its source; or NULL */
   const char *noise;      /* diff-results: a file, or NULL */
   unsigned jobs, threads; /* worker processes; threads of each, 0: as the plan has use for */
   unsigned cores;         /* that the workers share: no more than there are, nor than jobs */
   double max_steps;
   bool quiet, dot, json, summary;
   bool check; /* fmt: only say what would change */
+  bool models;   /* export: with weights */
   bool all, csv; /* diff-results: every series; as CSV */
 };
 

@@ -71,6 +71,8 @@ int command_claims(struct session *);
 int command_weave(struct session *);
 int command_report(struct session *);
 int command_diff_results(struct session *);
+int command_record(struct session *);
+int command_export(struct session *);
 /* Formats the files in place; `-` reads stdin and writes stdout.  With --check
  * nothing is written, the files that would change are named, and the status is 1
  * where there is one.  A file with an error is left alone, and the others are

@@ -436,6 +436,59 @@ says "3 claims: 2 equal, 1 flipped"
 expect 0 diff-results figc one claims.exp
 says "3 claims: 3 equal"
 
+part "a recorded reference"
+record="record --data=data -s one -o fig --style=$style"
+expect 0 $record --reference=refs/tiny --commit=abc123 claims.exp
+ran 0
+same refs/tiny/fig01.csv fig/fig01.csv
+says "refs/tiny"
+grep -q '"commit": "abc123"' refs/tiny/run.json || fail "run.json has no commit"
+grep -q '"plan": "[0-9a-f]\{32\}"' refs/tiny/run.json || fail "run.json has no hash of the plan"
+expect 0 diff-results refs/tiny one claims.exp
+cp -r refs/tiny shifted
+awk -F, -v OFS=, 'NR == 3 { $4 += 1000 } { print }' refs/tiny/fig01.csv >shifted/fig01.csv
+expect 1 diff-results refs/tiny shifted
+says "1 figure: 1 shifted"
+says "3 claims: 3 equal"
+rm shifted/fig01.csv
+expect 1 diff-results refs/tiny shifted
+says "1 figure: 1 missing"
+expect 0 diff-results shifted refs/tiny
+says "1 figure: 1 added"
+expect 2 $record --reference=e.exp claims.exp
+says "not a directory"
+
+part "export"
+export="export --data=data -s one -o fig --style=$style"
+expect 0 $export --archive=packed/a.tar.gz claims.exp
+ran 0
+expect 0 $export --archive=packed/b.tgz -q claims.exp
+same packed/a.tar.gz packed/b.tgz
+[ "$(ls packed | wc -l)" -eq 2 ] || fail "something is left beside the archives"
+tar xzf packed/a.tar.gz
+(cd mergescape-results && sha256sum --quiet -c SHA256SUMS) >out 2>err || fail "checksums differ"
+for file in README.md run.json plan.json claims.csv figures/fig01.pdf figures/fig01.gp \
+  experiments/e.exp experiments/claims.exp experiments/tiers/small.exp; do
+  grep -q " $file\$" mergescape-results/SHA256SUMS || fail "no $file in the archive"
+done
+[ -z "$(find mergescape-results -name '*.safetensors')" ] || fail "there are models in the archive"
+expect 0 diff-results refs/tiny mergescape-results
+says "1 figure: 1 equal"
+expect 0 claims -s mergescape-results/store -o figx mergescape-results/experiments/claims.exp
+ran 0
+same figx/claims.csv mergescape-results/claims.csv
+rm -r mergescape-results
+expect 0 $export --models --source=e.exp --archive=packed/c.tar.gz claims.exp
+tar tzf packed/c.tar.gz >out
+says "/weights.safetensors"
+says "mergescape-results/source.tar.gz"
+expect 2 $export --archive=packed/d.zip claims.exp
+says "ends in .tar.gz"
+expect 2 $export --archive=e.exp/d.tar.gz claims.exp
+expect 2 $export --source=nowhere.tar.gz --archive=packed/d.tar.gz claims.exp
+says "nowhere.tar.gz"
+[ "$(ls packed | wc -l)" -eq 3 ] || fail "something is left of an archive that failed"
+
 part "mistakes in files"
 echo 'include "a.exp";' >b.exp
 echo 'include "b.exp";' >a.exp

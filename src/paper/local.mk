@@ -3,8 +3,10 @@ libpaper_a_SOURCES = \
   src/paper/paper.h src/paper/paper_int.h \
   src/paper/report_int.h \
   src/paper/costs.c \
+  src/paper/export.c \
   src/paper/html.c \
   src/paper/provenance.c \
+  src/paper/record.c \
   src/paper/report.c \
   src/paper/report_style.c \
   src/paper/report_tables.c \

@@ -19,6 +19,7 @@ struct paper {
   const struct plan *plan;
   struct store *store;
   const char *tier;
+  const char *program_version; /* "mergescape 0.1.0" */
   const char *figures; /* folder of the pictures */
   const struct claims_row *claims;
   size_t n_claims;
@@ -53,5 +54,22 @@ bool paper_weave(const struct paper *, const char *folder, struct diag *);
 
 /* Writes one HTML page that needs no other file. */
 bool paper_report(const struct paper *, const char *path, struct diag *);
+
+/* Writes what another run can be held against: figNN.csv of the wanted figures, claims.csv, and
+ * run.json about the run (the plan's hash, machine, versions, costs).  `commit` of the program;
+ * NULL: not known. */
+bool paper_record(const struct paper *, const char *folder, const char *commit, struct diag *);
+/* run.json by itself; NULL: a diagnostic. */
+char *paper_run_json(const struct paper *, const char *commit, struct diag *);
+
+/* One .tar.gz: figures, claims.csv, run.json, plan.json, the experiment files, the results in the
+ * store, a README and SHA256SUMS.  The same store and figures give the same bytes. */
+struct paper_export {
+  const char *commit; /* of the program; NULL: not known */
+  const char *source; /* an archive of the program's source, or NULL */
+  bool models;        /* weights too */
+};
+bool paper_export(const struct paper *, const char *path, const struct paper_export *,
+                  struct diag *);
 
 #endif
