@@ -102,8 +102,8 @@ static struct measure_evaluation at(const struct pair *p, const float *b, double
   for (size_t i = 0; i < net_count(p->net); i++)
     p->middle[i] = (float)((1 - alpha) * (double)p->a[i] + alpha * (double)b[i]);
   if (recalibrated)
-    measure_recalibrate(p->train, BATCH, p->middle, p->net, p->data, NULL, 1);
-  return measure_evaluate(p->evaluate, EVALUATED, p->middle, p->net, p->data, DATA_TEST);
+    measure_recalibrate(p->train, BATCH, p->middle, p->net, p->data, NULL, 0, 1);
+  return measure_evaluate(p->evaluate, EVALUATED, p->middle, p->net, p->data, DATA_TEST, 0);
 }
 
 static double barrier(const struct pair *p, const float *b, bool recalibrated)

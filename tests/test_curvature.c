@@ -99,7 +99,7 @@ static struct model make(struct fixture *f, const char *name, unsigned width)
 
 static double loss_of(const struct model *m, const float *flat)
 {
-  return measure_evaluate(m->work, BATCH, flat, m->net, m->loss.set, DATA_TRAIN).loss;
+  return measure_evaluate(m->work, BATCH, flat, m->net, m->loss.set, DATA_TRAIN, 0).loss;
 }
 
 /* With ReLUs as they are at the model: the mean loss at `flat`, and its gradient. */

@@ -171,8 +171,8 @@ static double barrier(const struct pair *p, const float *a, const float *b)
     const struct merge_tensor all = {"", net_count(p->net), false};
     const float *const both[] = {a, b};
     assert_true(merge_flat(merge_find("linear"), &args, 2, &all, 1, both, p->out, p->diag));
-    measure_recalibrate(work, BATCH, p->out, p->net, &p->data, NULL, 1);
-    loss[k] = measure_evaluate(work, BATCH, p->out, p->net, &p->data, DATA_TEST).loss;
+    measure_recalibrate(work, BATCH, p->out, p->net, &p->data, NULL, 0, 1);
+    loss[k] = measure_evaluate(work, BATCH, p->out, p->net, &p->data, DATA_TEST, 0).loss;
   }
   for (int k = 0; k < POINTS; k++) {
     const double alpha = (double)k / (POINTS - 1);

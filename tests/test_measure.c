@@ -29,7 +29,11 @@ static int setup(void **state)
   uint32_t r = 3;
   f->arena = a;
   f->diag = diag_new(a);
-  f->set = (struct data_set){.channels = 1, .height = SIDE, .width = SIDE, .classes = CLASSES};
+  f->set = (struct data_set){.channels = 1,
+                             .height = SIDE,
+                             .width = SIDE,
+                             .classes = CLASSES,
+                             .targets = 1};
   f->set.mean[0] = 0.5f;
   f->set.std[0] = 0.25f;
   for (int k = 0; k < DATA_READ_SPLITS; k++) {
@@ -129,7 +133,7 @@ static struct measure_evaluation evaluate(const struct net *net, unsigned batch,
                                           const struct data_set *set, enum data_split split)
 {
   struct net_work *work = net_work_new(net, ops_cpu(), batch, false);
-  struct measure_evaluation e = measure_evaluate(work, batch, flat, net, set, split);
+  struct measure_evaluation e = measure_evaluate(work, batch, flat, net, set, split, 0);
   net_work_free(work);
   return e;
 }
@@ -151,6 +155,34 @@ static void evaluation_is_that_of_brute_force(void **state)
       assert_true(fabs(e.accuracy - b.accuracy) < 1e-9);
     }
   }
+}
+
+/* Some samples, evenly spaced, are as if the split had no others. */
+static void evaluation_of_some_samples(void **state)
+{
+  struct fixture *f = *state;
+  struct net *net = make_net(f, "resnet18");
+  float *flat = init(f, net);
+  enum { SOME = 7 };
+  struct data_set few = f->set;
+  struct data_samples *s = &few.split[DATA_TEST];
+  uint8_t pixels[SOME * AREA];
+  int32_t labels[SOME];
+  for (size_t i = 0; i < SOME; i++) {
+    const size_t from = i * TEST / SOME;
+    memcpy(pixels + i * AREA, f->set.split[DATA_TEST].pixels + from * AREA, AREA);
+    labels[i] = f->set.split[DATA_TEST].labels[from];
+  }
+  *s = (struct data_samples){.n = SOME, .pixels = pixels, .labels = labels};
+  const struct measure_evaluation want = evaluate(net, 16, flat, &few, DATA_TEST);
+  struct net_work *work = net_work_new(net, ops_cpu(), 3, false);
+  const struct measure_evaluation
+      some = measure_evaluate(work, 3, flat, net, &f->set, DATA_TEST, SOME),
+      more = measure_evaluate(work, 3, flat, net, &f->set, DATA_TEST, 10 * TEST),
+      all = measure_evaluate(work, 3, flat, net, &f->set, DATA_TEST, 0);
+  net_work_free(work);
+  assert_true(some.loss == want.loss && some.accuracy == want.accuracy);
+  assert_true(more.loss == all.loss && all.loss != some.loss);
 }
 
 /* Logits of thousands: exp of them would overflow. */
@@ -205,25 +237,24 @@ static void convolve(const float *w, const struct data_set *set, unsigned sample
     }
 }
 
-/* Plain averages over whole batches in training order: 44 samples in batches of
- * 10 leave 4 out. */
-static void recalibration_averages_batches(void **state)
+/* Plain averages over whole batches in training order. */
+static void check_averages(struct fixture *f, unsigned samples, bool train)
 {
-  struct fixture *f = *state;
   struct net *net = make_net(f, "resnet18");
   float *flat = init(f, net), *before = init(f, net);
-  enum { BATCH = 10, BATCHES = TRAIN / BATCH };
+  enum { BATCH = 10 };
+  const unsigned batches = (samples ? samples : TRAIN) / BATCH;
   uint32_t order[TRAIN];
   data_order(5, 0, 0, order, TRAIN);
   for (size_t i = net_params(net); i < net_count(net); i++)
     flat[i] = NAN; /* what was there must not matter */
-  struct net_work *work = net_work_new(net, ops_cpu(), BATCH, true);
-  measure_recalibrate(work, BATCH, flat, net, &f->set, NULL, 5);
+  struct net_work *work = net_work_new(net, ops_cpu(), train ? BATCH : 2 * BATCH, train);
+  measure_recalibrate(work, BATCH, flat, net, &f->set, NULL, samples, 5);
   net_work_free(work);
   assert_memory_equal(flat, before, net_params(net) * sizeof *flat);
   for (unsigned c = 0; c < WIDTH; c++) {
     double mean = 0, variance = 0, n = BATCH * AREA;
-    for (unsigned b = 0; b < BATCHES; b++) {
+    for (unsigned b = 0; b < batches; b++) {
       double sum = 0, squares = 0, y[AREA];
       for (unsigned i = 0; i < BATCH; i++) {
         convolve(tensor(net, flat, "conv1.weight"), &f->set, order[b * BATCH + i], c, y);
@@ -232,8 +263,8 @@ static void recalibration_averages_batches(void **state)
           squares += y[k] * y[k];
         }
       }
-      mean += sum / n / BATCHES;
-      variance += (squares - sum * sum / n) / (n - 1) / BATCHES;
+      mean += sum / n / batches;
+      variance += (squares - sum * sum / n) / (n - 1) / batches;
     }
     assert_true(fabs((double)tensor(net, flat, "bn1.running_mean")[c] - mean) < 1e-4);
     assert_true(fabs((double)tensor(net, flat, "bn1.running_var")[c] - variance) <
@@ -241,6 +272,14 @@ static void recalibration_averages_batches(void **state)
   }
   for (size_t i = net_params(net); i < net_count(net); i++)
     assert_true(isfinite(flat[i]));
+}
+
+/* 44 samples in batches of 10 leave 4 out; of 29, 9.  It needs no more than forward passes. */
+static void recalibration_averages_batches(void **state)
+{
+  check_averages(*state, 0, true);
+  check_averages(*state, 0, false);
+  check_averages(*state, 29, false);
 }
 
 static void recalibration_depends_on_the_seed_alone(void **state)
@@ -251,15 +290,15 @@ static void recalibration_depends_on_the_seed_alone(void **state)
   size_t n = net_count(net);
   float *a = init(f, net), *b = init(f, net), *c = init(f, net);
   struct net_work *work = net_work_new(net, ops_cpu(), TRAIN, true);
-  measure_recalibrate(work, 8, a, net, &f->set, &augment, 5);
-  measure_recalibrate(work, 8, b, net, &f->set, &augment, 5);
-  measure_recalibrate(work, 8, b, net, &f->set, &augment, 5);
-  measure_recalibrate(work, 8, c, net, &f->set, &augment, 6);
+  measure_recalibrate(work, 8, a, net, &f->set, &augment, 0, 5);
+  measure_recalibrate(work, 8, b, net, &f->set, &augment, 0, 5);
+  measure_recalibrate(work, 8, b, net, &f->set, &augment, 0, 5);
+  measure_recalibrate(work, 8, c, net, &f->set, &augment, 0, 6);
   assert_memory_equal(a, b, n * sizeof *a);
   assert_memory_not_equal(a, c, n * sizeof *a);
   /* A batch larger than the data is all of the data. */
-  measure_recalibrate(work, TRAIN, a, net, &f->set, NULL, 5);
-  measure_recalibrate(work, 10 * TRAIN, b, net, &f->set, NULL, 5);
+  measure_recalibrate(work, TRAIN, a, net, &f->set, NULL, 0, 5);
+  measure_recalibrate(work, 10 * TRAIN, b, net, &f->set, NULL, 0, 5);
   assert_memory_equal(a, b, n * sizeof *a);
   net_work_free(work);
 }
@@ -270,7 +309,7 @@ static void without_batchnorm_nothing_changes(void **state)
   struct net *net = make_net(f, "mlp");
   float *a = init(f, net), *b = init(f, net);
   struct net_work *work = net_work_new(net, ops_cpu(), 8, true);
-  measure_recalibrate(work, 8, a, net, &f->set, NULL, 5);
+  measure_recalibrate(work, 8, a, net, &f->set, NULL, 0, 5);
   net_work_free(work);
   assert_memory_equal(a, b, net_count(net) * sizeof *a);
 }
@@ -432,6 +471,7 @@ int main(void)
 {
   const struct CMUnitTest tests[] = {
       TEST_OF(evaluation_is_that_of_brute_force),
+      TEST_OF(evaluation_of_some_samples),
       TEST_OF(large_logits_do_not_overflow),
       TEST_OF(what_is_not_finite_makes_nan),
       TEST_OF(recalibration_averages_batches),

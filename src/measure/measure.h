@@ -12,12 +12,12 @@ struct measure_evaluation {
   double accuracy; /* share of labels whose logit is the largest, in [0, 1] */
 };
 
-/* Over a whole split, without augmentation, in inference mode; `work` is for
- * `batch` samples.  A logit that is not finite makes the loss NaN, and its
- * label counts as wrong. */
+/* Over up to `samples` samples, evenly spaced over a split (0: all), without augmentation, in
+ * inference mode; `work` is for `batch` samples.  A logit that is not finite makes the loss NaN,
+ * and its label counts as wrong. */
 struct measure_evaluation measure_evaluate(struct net_work *, unsigned batch, const float *flat,
                                            const struct net *, const struct data_set *,
-                                           enum data_split);
+                                           enum data_split, unsigned samples);
 
 /* Euclidean distance, and cosine of the angle, of two weight vectors: over their
  * first n floats, net_params for all that is trained.  A cosine with a vector of
@@ -96,8 +96,9 @@ struct measure_noise measure_gradient_noise(const struct measure_loss *, const f
 /* Recomputes the batch-norm running statistics in `flat` as the plain average
  * over one pass of augmented training data (REPAIR, Jordan et al. 2023, and
  * SWA's update_bn): batches of `batch`, in the order of (seed, stream 0, epoch 0);
- * an incomplete last batch is left out. */
+ * an incomplete last batch is left out.  `samples`: the pass ends there; 0: all. */
 void measure_recalibrate(struct net_work *, unsigned batch, float *flat, const struct net *,
-                         const struct data_set *, const struct data_augment *, uint64_t seed);
+                         const struct data_set *, const struct data_augment *, unsigned samples,
+                         uint64_t seed);
 
 #endif

@@ -23,33 +23,25 @@ double measure_cross_entropy(const float *z, unsigned n, int32_t label, unsigned
 
 struct measure_evaluation measure_evaluate(struct net_work *work, unsigned batch, const float *flat,
                                            const struct net *net, const struct data_set *set,
-                                           enum data_split split)
+                                           enum data_split split, unsigned samples)
 {
-  unsigned n = set->split[split].n, classes = net_classes(net), targets = net_targets(net);
+  const unsigned classes = net_classes(net), targets = net_targets(net);
   batch = measure_at_once(net, batch);
-  size_t pixels = (size_t)set->height * set->width * set->channels;
-  float *x = mem_alloc(batch * pixels * sizeof *x);
   float *logits = mem_alloc((size_t)batch * targets * classes * sizeof *logits);
-  int32_t *labels = mem_alloc((size_t)batch * targets * sizeof *labels);
-  uint32_t *indices = mem_alloc(batch * sizeof *indices);
+  struct measure_batches b;
   double loss = 0;
   size_t right = 0;
-  for (unsigned first = 0, m; first < n; first += m) {
-    m = n - first < batch ? n - first : batch;
-    for (unsigned i = 0; i < m; i++)
-      indices[i] = first + i;
-    data_batch(set, split, indices, m, NULL, 0, 0, 0, x, labels);
-    net_logits(work, flat, x, m, logits);
-    for (size_t i = 0; i < (size_t)m * targets; i++) {
+  measure_batches_begin(&b, set, split, samples ? samples : UINT32_MAX, batch);
+  while (measure_batches_next(&b)) {
+    net_logits(work, flat, b.x, b.n, logits);
+    for (size_t i = 0; i < (size_t)b.n * targets; i++) {
       unsigned best = UINT32_MAX;
-      loss += measure_cross_entropy(logits + i * classes, classes, labels[i], &best);
-      right += best == (unsigned)labels[i];
+      loss += measure_cross_entropy(logits + i * classes, classes, b.labels[i], &best);
+      right += best == (unsigned)b.labels[i];
     }
   }
-  free(indices);
-  free(labels);
+  const double labels = (double)b.samples * targets;
+  measure_batches_end(&b);
   free(logits);
-  free(x);
-  return (struct measure_evaluation){.loss = loss / ((double)n * targets),
-                                     .accuracy = (double)right / ((double)n * targets)};
+  return (struct measure_evaluation){.loss = loss / labels, .accuracy = (double)right / labels};
 }

@@ -9,9 +9,9 @@
  * unless it is the only one. */
 void measure_recalibrate(struct net_work *work, unsigned batch, float *flat, const struct net *net,
                          const struct data_set *set, const struct data_augment *augment,
-                         uint64_t seed)
+                         unsigned samples, uint64_t seed)
 {
-  unsigned n = set->split[DATA_TRAIN].n;
+  const unsigned all = set->split[DATA_TRAIN].n, n = samples && samples < all ? samples : all;
   if (!net_has_batchnorm(net) || !n)
     return;
   if (batch > n)
@@ -19,8 +19,8 @@ void measure_recalibrate(struct net_work *work, unsigned batch, float *flat, con
   size_t pixels = (size_t)set->height * set->width * set->channels;
   float *x = mem_alloc(batch * pixels * sizeof *x);
   int32_t *labels = mem_alloc((size_t)batch * net_targets(net) * sizeof *labels);
-  uint32_t *order = mem_alloc(n * sizeof *order);
-  data_order(seed, 0, 0, order, n);
+  uint32_t *order = mem_alloc(all * sizeof *order);
+  data_order(seed, 0, 0, order, all);
   /* The first batch has momentum 1, but 0 times what is not finite is not 0. */
   memset(flat + net_params(net), 0, (net_count(net) - net_params(net)) * sizeof *flat);
   for (unsigned k = 0; k < n / batch; k++) {

@@ -268,6 +268,11 @@ struct net_work *bind_train_work(struct bind *b, unsigned batch)
   return b->train = net_work_new(b->net, bind_step_ops(b), batch, true);
 }
 
+struct net_work *bind_forward_work(struct bind *b, unsigned batch)
+{
+  return batch <= BIND_EVAL_BATCH ? bind_eval_work(b) : bind_train_work(b, batch);
+}
+
 struct net_work *bind_eval_work(struct bind *b)
 {
   if (!b->eval)

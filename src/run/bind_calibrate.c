@@ -199,9 +199,9 @@ static void run_once(struct probe *p, enum calibrate_what what)
     run_gradient(p);
   else if (what == CALIBRATE_STATISTICS)
     measure_recalibrate(p->work, p->batch, p->flat, p->net, &p->data, p->augment ? &augment : NULL,
-                        0);
+                        0, 0);
   else
-    measure_evaluate(p->work, p->batch, p->flat, p->net, &p->data, DATA_TRAIN);
+    measure_evaluate(p->work, p->batch, p->flat, p->net, &p->data, DATA_TRAIN, 0);
 }
 
 static struct data_set noise(struct arena *a, const struct data_set *shape, unsigned n)
@@ -262,7 +262,9 @@ static double probe(const struct net *net, const struct data_set *shape, enum ca
   size_t pixels = (size_t)shape->channels * shape->height * shape->width;
   p.data = noise(a, shape, n);
   if (!is_update(what))
-    p.work = net_work_new(net, bind_ops(), batch, what != CALIBRATE_EVALUATE);
+    p.work = net_work_new(net, bind_ops(), batch,
+                          what == CALIBRATE_GRADIENT ||
+                              (what == CALIBRATE_STATISTICS && batch > BIND_EVAL_BATCH));
   p.flat = arena_array(a, net_count(net), sizeof *p.flat);
   for (int k = 0; k < OPTIM_MOST_STATES && is_update(what); k++)
     p.states[k] = arena_array(a, net_params(net), sizeof *p.states[k]);

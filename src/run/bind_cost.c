@@ -170,6 +170,13 @@ static double split_size(const struct network *n, const struct plan_step *s)
   return plan_attr(s, PLAN_A_split) ? n->shape.split[bind_split(s)].n : 0;
 }
 
+/* Some of all samples, where the step says so. */
+static double asked(const struct plan_step *s, enum plan_attr_id id, double all)
+{
+  const struct plan_attr *at = plan_attr(s, id);
+  return at ? fmin(at->num, all) : all;
+}
+
 /* Samples whose gradient a measurement takes, and for a Hessian a forward pass more; of the largest eigenvalue about half of the
  * products that it may take are needed. */
 static double gradients_of(const struct plan_step *s, double all)
@@ -244,9 +251,11 @@ static double step_memory(struct bind_costs *c, const struct network *n,
     vectors += 1 + (rule ? 2 * rule->n_states : 1); /* the gradient; what it goes on from */
   } else if (s->kind == PLAN_MERGE) {
     enum match_method method;
-    if (at)
+    const bool matches = match_find(plan_str(s, PLAN_A_method), &method);
+    const bool forward = !matches && batch <= BIND_EVAL_BATCH;
+    if (at && !forward)
       bytes += room_bytes(c, n, batch, true);
-    if (match_find(plan_str(s, PLAN_A_method), &method))
+    if (matches || (at && forward))
       bytes += room_bytes(c, n, BIND_EVAL_BATCH, false);
   } else {
     bytes += room_bytes(c, n, BIND_EVAL_BATCH, false);
@@ -262,7 +271,7 @@ static struct cost measure_cost(struct bind_costs *c, const struct network *n,
   const char *name = plan_str(s, PLAN_A_measurement);
   double products = 0, samples = 0;
   if (!strcmp(name, "evaluate")) {
-    samples = split_size(n, s);
+    samples = asked(s, PLAN_A_samples, split_size(n, s));
   } else if (!strcmp(name, "cka")) {
     double each = fmin(plan_num(s, PLAN_A_samples), split_size(n, s)), p = net_features(n->net);
     samples = 2 * each;
@@ -347,7 +356,7 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
   } else if (s->kind == PLAN_MERGE && !strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated") &&
              net_has_batchnorm(n->net)) {
     unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
-    samples = n->shape.split[DATA_TRAIN].n;
+    samples = asked(s, PLAN_A_recalibration, n->shape.split[DATA_TRAIN].n);
     cost.flops = flops * samples;
     cost.seconds = samples * sample_seconds(c, n, CALIBRATE_STATISTICS, batch, augments(s));
   }

@@ -38,7 +38,8 @@ struct bind {
   struct bind_costs *costs; /* NULL until it is asked for */
 };
 
-enum { BIND_EVAL_BATCH = 200, BIND_GRADIENT_BATCH = 128 };
+/* Activations of more samples at a time leave the second-level cache. */
+enum { BIND_EVAL_BATCH = 64, BIND_GRADIENT_BATCH = 128 };
 
 /* Each returns NULL after a diagnostic. */
 const struct data_set *bind_data(struct bind *, struct store *, const struct plan *,
@@ -55,6 +56,8 @@ const struct net *bind_net_as(struct bind *, const struct plan *, const struct p
 bool bind_is_canonical(const struct plan *, const struct plan_step *);
 struct net_work *bind_train_work(struct bind *, unsigned batch);
 struct net_work *bind_eval_work(struct bind *);
+/* For forward passes of `batch` samples: keeps no more than it must. */
+struct net_work *bind_forward_work(struct bind *, unsigned batch);
 const struct ops *bind_ops(void); /* on one thread */
 /* On as many as bind_threads said; valid until it says another number. */
 const struct ops *bind_step_ops(struct bind *);

@@ -6,6 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static unsigned count_of(const struct work *w, enum plan_attr_id id)
+{
+  return (unsigned)plan_num(w->step, id);
+}
+
 /* Loss and accuracy.  A second model lends its classifier. */
 static bool evaluate(struct work *w, bool diverged)
 {
@@ -20,7 +25,8 @@ static bool evaluate(struct work *w, bool diverged)
     if (!flat || (lent && !work_body(w, net, work_input(w, 0), flat)))
       return false;
     e = measure_evaluate(bind_eval_work(w->bind), BIND_EVAL_BATCH, flat, net, data,
-                         bind_split(w->step));
+                         bind_split(w->step),
+                         plan_attr(w->step, PLAN_A_samples) ? count_of(w, PLAN_A_samples) : 0);
   }
   store_set(w->arena, &w->result, "loss", e.loss);
   store_set(w->arena, &w->result, "accuracy", e.accuracy);
@@ -124,11 +130,6 @@ static bool two_models(struct work *w, const struct measurement *m, bool diverge
 }
 
 /* ---- the loss around a model ---- */
-
-static unsigned count_of(const struct work *w, enum plan_attr_id id)
-{
-  return (unsigned)plan_num(w->step, id);
-}
 
 static struct measure_estimate sharpness(const struct work *w, const struct measure_loss *m,
                                          const float *flat)

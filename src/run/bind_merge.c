@@ -3,6 +3,8 @@
 #include "measure/measure.h"
 #include "merge/merge.h"
 
+#include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 static double optional(const struct plan_step *s, enum plan_attr_id id, double otherwise)
@@ -61,8 +63,10 @@ static bool recalibrate(struct work *w, const struct net *net, float *merged)
     return false;
   struct data_augment augment = work_augment(s);
   unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
-  measure_recalibrate(bind_train_work(w->bind, batch), batch, merged, net, data,
-                      augment.flip ? &augment : NULL, (uint64_t)plan_num(s, PLAN_A_seed));
+  measure_recalibrate(bind_forward_work(w->bind, batch), batch, merged, net, data,
+                      augment.flip ? &augment : NULL,
+                      (unsigned)optional(s, PLAN_A_recalibration, 0),
+                      (uint64_t)plan_num(s, PLAN_A_seed));
   return true;
 }
 
@@ -105,6 +109,21 @@ static struct merge_args read_args(const struct plan_step *s)
   };
 }
 
+/* One a model, where the step says so. */
+static const double *coefficients(struct work *w, size_t n_models)
+{
+  const struct plan_attr *a = plan_attr(w->step, PLAN_A_coefficients);
+  double *v = arena_array(w->arena, n_models, sizeof *v);
+  const char *at = a ? a->str : NULL;
+  for (size_t k = 0; at && k < n_models; k++) {
+    char *end;
+    v[k] = strtod(at, &end);
+    assert(end > at);
+    at = end;
+  }
+  return at ? v : NULL;
+}
+
 static bool merge_nets(struct work *w, const struct merge_method *method, const struct net *net,
                        const float *const *models, size_t n_models, float *merged)
 {
@@ -113,7 +132,8 @@ static bool merge_nets(struct work *w, const struct merge_method *method, const 
   struct merge_tensor *tensors = arena_array(w->arena, n, sizeof *tensors);
   for (size_t i = 0; i < n; i++)
     tensors[i] = (struct merge_tensor){t[i].name, t[i].count, t[i].buffer};
-  const struct merge_args args = read_args(w->step);
+  struct merge_args args = read_args(w->step);
+  args.weights = args.scales = coefficients(w, n_models);
   return merge_flat(method, &args, n_models, tensors, n, models, merged, w->diag);
 }
 
