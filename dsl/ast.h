@@ -22,7 +22,7 @@ enum ast_expr_kind {
   AST_STRING,
   AST_NAME,   /* lr, cifar100 */
   AST_CALL,   /* sgd(momentum = 0.9), mean(x) */
-  AST_TUPLE,  /* (0.1, 2): args, in the values of a paired sweep */
+  AST_TUPLE,  /* (0.1, 2): args, in the values of a paired sweep and of a named argument */
   AST_INDEX,  /* ends[0]: text, and the index as args[0] */
   AST_OF,     /* trunk of base(lr = 0.1): args[0] of the experiment args[1], a NAME or a CALL */
   AST_UNARY,  /* -, not */

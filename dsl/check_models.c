@@ -195,6 +195,33 @@ static void check_alpha(const struct ast_expr *call, size_t models, struct diag 
     }
 }
 
+/* One coefficient for all models, or one for each. */
+static void check_coefficients(const struct ast_expr *call, size_t models, struct diag *d)
+{
+  const struct words_thing *method = words_thing(WORDS_METHOD, call->text);
+  for (size_t i = 0; i < call->n_args; i++) {
+    const struct ast_expr *x = call->args[i].value;
+    const char *name = call->args[i].name.text;
+    const struct words_param *p = name ? words_param(method, name) : NULL;
+    if (!p || p->type != WORDS_NUMBERS)
+      continue;
+    const bool one_for_all = p->attr != PLAN_A_coefficients;
+    if (x->kind != AST_TUPLE && !one_for_all) {
+      diag_error(d, x->span, "`%s` are numbers in parentheses, one for each model", name);
+    } else if (x->kind == AST_TUPLE && x->n_args != models) {
+      diag_error(d, x->span, "`%s` has %zu numbers, and this merge has %zu model%s", name,
+                 x->n_args, models, models == 1 ? "" : "s");
+      diag_hint(d, "give %s, in the models' order",
+                one_for_all ? "one for all or one for each" : "one for each");
+    }
+    for (size_t k = 0; !one_for_all && k < call->n_args; k++)
+      if (call->args[k].name.text && !strcmp(call->args[k].name.text, "alpha")) {
+        diag_error(d, call->args[k].value->span, "`alpha` and `%s` both weigh the models", name);
+        diag_note(d, x->span, "the other one");
+      }
+  }
+}
+
 /* swa averages the snapshots of a branch of its own experiment. */
 static void check_snapshots(const struct dsl_experiment *e, const struct ast_expr *x,
                             const struct model_name *m, struct diag *d)
@@ -289,6 +316,7 @@ static void check_merge(struct dsl_experiment *e, const struct ast_stmt *s, stru
     return;
   check_count_of_models(call, w, models, branch, d);
   check_alpha(call, models, d);
+  check_coefficients(call, models, d);
   if (s->n_words && !w->averages) {
     diag_error(d, s->words[0].value->span, "`%s` moves weights and statistics together: nothing is "
                "to be mended", call->text);

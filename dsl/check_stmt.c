@@ -99,6 +99,16 @@ static void check_literal(struct arena *a, const char *name, enum words_type typ
     check_number(a, name, type, range, value, x->span, d);
 }
 
+/* Numbers in parentheses, or one for all; how many there must be, check_models knows. */
+static void check_numbers(struct arena *a, const char *name, const struct words_range *range,
+                          const struct ast_expr *x, struct diag *d)
+{
+  if (x->kind != AST_TUPLE)
+    check_literal(a, name, WORDS_NUMBER, range, x, d);
+  for (size_t i = 0; x->kind == AST_TUPLE && i < x->n_args; i++)
+    check_literal(a, name, WORDS_NUMBER, range, x->args[i].value, d);
+}
+
 static void check_thing(struct arena *a, enum words_type sort, const struct ast_expr *x,
                         size_t positional, struct diag *d);
 
@@ -128,6 +138,9 @@ static void check_value(struct arena *a, const char *name, enum words_type type,
   case WORDS_NUMBER:
   case WORDS_COUNT:
     check_literal(a, name, type, range, x, d);
+    break;
+  case WORDS_NUMBERS:
+    check_numbers(a, name, range, x, d);
     break;
   case WORDS_CHOICE:
     check_choice(a, name, x, d);
@@ -368,6 +381,37 @@ static void check_branch(struct arena *a, const struct ast_stmt *s, struct diag 
   }
 }
 
+/* with batchnorm WORD [samples NUMBER] */
+static void check_batchnorm(struct arena *a, const struct ast_stmt *s, struct diag *d)
+{
+  const struct ast_word *w = s->words;
+  if (!s->n_words)
+    return;
+  if (w[0].value->kind != AST_NAME || strcmp(w[0].value->text, "batchnorm")) {
+    diag_error(d, w[0].value->span, "`batchnorm` is expected behind `with`");
+    return;
+  }
+  if (s->n_words < 2) {
+    diag_error(d, w[0].value->span, "how is batchnorm treated?");
+    diag_hint(d, "it is one of: %s", words_choices(a, "batchnorm"));
+    return;
+  }
+  check_choice(a, "batchnorm", w[1].value, d);
+  if (s->n_words < 3)
+    return;
+  const struct ast_expr *count = s->n_words == 4 ? w[3].value : NULL;
+  const struct words_range range = {"[", "]", 1, 1e9};
+  if (w[2].value->kind != AST_NAME || strcmp(w[2].value->text, "samples") || s->n_words > 4) {
+    diag_error(d, w[2].value->span, "only how many samples may stand here");
+    diag_hint(d, "such as `with batchnorm recalibrated samples 1024`");
+  } else if (!count || count->kind != AST_NUMBER || count->unit.text) {
+    diag_error(d, count ? count->span : w[2].value->span, "how many samples is a number");
+  } else if (check_number(a, "samples", WORDS_COUNT, &range, count->number, count->span, d) &&
+             w[1].value->text && strcmp(w[1].value->text, "recalibrated")) {
+    diag_error(d, w[2].value->span, "only `recalibrated` looks at samples");
+  }
+}
+
 static void check_merge(struct arena *a, const struct ast_stmt *s, struct diag *d)
 {
   if (s->value->kind != AST_CALL) {
@@ -376,19 +420,7 @@ static void check_merge(struct arena *a, const struct ast_stmt *s, struct diag *
     return;
   }
   check_thing(a, WORDS_METHOD, s->value, SIZE_MAX, d);
-  for (size_t i = 0; i < s->n_words; i += 2) {
-    const struct ast_expr *w = s->words[i].value;
-    if (w->kind != AST_NAME || strcmp(w->text, "batchnorm")) {
-      diag_error(d, w->span, "`batchnorm` is expected behind `with`");
-      return;
-    }
-    if (i + 1 == s->n_words) {
-      diag_error(d, w->span, "how is batchnorm treated?");
-      diag_hint(d, "it is one of: %s", words_choices(a, "batchnorm"));
-      return;
-    }
-    check_choice(a, "batchnorm", s->words[i + 1].value, d);
-  }
+  check_batchnorm(a, s, d);
 }
 
 static void check_notes(const struct ast_stmt *s, struct diag *d)

@@ -2,6 +2,8 @@
 
 #include "dsl/words.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A chain of measures that doubles at every link is stopped by the work it makes. */
@@ -138,11 +140,29 @@ static bool check_argument(struct compiler *c, const struct ast_expr *call,
   return false;
 }
 
-static bool same_slot(const struct compile_slot *a, const struct compile_slot *b)
+static const struct ast_expr *named_argument(const struct ast_expr *call, const char *name)
 {
-  if (a->number || b->number)
-    return a->number && b->number && !strcmp(a->number, b->number);
-  if (strcmp(a->measurement, b->measurement) || a->n_models != b->n_models ||
+  for (size_t i = 0; i < call->n_args; i++)
+    if (call->args[i].name.text && !strcmp(call->args[i].name.text, name))
+      return call->args[i].value;
+  return NULL;
+}
+
+/* Has b every named argument of a? */
+static bool says_all(const struct ast_expr *a, const struct ast_expr *b)
+{
+  for (size_t i = 0; i < a->n_args; i++) {
+    const char *name = a->args[i].name.text;
+    const struct ast_expr *other = name ? named_argument(b, name) : NULL;
+    if (name && (!other || !dsl_same_expr(a->args[i].value, other)))
+      return false;
+  }
+  return true;
+}
+
+bool compile_same_place(const struct compile_slot *a, const struct compile_slot *b)
+{
+  if (a->n_models != b->n_models || a->role != b->role || !a->split != !b->split ||
       (a->split && strcmp(a->split, b->split)) || !a->split_of != !b->split_of ||
       (a->split_of && strcmp(a->split_of->text, b->split_of->text)))
     return false;
@@ -150,12 +170,17 @@ static bool same_slot(const struct compile_slot *a, const struct compile_slot *b
     if (a->models[i].kind != b->models[i].kind || a->models[i].index != b->models[i].index ||
         a->models[i].member != b->models[i].member)
       return false;
-  size_t named[2] = {0};
-  const struct ast_expr *calls[] = {a->call, b->call};
-  for (size_t k = 0; k < 2; k++)
-    for (size_t i = 0; i < calls[k]->n_args; i++)
-      named[k] += calls[k]->args[i].name.text != NULL;
-  return (!named[0] && !named[1]) || dsl_same_expr(a->call, b->call);
+  if (a->role == COMPILE_ON_LINE &&
+      (a->alpha < b->alpha || a->alpha > b->alpha || strcmp(a->batchnorm, b->batchnorm)))
+    return false;
+  return says_all(a->call, b->call) && says_all(b->call, a->call);
+}
+
+static bool same_slot(const struct compile_slot *a, const struct compile_slot *b)
+{
+  if (a->number || b->number)
+    return a->number && b->number && !strcmp(a->number, b->number);
+  return !strcmp(a->measurement, b->measurement) && compile_same_place(a, b);
 }
 
 static void push_slot(struct compiler *c, const struct compile_slot *slot)
@@ -174,6 +199,114 @@ static void wrong_arguments(struct compiler *c, const struct ast_expr *x,
   diag_error(c->diag, x->span, "`%s` takes %s%s: %s(%s%s)", x->text,
              m->models == 2 ? "two models" : "a model", m->split ? " and a split" : "", x->text,
              m->models == 2 ? "ends[0], ends[1]" : "mid", m->split ? ", test" : "");
+}
+
+/* ---- measurements that are made of others ---- */
+
+static void push_op(struct compiler *c, enum plan_op op, uint32_t operands)
+{
+  plan_expr_push(c->arena, c->out, (struct plan_code){op, operands, 0});
+}
+
+static void push_number(struct compiler *c, double v)
+{
+  plan_expr_push(c->arena, c->out, (struct plan_code){PLAN_OP_NUMBER, 0, v});
+}
+
+/* Accuracy of the first model on the task of the second, over the second's own. */
+static bool compile_normalized(struct compiler *c, const struct ast_expr *plain,
+                               const struct compile_slot *said)
+{
+  struct compile_slot merged = *said, single = *said;
+  merged.measurement = single.measurement = "accuracy";
+  merged.call = single.call = plain;
+  merged.role = COMPILE_ON_TASK;
+  single.models[0] = said->models[1];
+  single.n_models = 1;
+  push_slot(c, &merged);
+  push_slot(c, &single);
+  push_op(c, PLAN_OP_DIV, 0);
+  return true;
+}
+
+/* A word among an argument's choices, or its default; NULL after a diagnostic. */
+static const char *chosen(struct compiler *c, const struct ast_expr *call,
+                                     const char *name)
+{
+  const struct ast_expr *x = named_argument(call, name);
+  if (x && (x->kind != AST_NAME || !words_choice(name, x->text))) {
+    diag_error(c->diag, x->span, "`%s` is one of: %s", name, words_choices(c->arena, name));
+    return NULL;
+  }
+  return x ? x->text : words_param(words_thing(WORDS_MEASUREMENT, call->text), name)->def;
+}
+
+static bool count_points(struct compiler *c, const struct ast_expr *call, unsigned *points)
+{
+  const struct words_param *p =
+      words_param(words_thing(WORDS_MEASUREMENT, call->text), "points");
+  const struct ast_expr *x = named_argument(call, "points");
+  const double n = x ? x->number : strtod(p->def, NULL);
+  if (x && (x->kind != AST_NUMBER || x->unit.text || n != floor(n) ||
+            !words_in_range(&p->range, n))) {
+    diag_error(c->diag, x->span, "`points` is a whole number, %s",
+               words_range_text(c->arena, &p->range));
+    return false;
+  }
+  *points = (unsigned)n;
+  return true;
+}
+
+/* The largest excess of the loss on the line from the first model to the second. */
+static bool compile_barrier(struct compiler *c, const struct ast_expr *plain,
+                            const struct ast_expr *call, const struct compile_slot *said)
+{
+  const char *definition = chosen(c, call, "definition");
+  const char *batchnorm = chosen(c, call, "batchnorm");
+  unsigned points;
+  if (!definition || !batchnorm || !count_points(c, call, &points))
+    return false;
+  const bool line = !strcmp(definition, "line");
+  struct compile_slot at = *said, ends[2];
+  at.measurement = "loss";
+  at.call = plain;
+  at.role = COMPILE_ON_LINE;
+  at.batchnorm = batchnorm;
+  ends[0] = ends[1] = at;
+  ends[1].alpha = 1;
+  for (unsigned k = 0; k < points; k++) {
+    const double alpha = at.alpha = k / (double)(points - 1);
+    push_slot(c, &at);
+    push_slot(c, &ends[0]);
+    push_number(c, line ? 1 - alpha : 0.5);
+    push_op(c, PLAN_OP_MUL, 0);
+    push_slot(c, &ends[1]);
+    push_number(c, line ? alpha : 0.5);
+    push_op(c, PLAN_OP_MUL, 0);
+    push_op(c, PLAN_OP_ADD, 0);
+    push_op(c, PLAN_OP_SUB, 0);
+    if (k)
+      push_op(c, PLAN_OP_MAX, 2);
+  }
+  return true;
+}
+
+/* What is evaluated has no named arguments. */
+static struct ast_expr *without_arguments(struct arena *a, const struct ast_expr *call,
+                                          const char *measurement)
+{
+  struct ast_expr *plain = arena_copy(a, call, sizeof *call);
+  plain->text = measurement;
+  plain->args = NULL;
+  plain->n_args = plain->cap_args = 0;
+  return plain;
+}
+
+static bool compile_made(struct compiler *c, const struct compile_slot *said)
+{
+  if (!strcmp(said->measurement, "barrier"))
+    return compile_barrier(c, without_arguments(c->arena, said->call, "loss"), said->call, said);
+  return compile_normalized(c, without_arguments(c->arena, said->call, "accuracy"), said);
 }
 
 static bool compile_measurement(struct compiler *c, const struct ast_expr *x, size_t member)
@@ -199,6 +332,8 @@ static bool compile_measurement(struct compiler *c, const struct ast_expr *x, si
     if (!ok)
       return false;
   }
+  if (m->made)
+    return compile_made(c, &slot);
   push_slot(c, &slot);
   return true;
 }

@@ -333,6 +333,10 @@ some_args:
 arg:
     expr           { $$ = (struct ast_arg){.value = $1}; }
   | NAME '=' expr  { $$ = (struct ast_arg){parse_name($1, @1), $3}; }
+  | NAME '=' '(' list ',' expr ')'  {
+      parse_stmt_value(p, $4, $6);
+      $$ = (struct ast_arg){parse_name($1, @1), parse_tuple(p, $4, span_join(@3, @7))};
+    }
   ;
 
 %%

@@ -119,6 +119,9 @@ bool lower_training(const struct lower_run *, struct lower_attrs *, const struct
 bool lower_models(struct lower_run *, size_t checkpoint, const char *text, struct lower_models *);
 const struct lower_group *lower_group(const struct lower_models *, const struct model_name *,
                                       struct lower_group *one);
+/* linear(ends, alpha), its batch norm as a merge says it. */
+void lower_between(struct lower_run *, const struct lower_model ends[2], double alpha,
+                   const char *batchnorm, const char *text, struct span, struct lower_model *);
 /* Checkpoints from which the experiment's branches start; without branches, all. */
 struct lower_points {
   size_t *k;

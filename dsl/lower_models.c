@@ -156,20 +156,22 @@ static bool collect(struct lower_run *r, const struct ast_stmt *s, bool extra, c
   return true;
 }
 
-/* Batch norm's statistics are mended as the first model was trained. */
-static void put_batchnorm_and_seed(struct lower_attrs *a, const struct ast_stmt *s,
-                                   const struct lower_run *of)
+/* Batch norm's statistics are mended as the first model was trained.  `how`: NULL where nothing is
+ * said; `samples`: 0 for all. */
+static void put_batchnorm_and_seed(struct lower_attrs *a, const struct words_merge *method,
+                                   const char *how, double samples, const struct lower_run *of)
 {
-  const struct words_merge *method = words_merge(s->value->text);
   const char *batchnorm = "none";
   if (of->has_batchnorm && method->averages)
-    batchnorm = s->n_words >= 2 ? s->words[1].value->text : "recalibrated";
+    batchnorm = how ? how : "recalibrated";
   lower_put(a, PLAN_A_batchnorm, 0, batchnorm);
   bool recalibrated = !strcmp(batchnorm, "recalibrated");
   if (recalibrated) {
     lower_put(a, PLAN_A_batch, of->batch, NULL);
     lower_put(a, PLAN_A_augment, 0, of->augment);
     lower_put(a, PLAN_A_crop_padding, of->crop_padding, NULL);
+    if (samples > 0)
+      lower_put(a, PLAN_A_recalibration, samples, NULL);
   }
   if (recalibrated || method->draws)
     lower_put(a, PLAN_A_seed, of->seed, NULL);
@@ -187,12 +189,29 @@ static bool add_merge(struct lower_run *r, const struct ast_stmt *s, struct inpu
   lower_put(&a, PLAN_A_method, 0, s->value->text);
   if (!model_maps(s->value) && !lower_params(r, &a, WORDS_METHOD, s->value))
     return false;
-  put_batchnorm_and_seed(&a, s, of);
+  put_batchnorm_and_seed(&a, words_merge(s->value->text),
+                         s->n_words >= 2 ? s->words[1].value->text : NULL,
+                         s->n_words == 4 ? s->words[3].value->number : 0, of);
   *out = (struct lower_model){.step = lower_add(r, PLAN_MERGE, &a, inputs, n, text, s->span),
                               .run = of,
                               .parents = arena_copy(r->l->arena, in->v, n_models * sizeof *in->v),
                               .n_parents = n_models};
   return true;
+}
+
+void lower_between(struct lower_run *r, const struct lower_model ends[2], double alpha,
+                   const char *batchnorm, const char *text, struct span span,
+                   struct lower_model *out)
+{
+  const uint32_t inputs[] = {ends[0].step, ends[1].step, ends[0].run->data};
+  struct lower_attrs a = {0};
+  lower_put(&a, PLAN_A_method, 0, "linear");
+  lower_put(&a, PLAN_A_alpha, alpha, NULL);
+  put_batchnorm_and_seed(&a, words_merge("linear"), batchnorm, 0, ends[0].run);
+  *out = (struct lower_model){.step = lower_add(r, PLAN_MERGE, &a, inputs, 3, text, span),
+                              .run = ends[0].run,
+                              .parents = arena_copy(r->l->arena, ends, 2 * sizeof *ends),
+                              .n_parents = 2};
 }
 
 /* swa: for each member the mean of its last snapshots. */

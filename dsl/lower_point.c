@@ -69,20 +69,22 @@ static bool is_of_one_task(const struct lower_model *m, uint32_t data)
   return true;
 }
 
-/* The data that are measured on, and whose classifier is used; NULL: the model's own. */
+/* The data that are measured on, and whose classifier is used; NULL: the model's own.
+ * `task`: the model whose data are meant. */
 static bool find_data(struct lower_run *r, const struct compile_slot *slot,
-                      const struct lower_model *m, uint32_t *data, const struct lower_model **head)
+                      const struct lower_model *m, const struct lower_model *task, uint32_t *data,
+                      const struct lower_model **head)
 {
   struct diag *d = r->l->diag;
-  unsigned classes = m->run->classes;
-  *data = m->run->data;
+  unsigned classes = task->run->classes;
+  *data = task->run->data;
   *head = NULL;
   if (slot->split_of &&
       !lower_data_of(r->l, dsl_experiment(r->l->dsl, slot->split_of->text), data, &classes))
     return false;
   if (is_of_one_task(m, *data))
     return true;
-  if (!slot->split_of) {
+  if (!slot->split_of && !(slot->role == COMPILE_ON_TASK && is_of_one_task(task, *data))) {
     diag_error(d, slot->call->span,
                "this model is merged from models of different data: on which is "
                "it measured?");
@@ -94,10 +96,16 @@ static bool find_data(struct lower_run *r, const struct compile_slot *slot,
     *head = own;
   if (own || classes == m->run->classes)
     return true;
-  diag_error(d, slot->split_of->span,
-             "no part of this model was trained on the data of `%s`: there is "
-             "no classifier for its %u classes",
-             slot->split_of->text, classes);
+  if (slot->split_of)
+    diag_error(d, slot->split_of->span,
+               "no part of this model was trained on the data of `%s`: there is "
+               "no classifier for its %u classes",
+               slot->split_of->text, classes);
+  else
+    diag_error(d, slot->call->span,
+               "no part of the first model was trained on the second one's data: there is no "
+               "classifier for its %u classes",
+               classes);
   return false;
 }
 
@@ -111,14 +119,9 @@ static bool evaluates(const struct compile_slot *s)
 static uint32_t evaluated(const struct lower_table *t, size_t at)
 {
   const struct compile_slot *s = &t->slots.slots[at];
-  for (size_t i = 0; evaluates(s) && i < at; i++) {
-    const struct compile_slot *o = &t->slots.slots[i];
-    if (evaluates(o) && !strcmp(o->split, s->split) && !o->split_of == !s->split_of &&
-        (!s->split_of || !strcmp(o->split_of->text, s->split_of->text)) &&
-        o->models[0].kind == s->models[0].kind && o->models[0].index == s->models[0].index &&
-        o->models[0].member == s->models[0].member)
+  for (size_t i = 0; evaluates(s) && i < at; i++)
+    if (evaluates(&t->slots.slots[i]) && compile_same_place(&t->slots.slots[i], s))
       return t->reads[t->n_reads - at + i].input;
-  }
   return UINT32_MAX;
 }
 
@@ -171,17 +174,21 @@ static bool add_measure(struct lower_run *r, struct lower_table *t, size_t at,
   }
   struct lower_attrs a = {0};
   uint32_t inputs[4], n = 0, data;
-  const struct lower_model *first = NULL, *head;
+  struct lower_model models[2];
+  const struct lower_model *first = models, *head;
   for (unsigned i = 0; i < slot->n_models; i++) {
     struct lower_group one;
-    const struct lower_model *model = lower_group(m, &slot->models[i], &one)->v;
-    first = first ? first : model;
-    inputs[n++] = model->step;
+    models[i] = *lower_group(m, &slot->models[i], &one)->v;
   }
+  if (slot->role == COMPILE_ON_LINE)
+    lower_between(r, models, slot->alpha, slot->batchnorm, text, span, models);
+  for (unsigned i = 0; i < (slot->role == COMPILE_EACH ? slot->n_models : 1); i++)
+    inputs[n++] = models[i].step;
   lower_put(&a, PLAN_A_measurement, 0, evaluates(slot) ? "evaluate" : slot->measurement);
   if (slot->split) {
     lower_put(&a, PLAN_A_split, 0, slot->split);
-    if (!find_data(r, slot, first, &data, &head))
+    if (!find_data(r, slot, first, slot->role == COMPILE_ON_TASK ? &models[1] : first, &data,
+                   &head))
       return false;
     if (head)
       inputs[n++] = head->step;

@@ -1,6 +1,8 @@
 /* One sweep point: its settings, data, where its trunk starts, the trunk. */
 #include "dsl/lower_int.h"
 
+#include "base/num.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -78,6 +80,31 @@ static bool is_later(enum plan_attr_id id)
          id == PLAN_A_symmetries;
 }
 
+/* "0.3 0.5": one a model. */
+static bool put_numbers(const struct lower_run *r, struct lower_attrs *a,
+                        const struct words_param *w, const struct ast_expr *tuple)
+{
+  char *text = NULL, one[NUM_TEXT];
+  double sum = 0;
+  for (size_t i = 0; i < tuple->n_args; i++) {
+    const struct ast_expr *x = tuple->args[i].value;
+    double v;
+    if (!formula_number(&r->at, x, &v, r->l->diag) ||
+        !check_number(r->l->arena, w->name, WORDS_NUMBER, &w->range, v, x->span, r->l->diag))
+      return false;
+    num_text(v, one);
+    text = arena_printf(r->l->arena, "%s%s%s", i ? text : "", i ? " " : "", one);
+    sum += v;
+  }
+  if (w->attr == PLAN_A_coefficients && fabs(sum - 1) > 1e-6) {
+    diag_error(r->l->diag, tuple->span, "the weights add up to %g, not to 1", sum);
+    diag_hint(r->l->diag, "`task_arithmetic` adds up differences from a base, times any numbers");
+    return false;
+  }
+  lower_put(a, PLAN_A_coefficients, 0, text);
+  return true;
+}
+
 static bool put_param(const struct lower_run *r, struct lower_attrs *a, const struct words_param *w,
                       const struct ast_expr *said)
 {
@@ -88,6 +115,12 @@ static bool put_param(const struct lower_run *r, struct lower_attrs *a, const st
       lower_put(a, w->attr, 0, word);
     return true;
   }
+  if (w->type == WORDS_NUMBERS && said && said->kind == AST_TUPLE)
+    return put_numbers(r, a, w, said);
+  if (w->attr == PLAN_A_coefficients && !said)
+    return true;
+  if (w->attr == PLAN_A_samples && !said && v <= 0)
+    return true; /* all */
   if (w->type == WORDS_LENGTH) {
     if (!lower_length(r, said, &v))
       return false;
@@ -106,7 +139,8 @@ bool lower_params(const struct lower_run *r, struct lower_attrs *a, enum words_t
   const struct words_thing *thing = words_thing(sort, x->text);
   const struct words_param *w;
   for (size_t k = 0; (w = words_param_at(thing, k)); k++)
-    if (w->type != WORDS_WEIGHTS && !put_param(r, a, w, argument(x, w->name)))
+    if (w->type != WORDS_WEIGHTS && !(w->attr == PLAN_A_alpha && argument(x, "weights")) &&
+        !put_param(r, a, w, argument(x, w->name)))
       return false;
   return true;
 }

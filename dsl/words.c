@@ -56,7 +56,7 @@ static const struct words_text texts[] = {
 };
 
 static const struct words_measure measures[] = {
-#define MEASURES(name, models, split) {#name, models, split},
+#define MEASURES(name, models, split, made) {#name, models, split, made},
 #include "dsl/words.def"
 };
 
@@ -88,6 +88,7 @@ static const struct {
     [WORDS_COUNT] = {"", "whole number", "a whole number"},
     [WORDS_LENGTH] = {"", "length", "a length such as `500 steps`"},
     [WORDS_START] = {"", "start", "a start"},
+    [WORDS_NUMBERS] = {"", "numbers", "numbers in parentheses"},
     [WORDS_WEIGHTS] = {"", "model", "the name of a model"},
     [WORDS_CHOICE] = {"", "word", "a word"},
     [WORDS_DATASET] = {"DATASET", "data set", "a data set"},

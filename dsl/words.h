@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 enum words_type {
-  WORDS_NUMBER, WORDS_COUNT, WORDS_LENGTH, WORDS_CHOICE, WORDS_START, WORDS_WEIGHTS,
+  WORDS_NUMBER, WORDS_COUNT, WORDS_LENGTH, WORDS_CHOICE, WORDS_START, WORDS_WEIGHTS, WORDS_NUMBERS,
   WORDS_DATASET, WORDS_MODEL, WORDS_OPTIMIZER, WORDS_SCHEDULE, WORDS_METHOD,
   WORDS_MEASUREMENT, WORDS_SPLIT, WORDS_PANEL
 };
@@ -31,6 +31,9 @@ struct words_thing {
   bool available;
   const char *meaning;
 };
+
+/* A parameter that the compiler uses up. */
+#define PLAN_A_none PLAN_ATTR_COUNT
 
 struct words_param {
   const char *owner, *name;
@@ -62,6 +65,7 @@ struct words_measure {
   const char *name;
   unsigned models;
   bool split;
+  bool made; /* of other measurements, by the compiler */
 };
 
 struct words_merge {

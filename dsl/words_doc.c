@@ -63,7 +63,7 @@ static const struct {
   unsigned models;
   bool split;
 } measures[] = {
-#define MEASURES(name, models, split) {#name, models, split},
+#define MEASURES(name, models, split, made) {#name, models, split},
 #include "dsl/words.def"
 };
 
@@ -124,7 +124,7 @@ struct context {
 
 static const char *range_text(struct arena *a, const struct entry *e)
 {
-  if (e->type == WORDS_NUMBER || e->type == WORDS_COUNT)
+  if (e->type == WORDS_NUMBER || e->type == WORDS_COUNT || e->type == WORDS_NUMBERS)
     return words_range_text(a, &e->range);
   return e->type == WORDS_CHOICE ? words_choices(a, e->name) : "";
 }

@@ -10,6 +10,7 @@
 #include "dsl/parse.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -507,6 +508,53 @@ static void test_sweep_overrides_the_optimizer(void **state)
   planned_free(p);
 }
 
+/* The losses of a made-up line: it rises first, and ends higher than it begins. */
+static double made_up_loss(double alpha)
+{
+  static const double losses[] = {1, 3, 2.5, 1, 2};
+  return losses[(int)(4 * alpha + 0.5)];
+}
+
+/* What the table's column says where models have made-up losses and accuracies. */
+static double made_up(const struct planned *p, const char *column)
+{
+  const struct plan_step *step = nth(p, PLAN_TABLE, 0);
+  const struct plan_table *t = step->table;
+  double *slots = arena_array(p->arena, t->n_slots, sizeof *slots);
+  for (size_t i = 0; i < t->n_slots; i++) {
+    const struct plan_step *measure = plan_step(p->plan, step->inputs[t->slots[i].input]);
+    const struct plan_step *model = plan_step(p->plan, measure->inputs[0]);
+    const bool merged = model->kind == PLAN_MERGE;
+    slots[i] = strcmp(t->slots[i].value, "loss") ? merged ? 0.6 : 0.8
+                                                 : made_up_loss(plan_num(model, PLAN_A_alpha));
+  }
+  for (size_t c = 0; c < t->n_columns; c++)
+    if (!strcmp(t->columns[c].name, column))
+      return plan_expr_eval(&t->columns[c].expr, slots);
+  fail_msg("no such column");
+  return 0;
+}
+
+/* Above the line from 1 to 2 the loss of 3 is 1.75 higher, and above their mean 1.5. */
+static void test_barriers_and_normalized_accuracy(void **state)
+{
+  (void)state;
+  struct planned *p = PLAN(
+      NULL, BASE "experiment b : base {"
+      "  branch ends[2] at end of trunk for 1 epochs at constant;"
+      "  merge mid = linear(ends);"
+      "  measure line = barrier(ends[0], ends[1], test, points = 5);"
+      "  measure mean_of_ends = barrier(ends[0], ends[1], test, points = 5, definition = mean);"
+      "  measure share = normalized_accuracy(mid, ends[0], test);"
+      "  measure gain = share;"
+      "}");
+  assert_true(made_up(p, "line") == 1.75);
+  assert_true(made_up(p, "mean_of_ends") == 1.5);
+  assert_true(fabs(made_up(p, "share") - 0.75) < 1e-15);
+  assert_int_equal(count(p, PLAN_MERGE), 5); /* both barriers' points, of which one is mid */
+  planned_free(p);
+}
+
 static void test_limit(void **state)
 {
   (void)state;
@@ -534,6 +582,7 @@ int main(void)
       cmocka_unit_test(test_longer_trunk_shares_the_shorter),
       cmocka_unit_test(test_what_a_change_reaches),
       cmocka_unit_test(test_sweep_overrides_the_optimizer),
+      cmocka_unit_test(test_barriers_and_normalized_accuracy),
       cmocka_unit_test(test_limit),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

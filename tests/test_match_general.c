@@ -395,7 +395,7 @@ static double barrier(const struct pair *p, const struct net *net, struct net_wo
     const double alpha = (double)k / (POINTS - 1);
     for (size_t i = 0; i < net_count(net); i++)
       p->out[i] = (float)((1 - alpha) * (double)a[i] + alpha * (double)b[i]);
-    loss[k] = measure_evaluate(work, TEST, p->out, net, data, DATA_TEST).loss;
+    loss[k] = measure_evaluate(work, TEST, p->out, net, data, DATA_TEST, 0).loss;
   }
   for (int k = 0; k < POINTS; k++) {
     const double alpha = (double)k / (POINTS - 1);

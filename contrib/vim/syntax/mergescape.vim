@@ -74,6 +74,7 @@ syn keyword expName
   \ beta2
   \ epsilon
   \ warmup
+  \ weights
   \ base
   \ scale
   \ keep
@@ -89,6 +90,9 @@ syn keyword expName
   \ restarts
   \ samples
   \ epochs
+  \ points
+  \ definition
+  \ batchnorm
   \ products
   \ probes
   \ radius
@@ -100,7 +104,6 @@ syn keyword expName
   \ units
   \ tolerance
   \ tiers
-  \ batchnorm
   \ snapshots
   \ checkpoint
   \ log
@@ -138,6 +141,8 @@ syn keyword expFunction
   \ file
   \ accuracy
   \ loss
+  \ normalized_accuracy
+  \ barrier
   \ cka
   \ disagreement
   \ sharpness
@@ -202,7 +207,6 @@ syn keyword expValue
   \ gpt2
   \ cifar
   \ all
-  \ weights
   \ tensor
   \ sum
   \ permutations
@@ -216,6 +220,7 @@ syn keyword expValue
   \ moved
   \ recalibrated
   \ averaged
+  \ line
   \ scratch
   \ end
   \ rest
