@@ -16,7 +16,7 @@ archive = $(or $(ARCHIVE),mergescape-results.tar.gz)
 commit = $(shell git -C '$(srcdir)' describe --always --dirty 2> /dev/null)
 numbered = [0-9][0-9]
 
-.PHONY: figures claims compare record-reference export explain status paper report help clean-figures clean-paper clean-report clean-store always
+.PHONY: figures claims compare record-reference export explain status verify paper report help clean-figures clean-paper clean-report clean-store always
 
 # mergescape itself knows what is up to date.
 figures: mergescape$(EXEEXT)
@@ -66,6 +66,11 @@ export: mergescape$(EXEEXT)
 	./mergescape$(EXEEXT) export $(FIGURE_FLAGS) --archive='$(archive)' --commit='$(commit)' \
 	  $$source $(if $(MODELS),--models) $(EXPERIMENT_FILES); status=$$?; \
 	rm -f export-source.tar.gz; exit $$status
+
+# SAMPLE=100% for all; a result that differs ends it with an error.
+verify: mergescape$(EXEEXT)
+	@./mergescape$(EXEEXT) verify $(FIGURE_FLAGS) $(if $(SAMPLE),--sample='$(SAMPLE)') \
+	  $(if $(SEED),--seed='$(SEED)') $(EXPERIMENT_FILES)
 
 explain: mergescape$(EXEEXT)
 	@./mergescape$(EXEEXT) explain $(FIGURE_FLAGS) $(EXPERIMENT_FILES)

@@ -213,11 +213,9 @@ static void save_costs(void *context)
   bind_calibrate_save(context);
 }
 
-int session_run(struct session *s)
+struct run_options session_run_options(struct session *s)
 {
-  if (!s->store && !session_open_store(s))
-    return EXIT_ENVIRONMENT;
-  struct run_options options = {
+  return (struct run_options){
       .jobs = s->options.jobs,
       .threads = s->options.threads,
       .cores = s->options.cores,
@@ -228,6 +226,13 @@ int session_run(struct session *s)
       .begun = save_costs,
       .context = s->bind,
   };
+}
+
+int session_run(struct session *s)
+{
+  if (!s->store && !session_open_store(s))
+    return EXIT_ENVIRONMENT;
+  const struct run_options options = session_run_options(s);
   struct run_summary done =
       run_plan(s->plan, s->wanted, s->store, s->kinds, &options, s->diag);
   bind_calibrate_save(s->bind);
@@ -284,6 +289,7 @@ static const struct {
     {"run", command_run},
     {"figures", command_figures},
     {"claims", command_claims},
+    {"verify", command_verify},
     {"weave", command_weave},
     {"report", command_report},
     {"diff-results", command_diff_results},

@@ -26,6 +26,8 @@ static const char usage[] =
     "  run       run the experiments, without drawing\n"
     "  figures   run what the figures need, and draw them\n"
     "  claims    run what the claims need, and judge them\n"
+    "  verify    compute some of the stored results again and compare their bits, and test\n"
+    "            the checksums of all\n"
     "  weave     run what figures and claims need, and write the sections and tables of\n"
     "            the paper\n"
     "  report    run what figures and claims need, and write all that came out as one page\n"
@@ -67,6 +69,8 @@ static const char usage[] =
     "      --summary        explain: without the steps\n"
     "      --dot, --json    explain: the plan for Graphviz, or as data; status: as data\n"
     "      --all, --csv     diff-results: every series; as CSV (or --json)\n"
+    "      --sample=N, =P%  verify: how many results, or what share (default: 5%)\n"
+    "      --seed=N         verify: what chooses them (default: 0); --all: all of them\n"
     "      --noise=FILE     diff-results: what two like runs differ by, as --csv wrote it\n"
     "      --check          fmt: change nothing, name the files that would change\n"
     "  -q, --quiet          no progress\n"
@@ -86,6 +90,8 @@ enum {
   OPTION_CHECK,
   OPTION_PAPER,
   OPTION_REPORT,
+  OPTION_SAMPLE,
+  OPTION_SEED,
   OPTION_ALL,
   OPTION_CSV,
   OPTION_NOISE,
@@ -112,6 +118,8 @@ static const struct option long_options[] = {
     {"check", no_argument, NULL, OPTION_CHECK},
     {"paper", required_argument, NULL, OPTION_PAPER},
     {"report", required_argument, NULL, OPTION_REPORT},
+    {"sample", required_argument, NULL, OPTION_SAMPLE},
+    {"seed", required_argument, NULL, OPTION_SEED},
     {"all", no_argument, NULL, OPTION_ALL},
     {"csv", no_argument, NULL, OPTION_CSV},
     {"noise", required_argument, NULL, OPTION_NOISE},
@@ -144,6 +152,26 @@ static bool whole_number(const char *option, const char *text, double low, doubl
     return false;
   }
   *out = v;
+  return true;
+}
+
+/* "5%" or "40" */
+static bool sample_size(const char *text, struct options *o)
+{
+  const size_t n = strlen(text);
+  char *end;
+  if (!n || text[n - 1] != '%') {
+    o->sample_share = 0;
+    return whole_number("--sample", text, 1, 1e9, &o->sample);
+  }
+  const double percent = strtod(text, &end);
+  if (end == text || *end != '%' || end[1] || !(percent > 0 && percent <= 100)) {
+    fprintf(stderr, "mergescape: error: --sample takes a number, or a share from above 0%% to "
+                    "100%%, not `%s`\n",
+            text);
+    return false;
+  }
+  o->sample_share = percent / 100;
   return true;
 }
 
@@ -235,6 +263,10 @@ static bool set_option(struct arena *a, struct options *o, int c, const char *ar
     return true;
   case OPTION_MAX_STEPS:
     return whole_number("--max-steps", arg, 1, 4e9, &o->max_steps);
+  case OPTION_SAMPLE:
+    return sample_size(arg, o);
+  case OPTION_SEED:
+    return whole_number("--seed", arg, 0, 9007199254740992.0, &o->seed);
   default:
     fprintf(stderr, "hint: mergescape --help lists commands and options\n");
     return false;
@@ -273,7 +305,8 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
   size_t caps[2] = {0};
   *o = (struct options){.tier = "small", .store = "store", .output = "figures", .paper = "paper",
                         .report = "report.html", .reference = "reference",
-                        .archive = "mergescape-results.tar.gz", .max_steps = 1e6};
+                        .archive = "mergescape-results.tar.gz", .max_steps = 1e6,
+                        .sample_share = 0.05};
   int c;
   while ((c = getopt_long(argc, argv, "t:f:j:s:o:d:qhV", long_options, NULL)) != -1) {
     if (c == 'h') {
@@ -314,7 +347,7 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
   }
   static const char *const commands[] = {"check",   "explain", "why",   "what-if", "status", "run",
                                          "figures", "claims",  "weave", "report",  "record",
-                                         "export",  "fmt"};
+                                         "export",  "fmt",     "verify"};
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     if (strcmp(commands[i], o->command))
       continue;

@@ -30,10 +30,12 @@ struct options {
   unsigned jobs, threads; /* worker processes; threads of each, 0: as the plan has use for */
   unsigned cores;         /* that the workers share: no more than there are, nor than jobs */
   double max_steps;
+  double sample_share, sample; /* verify: of the results; their number where the share is 0 */
+  double seed;                 /* verify: of the choice */
   bool quiet, dot, json, summary;
   bool check; /* fmt: only say what would change */
   bool models;   /* export: with weights */
-  bool all, csv; /* diff-results: every series; as CSV */
+  bool all, csv; /* diff-results: every series; as CSV; verify: all results */
 };
 
 enum options_verdict { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_WRONG };

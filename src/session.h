@@ -45,6 +45,8 @@ bool session_open_store(struct session *);
 bool session_view_store(struct session *);
 /* Can the folder of the figures be written into?  It is made where missing. */
 bool session_can_write(struct session *);
+/* As the command line has them. */
+struct run_options session_run_options(struct session *);
 /* Opens the store, where it is not open, and runs what is wanted; an exit status. */
 int session_run(struct session *);
 /* Was the figure asked for?  Without --figure: all are. */
@@ -67,6 +69,7 @@ int command_explain(struct session *);
 int command_status(struct session *);
 int command_why(struct session *);
 int command_what_if(struct session *);
+int command_verify(struct session *);
 int command_claims(struct session *);
 int command_weave(struct session *);
 int command_report(struct session *);

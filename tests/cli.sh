@@ -263,6 +263,35 @@ wait $pid || fail "a run that is looked at: exit status $?"
 expect 0 $look -s going -o figg e.exp
 says_not "run $pid"
 
+part "verify"
+test="verify --data=$tmp/data --style=$style"
+expect 2 $test -s nowhere e.exp
+says "has no result of these experiments"
+[ ! -e nowhere ] || fail "to verify a store makes it"
+expect 0 $test -s killed e.exp
+says "computed again: 5 of 89 results (5.62%, chosen by seed 0): 5 with the same bits, 0 that differ"
+says "0 damaged"
+says "made on $(hostname), mergescape"
+says "kernels"
+cp -r killed verified
+expect 0 $test -s verified --all e.exp
+says "89 with the same bits"
+diff -r killed verified >/dev/null || fail "to verify a store changes it"
+expect 0 $test -s killed --sample=10% --seed=3 -q e.exp
+says "9 of 89 results (10.1%, chosen by seed 3)"
+expect 2 $test -s killed --sample=0% e.exp
+says "--sample takes"
+expect 2 $test -s killed --sample=many e.exp
+# One bit of a checkpoint, and all that is computed from it.
+weights=$(ls verified/objects/*/*/weights.safetensors | head -1)
+printf '\001' | dd of="$weights" bs=1 seek=700 conv=notrunc 2>/dev/null
+expect 1 $test -s verified --sample=1 e.exp
+says "damaged: "
+says "weights.safetensors does not match its checksum"
+says "1 damaged"
+[ -z "$(ls verified/damaged)" ] || fail "to verify a store changes it"
+rm -r verified
+
 part "terminated"
 "$program" $draw -s term -o figt e.exp >out 2>err </dev/null &
 pid=$!

@@ -33,6 +33,11 @@ tests_test_bind_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_bind_LDADD = librun.a $(MEASURE_LIBS) $(MERGE_LIBS) libplan.a $(ENGINE_LIBS) \
   $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_verify
+tests_test_verify_SOURCES = tests/test_verify.c $(RUN_FAKE)
+tests_test_verify_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_verify_LDADD = $(RUN_TEST_LIBS)
+
 check_PROGRAMS += tests/test_status
 tests_test_status_SOURCES = tests/test_status.c $(RUN_FAKE)
 tests_test_status_CPPFLAGS = $(CHECK_CPPFLAGS)

@@ -10,4 +10,5 @@ librun_a_SOURCES = \
   src/run/status.c src/run/status.h \
   src/run/store.c src/run/store.h src/run/store_int.h \
   src/run/store_draft.c src/run/store_json.c src/run/store_list.c \
+  src/run/verify.c src/run/verify.h \
   src/run/why.c src/run/why.h

@@ -324,3 +324,23 @@ const char *store_file(struct store *store, struct hash key, const char *name, s
   diag_error(d, SPAN_NONE, "the stored result has no file %s", path);
   return NULL;
 }
+
+const char *store_check(const struct store *store, struct hash key, struct arena *a,
+                        struct store_result *r)
+{
+  char path[STORE_PATH_MAX];
+  size_t length;
+  struct diag *d = diag_new(a);
+  *r = (struct store_result){0};
+  store_object_path(store, key, "result.json", path);
+  const char *text = file_read(a, path, &length, d);
+  const char *wrong = text ? store_json_read(text, length, key, a, r) : diag_message(d, 0);
+  for (size_t i = 0; !wrong && i < r->n_files; i++) {
+    int error;
+    store_object_path(store, key, r->files[i].name, path);
+    wrong = check_file(path, &r->files[i], a, &error);
+    if (!wrong && error)
+      wrong = arena_printf(a, "%s: %s", r->files[i].name, strerror(error));
+  }
+  return wrong;
+}

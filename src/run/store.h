@@ -81,6 +81,11 @@ bool store_read(struct store *, struct hash key, struct arena *, struct store_re
 const char *store_file(struct store *, struct hash key, const char *name, struct arena *,
                        struct diag *);
 
+/* Reads an object and tests all its checksums; nothing is set aside.  NULL: it is whole, else
+ * what is wrong with it. */
+const char *store_check(const struct store *, struct hash key, struct arena *,
+                        struct store_result *);
+
 /* What a result.json says of its step. */
 struct store_object {
   struct hash key;
