@@ -23,7 +23,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { BATCH = 128, BLOCK = 64, TEXT_BATCH = 16, EVALUATED = 200, POINTS = 11 };
+enum { BATCH = 128, BLOCK = 64, TEXT_BATCH = 16, LEARNED_BATCH = 32, EVALUATED = 200, POINTS = 11 };
 
 static double now(void)
 {
@@ -249,13 +249,13 @@ static void match_text(struct pair *p, enum match_method method, unsigned epochs
   struct pair c = {.arena = p->arena, .diag = p->diag, .data = p->data};
   c.net = net_new(p->arena, &spec, p->diag);
   c.groups = net_groups_new(p->arena, c.net, p->diag);
-  allocate(&c, TEXT_BATCH);
+  allocate(&c, LEARNED_BATCH);
   if (!match_canonical(own, p->a, c.net, c.groups, c.a, p->diag) ||
       !match_canonical(own, p->b, c.net, c.groups, c.b, p->diag))
     fail(p->diag);
   const struct match m = {ops_cpu(), c.net, c.groups, c.a, c.b};
   struct match_maps *maps = match_maps_new(p->arena, c.groups);
-  const struct match_learning learning = {{15, 1, 0}, epochs, TEXT_BATCH, lr, 0.9};
+  const struct match_learning learning = {{15, 1, 0}, epochs, LEARNED_BATCH, lr, 0.9};
   if (method == MATCH_WEIGHTS)
     report(&c, "canonical form alone", c.b, 0);
   const double before = now();
@@ -267,7 +267,10 @@ static void match_text(struct pair *p, enum match_method method, unsigned epochs
   match_map(maps, c.b, net_count(c.net), c.matched);
   if (!match_same_function(own, p->evaluate, p->b, c.evaluate, c.matched, p->diag))
     fail(p->diag);
-  report(&c, method == MATCH_WEIGHTS ? "general, weights" : "general, learned", c.matched, seconds);
+  report(&c,
+         method == MATCH_WEIGHTS ? "general, weights"
+                                 : arena_printf(p->arena, "general, lr %g", lr),
+         c.matched, seconds);
   release(&c);
 }
 

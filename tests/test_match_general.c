@@ -11,7 +11,7 @@
 #include "engine/net_fold.h"
 #include "engine/optim.h"
 #include "measure/measure.h"
-#include "merge/match_int.h"
+#include "merge/match_latents.h"
 #include "merge/svd.h"
 
 #include <math.h>
@@ -404,6 +404,47 @@ static double barrier(const struct pair *p, const struct net *net, struct net_wo
   return most;
 }
 
+/* By the loss's central differences along the gradient.  That of an order goes straight through. */
+static void latents_gradients_are_the_losss(void **state)
+{
+  (void)state;
+  for (uint32_t seed = 0; seed < 2; seed++) {
+    struct pair p = setup(&GPT);
+    const struct data_set data = text(p.arena);
+    uint32_t samples[BATCH];
+    make_canonical(&p);
+    for (uint32_t k = 0; k < BATCH; k++)
+      samples[k] = k;
+    struct match_learner *l =
+        match_learner_new(p.arena, &p.match, p.work, &data, BATCH, random_maps(&p, seed));
+    match_learner_gradient(l, 0.5, samples, BATCH);
+    for (size_t k = 0; k < l->n; k++) {
+      struct match_latent *z = &l->latents[k];
+      const size_t square = z->n * z->n;
+      const double *gradient = arena_copy(p.arena, z->grad, square * sizeof *gradient);
+      const double *start = arena_copy(p.arena, z->z, square * sizeof *start);
+      double length = 0, loss[2];
+      for (size_t c = 0; c < square; c++)
+        length += gradient[c] * gradient[c];
+      if (z->kind == MATCH_ORDER)
+        continue;
+      const double h = 0.02 / sqrt(length);
+      for (int side = 0; side < 2; side++) {
+        for (size_t c = 0; c < square; c++)
+          z->z[c] = start[c] + (side ? h : -h) * gradient[c];
+        match_learner_map(l);
+        loss[side] = match_path_loss(&l->path, 0.5, samples, BATCH);
+      }
+      memcpy(z->z, start, square * sizeof *start);
+      match_learner_map(l);
+      const double rise = (loss[1] - loss[0]) / (2 * h) / 0.5;
+      if (fabs(rise - length) > 0.02 * length + 1e-4 * sqrt(length))
+        fail_msg("%s: %g, not %g", p.groups->v[z->group].name, rise, length);
+    }
+    teardown(&p);
+  }
+}
+
 static void matching_lowers_the_barrier(void **state)
 {
   (void)state;
@@ -462,6 +503,7 @@ int main(void)
       cmocka_unit_test(planted_maps_are_found),
       cmocka_unit_test(matched_weights_compute_the_same),
       cmocka_unit_test(the_polar_factors_gradient_is_exact),
+      cmocka_unit_test(latents_gradients_are_the_losss),
       cmocka_unit_test(matching_lowers_the_barrier),
       cmocka_unit_test(learning_never_makes_it_worse),
   };

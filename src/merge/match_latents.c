@@ -1,5 +1,4 @@
-#include "merge/match_int.h"
-#include "merge/match_path.h"
+#include "merge/match_latents.h"
 
 #include "base/rng.h"
 #include "merge/assignment.h"
@@ -9,35 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum matrix_kind { ORDER, STREAM, HEAD };
-
-/* Free matrices, of which the maps are the nearest: of a group's order, of how its channels turn,
- * or of how one head's circuit turns. */
-struct latent {
-  size_t group;
-  enum matrix_kind kind;
-  size_t n;
-  double *z, *grad, *mean, *square; /* [n][n]; the latter two Adam's */
-  double *map;                      /* [n][n], where it goes; ORDER: none */
-  double *u, *s, *vt;               /* of z; ORDER: none */
-  unsigned head;
-  int factor; /* HEAD: MATCH_QUERY or MATCH_VALUE, the first of the circuit's two */
-};
-
-struct learning {
-  const struct match *match;
-  const struct match_learning *how;
-  struct match_path path;
-  struct arena *arena;
-  struct match_maps *maps;
-  struct latent *latents;
-  size_t n, cap;
-  float *inner, *outer; /* `from` with the inner groups' maps, and with the others' */
-  uint32_t *order;
-  double lowest;
-};
-
-static void add_latent(struct learning *l, struct latent z)
+static void add_latent(struct match_learner *l, struct match_latent z)
 {
   double **const squares[] = {&z.z, &z.grad, &z.mean, &z.square, &z.u, &z.vt};
   for (int k = 0; k < 6; k++)
@@ -50,19 +21,20 @@ static void add_latent(struct learning *l, struct latent z)
   ARENA_PUSH(l->arena, l->latents, l->n, l->cap, z);
 }
 
-static void add_latents(struct learning *l)
+static void add_latents(struct match_learner *l)
 {
   const struct net_groups *groups = l->match->groups;
   for (size_t g = 0; g < groups->n; g++) {
     const struct net_group *group = &groups->v[g];
     const size_t square = (size_t)group->inner * group->inner;
     if (l->maps->turn[g])
-      add_latent(l, (struct latent){
-                        .group = g, .kind = STREAM, .n = group->size, .map = l->maps->turn[g]});
+      add_latent(l,
+                 (struct match_latent){
+                     .group = g, .kind = MATCH_STREAM, .n = group->size, .map = l->maps->turn[g]});
     else
-      add_latent(l, (struct latent){.group = g, .kind = ORDER, .n = group->size});
+      add_latent(l, (struct match_latent){.group = g, .kind = MATCH_ORDER, .n = group->size});
     for (unsigned h = 0; l->maps->qk[g] && h < group->size; h++) {
-      struct latent z = {.group = g, .kind = HEAD, .n = group->inner, .head = h};
+      struct match_latent z = {.group = g, .kind = MATCH_HEAD, .n = group->inner, .head = h};
       z.factor = MATCH_QUERY;
       z.map = l->maps->qk[g] + h * square;
       add_latent(l, z);
@@ -76,16 +48,16 @@ static void add_latents(struct learning *l)
 /* ---- maps of latents ---- */
 
 /* Another head at this place is turned to fit it, for what was learned is another's. */
-static void refit(struct learning *l, const struct latent *order, const uint32_t *old)
+static void refit(struct match_learner *l, const struct match_latent *order, const uint32_t *old)
 {
   const struct net_group *g = &l->match->groups->v[order->group];
   struct arena *a = arena_new();
   const struct match_heads to = match_heads_of(a, g, l->match->to);
   const struct match_heads from = match_heads_of(a, g, l->outer);
   for (size_t k = 0; k < l->n; k++) {
-    const struct latent *z = &l->latents[k];
+    const struct match_latent *z = &l->latents[k];
     const uint32_t comes = l->maps->perms[order->group][z->head];
-    if (z->kind != HEAD || z->group != order->group || comes == old[z->head])
+    if (z->kind != MATCH_HEAD || z->group != order->group || comes == old[z->head])
       continue;
     match_fit_head(&to, z->head, &from, comes, z->factor, z->map);
     memcpy(z->z, z->map, z->n * z->n * sizeof *z->z);
@@ -93,7 +65,7 @@ static void refit(struct learning *l, const struct latent *order, const uint32_t
   arena_free(a);
 }
 
-static void find_order(struct learning *l, const struct latent *z)
+static void find_order(struct match_learner *l, const struct match_latent *z)
 {
   uint32_t *perm = l->maps->perms[z->group];
   uint32_t *old = mem_alloc(z->n * sizeof *old);
@@ -105,14 +77,14 @@ static void find_order(struct learning *l, const struct latent *z)
 }
 
 /* The stream's maps first, for heads are fitted to what is turned. */
-static void find_maps(struct learning *l)
+void match_learner_map(struct match_learner *l)
 {
   const size_t count = net_count(l->match->net);
   for (size_t k = 0; k < l->n; k++) {
-    const struct latent *z = &l->latents[k];
+    const struct match_latent *z = &l->latents[k];
     if (match_is_inner(&l->match->groups->v[z->group]))
       continue;
-    if (z->kind == ORDER) {
+    if (z->kind == MATCH_ORDER) {
       find_order(l, z);
       continue;
     }
@@ -124,8 +96,8 @@ static void find_maps(struct learning *l)
   memcpy(l->outer, l->match->from, count * sizeof *l->outer);
   match_apply(l->maps, false, l->outer);
   for (size_t k = 0; k < l->n; k++) {
-    const struct latent *z = &l->latents[k];
-    if (z->kind == HEAD)
+    const struct match_latent *z = &l->latents[k];
+    if (z->kind == MATCH_HEAD)
       svd_polar(z->n, z->z, z->map, z->u, z->s, z->vt);
     else if (match_is_inner(&l->match->groups->v[z->group]))
       find_order(l, z);
@@ -138,11 +110,12 @@ static void find_maps(struct learning *l)
 
 /* ---- gradients of latents ---- */
 
-static void add_use_products(struct learning *l, const struct latent *z, const float *mapped)
+static void add_use_products(struct match_learner *l, const struct match_latent *z,
+                             const float *mapped)
 {
   const struct net_group *g = &l->match->groups->v[z->group];
   for (size_t k = 0; k < g->n_uses; k++)
-    if (z->kind == ORDER || match_turns(&g->uses[k]))
+    if (z->kind == MATCH_ORDER || match_turns(&g->uses[k]))
       match_add_products(&g->uses[k], g->size, l->path.grad, mapped, z->grad);
 }
 
@@ -152,13 +125,13 @@ struct head_pair {
 };
 
 /* Of which head comes where, each turned as the one that is there, and of how that one turns. */
-static void add_head_products(struct learning *l, const struct head_pair *heads,
-                              const struct latent *z)
+static void add_head_products(struct match_learner *l, const struct head_pair *heads,
+                              const struct match_latent *z)
 {
   const struct net_group *g = &l->match->groups->v[z->group];
   const size_t square = heads->grad.n * heads->grad.n;
   double *product = mem_alloc(square * sizeof *product);
-  for (size_t i = 0; z->kind == ORDER && i < g->size; i++)
+  for (size_t i = 0; z->kind == MATCH_ORDER && i < g->size; i++)
     for (size_t j = 0; j < g->size; j++)
       for (int r = 0; r < MATCH_FACTORS; r++) {
         const double *map = (r < MATCH_VALUE ? l->maps->qk : l->maps->ov)[z->group] + i * square;
@@ -166,7 +139,7 @@ static void add_head_products(struct learning *l, const struct head_pair *heads,
         for (size_t k = 0; k < square; k++)
           z->grad[i * g->size + j] += map[k] * product[k];
       }
-  for (int r = z->factor; z->kind == HEAD && r < z->factor + 2; r++) {
+  for (int r = z->factor; z->kind == MATCH_HEAD && r < z->factor + 2; r++) {
     match_head_products(&heads->grad, z->head, &heads->from, l->maps->perms[z->group][z->head], r,
                         product);
     for (size_t k = 0; k < square; k++)
@@ -175,7 +148,8 @@ static void add_head_products(struct learning *l, const struct head_pair *heads,
   free(product);
 }
 
-static void find_gradient(struct learning *l, const struct head_pair *heads, struct latent *z)
+static void find_gradient(struct match_learner *l, const struct head_pair *heads,
+                          struct match_latent *z)
 {
   const struct net_group *g = &l->match->groups->v[z->group];
   memset(z->grad, 0, z->n * z->n * sizeof *z->grad);
@@ -183,14 +157,16 @@ static void find_gradient(struct learning *l, const struct head_pair *heads, str
     add_head_products(l, &heads[z->group], z);
   else
     add_use_products(l, z, match_is_inner(g) ? l->outer : l->inner);
-  if (z->kind == HEAD)
+  if (z->kind == MATCH_HEAD)
     svd_polar_gradient(z->n, z->u, z->s, z->vt, z->grad, z->grad);
-  else if (z->kind == STREAM)
+  else if (z->kind == MATCH_STREAM)
     match_polar_gradient((unsigned)z->n, z->u, z->s, z->vt, z->grad);
 }
 
-static void find_gradients(struct learning *l)
+double match_learner_gradient(struct match_learner *l, double lambda, const uint32_t *samples,
+                              unsigned n)
 {
+  const double loss = match_path_loss(&l->path, lambda, samples, n);
   const struct net_groups *groups = l->match->groups;
   struct arena *a = arena_new();
   struct head_pair *heads = arena_array(a, groups->n, sizeof *heads);
@@ -201,10 +177,11 @@ static void find_gradients(struct learning *l)
   for (size_t k = 0; k < l->n; k++)
     find_gradient(l, heads, &l->latents[k]);
   arena_free(a);
+  return loss;
 }
 
 /* Adam (Kingma & Ba 2015). */
-static void move(const struct match_learning *how, double step, struct latent *z)
+static void move(const struct match_learning *how, double step, struct match_latent *z)
 {
   static const double keep_square = 0.999, epsilon = 1e-8;
   const double mean = 1 - pow(how->momentum, step), square = 1 - pow(keep_square, step);
@@ -217,46 +194,66 @@ static void move(const struct match_learning *how, double step, struct latent *z
 
 /* ---- learning ---- */
 
-static void look(struct learning *l, struct match_maps *best)
-{
-  const double loss = match_path_look(&l->path);
-  if (!isfinite(loss) || !(loss < l->lowest || isnan(l->lowest)))
-    return;
-  l->lowest = loss;
-  match_maps_copy(l->maps, best);
-}
-
 /* Near the middle of the path, but not at one point of it alone. */
-static bool learn(struct learning *l, const uint32_t *samples, unsigned step)
+static bool learn(struct match_learner *l, const struct match_learning *how,
+                  const uint32_t *samples, unsigned step)
 {
-  struct rng r = rng_at(l->how->search.seed, RNG_PATH, 0, 0, step);
+  struct rng r = rng_at(how->search.seed, RNG_PATH, 0, 0, step);
   const double lambda = 0.4 + 0.2 * rng_uniform(&r);
-  if (!isfinite(match_path_loss(&l->path, lambda, samples, l->path.batch)))
+  if (!isfinite(match_learner_gradient(l, lambda, samples, l->path.batch)))
     return false;
-  find_gradients(l);
   for (size_t k = 0; k < l->n; k++)
-    move(l->how, step + 1, &l->latents[k]);
-  find_maps(l);
+    move(how, step + 1, &l->latents[k]);
+  match_learner_map(l);
   return true;
 }
 
-static void learn_all(struct learning *l, struct match_maps *best)
+/* The lowest loss so far, with its maps. */
+static double look(struct match_learner *l, double lowest, struct match_maps *best)
+{
+  const double loss = match_path_look(&l->path);
+  if (!isfinite(loss) || !(loss < lowest || isnan(lowest)))
+    return lowest;
+  match_maps_copy(l->maps, best);
+  return loss;
+}
+
+static double learn_all(struct match_learner *l, const struct match_learning *how,
+                        struct match_maps *best)
 {
   const unsigned n = l->path.data->split[DATA_TRAIN].n, batches = n / l->path.batch;
-  find_maps(l);
-  look(l, best);
-  bool learns = isfinite(l->lowest);
-  for (unsigned epoch = 0, step = 0; learns && epoch < l->how->epochs; epoch++) {
+  uint32_t *order = arena_array(l->arena, n, sizeof *order);
+  double lowest = look(l, NAN, best);
+  bool learns = isfinite(lowest);
+  for (unsigned epoch = 0, step = 0; learns && epoch < how->epochs; epoch++) {
     unsigned looks = 0;
-    data_order(l->how->search.seed, 0, epoch, l->order, n);
+    data_order(how->search.seed, 0, epoch, order, n);
     for (unsigned k = 0; learns && k < batches; k++) {
-      learns = learn(l, l->order + (size_t)k * l->path.batch, step++);
+      learns = learn(l, how, order + (size_t)k * l->path.batch, step++);
       if (!learns || (k + 1) * MATCH_LEARNED_LOOKS / batches == looks)
         continue;
       looks = (k + 1) * MATCH_LEARNED_LOOKS / batches;
-      look(l, best);
+      lowest = look(l, lowest, best);
     }
   }
+  return lowest;
+}
+
+struct match_learner *match_learner_new(struct arena *a, const struct match *match,
+                                        struct net_work *work, const struct data_set *data,
+                                        unsigned batch, const struct match_maps *start)
+{
+  struct match_learner *l = arena_alloc(a, sizeof *l);
+  *l = (struct match_learner){.match = match,
+                              .path = match_path_new(a, match, work, data, batch),
+                              .arena = a,
+                              .maps = match_maps_new(a, match->groups)};
+  l->inner = arena_array(a, net_count(match->net), sizeof *l->inner);
+  l->outer = arena_array(a, net_count(match->net), sizeof *l->outer);
+  match_maps_copy(start, l->maps);
+  add_latents(l);
+  match_learner_map(l);
+  return l;
 }
 
 double match_general_learned(const struct match *match, const struct match_learning *how,
@@ -264,19 +261,9 @@ double match_general_learned(const struct match *match, const struct match_learn
                              struct match_maps *best)
 {
   struct arena *a = arena_new();
-  struct learning l = {.match = match,
-                       .how = how,
-                       .path = match_path_new(a, match, work, data, how->batch),
-                       .arena = a,
-                       .maps = match_maps_new(a, match->groups),
-                       .lowest = NAN};
-  l.inner = arena_array(a, net_count(match->net), sizeof *l.inner);
-  l.outer = arena_array(a, net_count(match->net), sizeof *l.outer);
-  l.order = arena_array(a, data->split[DATA_TRAIN].n, sizeof *l.order);
-  match_general(match, how->search.passes, l.maps);
-  match_maps_copy(l.maps, best);
-  add_latents(&l);
-  learn_all(&l, best);
+  match_general(match, how->search.passes, best);
+  struct match_learner *l = match_learner_new(a, match, work, data, how->batch, best);
+  const double lowest = learn_all(l, how, best);
   arena_free(a);
-  return l.lowest;
+  return lowest;
 }
