@@ -59,6 +59,16 @@ static const struct net_spec specs[] = {
      .height = 1,
      .image_width = 1,
      .classes = 2},
+    /* The first one's name: a file whose positions it resamples. */
+    {.model = "vit_b_16",
+     .width = 2,
+     .layers = 1,
+     .heads = 1,
+     .patch = 1,
+     .channels = 1,
+     .height = 3,
+     .image_width = 3,
+     .classes = 2},
     {.model = "convnext_tiny",
      .width = 1,
      .stages = 1,
@@ -115,7 +125,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     check(nets[k] != NULL, "a network cannot be built");
     const char *seeds = getenv("FUZZ_SEEDS");
     if (seeds)
-      check(net_save(nets[k], weights(k), arena_printf(library, "%s/%s", seeds, specs[k].model), d),
+      check(net_save(nets[k], weights(k), arena_printf(library, "%s/%u", seeds, k), d),
             "a seed cannot be written");
   }
   snprintf(path, sizeof path, "/dev/shm/mergescape-fuzz-%ld", (long)getpid());

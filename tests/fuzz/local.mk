@@ -11,6 +11,7 @@ fuzz_base = $(filter %.c,$(libbase_a_SOURCES))
 fuzz_of_exp = $(filter %.c,$(libplan_a_SOURCES)) $(patsubst %.l,%.c,$(patsubst %.y,%.c,$(filter %.c %.y %.l,$(libdsl_a_SOURCES))))
 # The engine without what computes.
 fuzz_of_net = src/engine/net.c src/engine/net_file.c src/engine/net_match.c \
+  src/engine/net_positions.c \
   $(filter src/engine/zoo%.c,$(libengine_a_SOURCES))
 fuzz_of_data = $(filter src/engine/data%.c,$(libengine_a_SOURCES)) \
   $(filter %.c,$(libplan_a_SOURCES)) src/run/store_json.c
