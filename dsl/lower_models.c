@@ -177,17 +177,38 @@ static void put_batchnorm_and_seed(struct lower_attrs *a, const struct words_mer
     lower_put(a, PLAN_A_seed, of->seed, NULL);
 }
 
+/* A text has more labels than can be gone through. */
+static bool check_expectation(const struct lower_attrs *a, const struct ast_stmt *s,
+                              const struct inputs *in, struct diag *d)
+{
+  bool exact = false;
+  for (uint32_t i = 0; i < a->n; i++)
+    exact |= a->list[i].id == PLAN_A_expectation && !strcmp(a->list[i].str, "exact");
+  for (size_t i = 0; exact && i < in->n; i++) {
+    if (in->v[i].run->channels)
+      continue;
+    diag_error(d, s->value->span, "`%s` cannot go through all labels of a text", s->value->text);
+    diag_hint(d, "`expectation = sampled` draws labels as the model predicts them");
+    return false;
+  }
+  return true;
+}
+
 static bool add_merge(struct lower_run *r, const struct ast_stmt *s, struct inputs *in,
                       size_t n_models, const char *text, struct lower_model *out)
 {
   const struct lower_run *of = in->v[0].run;
-  uint32_t *inputs = arena_array(r->l->arena, in->n + 1, sizeof *inputs), n = 0;
+  uint32_t *inputs = arena_array(r->l->arena, 2 * in->n + 1, sizeof *inputs), n = 0;
   struct lower_attrs a = {0};
   for (size_t i = 0; i < in->n; i++)
     inputs[n++] = in->v[i].step;
+  for (size_t i = 1; words_merge(s->value->text)->looks && i < n_models; i++)
+    inputs[n++] = in->v[i].run->data;
   inputs[n++] = of->data;
   lower_put(&a, PLAN_A_method, 0, s->value->text);
   if (!model_maps(s->value) && !lower_params(r, &a, WORDS_METHOD, s->value))
+    return false;
+  if (!check_expectation(&a, s, in, r->l->diag))
     return false;
   put_batchnorm_and_seed(&a, words_merge(s->value->text),
                          s->n_words >= 2 ? s->words[1].value->text : NULL,

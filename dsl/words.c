@@ -61,7 +61,8 @@ static const struct words_measure measures[] = {
 };
 
 static const struct words_merge merges[] = {
-#define MERGES(name, fewest, most, averages, draws) {#name, fewest, most, averages, draws},
+#define MERGES(name, fewest, most, averages, draws, looks)                                         \
+  {#name, fewest, most, averages, draws, looks},
 #include "dsl/words.def"
 };
 

@@ -73,6 +73,7 @@ struct words_merge {
   unsigned fewest, most; /* models */
   bool averages;         /* so that batch norm's statistics have to be mended */
   bool draws;            /* random numbers, by the seed of the run that the first model is of */
+  bool looks;            /* at each model's own training data */
 };
 
 struct words_spread {

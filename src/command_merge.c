@@ -32,6 +32,10 @@ enum option_id {
   SEED,
   FISHER,
   FLOOR,
+  UNIT_FISHERS,
+  GRAM,
+  GRAM_SCALE,
+  INPUTS_FIRST,
   SCOPE,
   AGGREGATE,
   UNDECIDED,
@@ -67,6 +71,15 @@ static const struct option_row {
     [FISHER] = {"fisher", "F1,F2,...", " fisher ", NULL,
                 "the diagonal of each model's Fisher matrix: checkpoints with the same names"},
     [FLOOR] = {"floor", "F", " fisher ", "0", "least value of a Fisher entry"},
+    [UNIT_FISHERS] = {"unit-fishers", NULL, " fisher ", NULL,
+                      "divide each Fisher matrix by its Euclidean length first"},
+    [GRAM] = {"gram", "G1,G2,...", " regmean ", NULL,
+              "each model's Gram matrices: checkpoints that have, for the weights of linear\n"
+              "layers, [inputs, inputs] by the weight's name; all other tensors are averaged"},
+    [GRAM_SCALE] = {"gram-scale", "S", " regmean ", "0.9",
+                    "what Gram matrices' entries beside the diagonal are multiplied by"},
+    [INPUTS_FIRST] = {"inputs-first", NULL, " regmean ", NULL,
+                      "weights with Gram matrices are [inputs, outputs], as GPT-2's"},
     [SCOPE] = {"scope", "model|tensor", " slerp ties ", "model",
                "what the angle, or the ranking, is over"},
     [AGGREGATE] = {"aggregate", "mean|sum", " ties dare ", "mean",
@@ -148,7 +161,8 @@ static void print_help(void)
 
 static void print_method_help(const struct merge_method *m)
 {
-  static const char *const extra[] = {"", " --base=BASE", " --fisher=F1,F2,..."};
+  static const char *const extra[] = {"", " --base=BASE", " --fisher=F1,F2,...",
+                                      " --gram=G1,G2,..."};
   printf("Usage: mergescape merge %s%s [OPTION]... ", m->name, extra[m->extra]);
   if (m->max_models)
     for (size_t k = 0; k < m->max_models; k++)
@@ -266,6 +280,7 @@ static struct merge_args read_args(struct command *c)
       .floor = number(c, FLOOR, 0, INFINITY),
       .x = number(c, X, -100, 100),
       .y = number(c, Y, -100, 100),
+      .normalize = c->said[UNIT_FISHERS],
       .scale = 1,
   };
   if (c->said[WEIGHTS])
@@ -276,6 +291,8 @@ static struct merge_args read_args(struct command *c)
     a.scales = one_each(c, SCALE);
   else
     a.scale = number(c, SCALE, -100, 100);
+  if (c->method->extra == MERGE_GRAMS)
+    a.scale = number(c, GRAM_SCALE, 0, 1);
   if (a.keep == 0 || a.drop == 1)
     diag_error(c->diag, SPAN_NONE, a.keep == 0 ? "--keep=0 keeps nothing" : "--drop=1 drops all");
   return a;
@@ -308,8 +325,8 @@ static enum safetensors_dtype output_type(struct command *c)
 
 static void set(struct command *c, enum option_id id, const char *value)
 {
-  /* --fisher can be said again and again. */
-  if (id == FISHER && c->said[id])
+  /* --fisher and --gram can be said again and again. */
+  if ((id == FISHER || id == GRAM) && c->said[id])
     value = arena_printf(c->arena, "%s,%s", c->value[id], value);
   c->value[id] = value ? value : "yes";
   c->said[id] = true;
@@ -382,32 +399,53 @@ static void check_command(struct command *c)
                m->name);
   if (m->extra == MERGE_FISHERS && !c->said[FISHER])
     diag_error(c->diag, SPAN_NONE, "`%s` needs --fisher: one checkpoint for each model", m->name);
+  if (m->extra == MERGE_GRAMS && !c->said[GRAM])
+    diag_error(c->diag, SPAN_NONE, "`%s` needs --gram: one checkpoint for each model", m->name);
   if (!c->said[OUTPUT])
     diag_error(c->diag, SPAN_NONE, "-o OUT is missing: where does the result go?");
   if (diag_errors(c->diag) > before)
     diag_hint(c->diag, "mergescape merge %s --help lists what it takes", m->name);
 }
 
-/* The models, then base or Fishers. */
-static const char **list_inputs(struct command *c)
+struct paths {
+  const char **v;
+  size_t n, cap;
+};
+
+/* The paths between commas in an option's value, one for each model.  false: a diagnostic. */
+static bool add_paths(struct command *c, enum option_id id, struct paths *list)
 {
-  const char **v = NULL;
-  size_t n = 0, cap = 0;
-  for (size_t k = 0; k < c->n_models; k++)
-    ARENA_PUSH(c->arena, v, n, cap, c->models[k]);
-  if (c->method->extra == MERGE_BASE)
-    ARENA_PUSH(c->arena, v, n, cap, c->value[BASE]);
-  for (const char *p = c->method->extra == MERGE_FISHERS ? c->value[FISHER] : NULL; p;) {
+  const size_t before = list->n;
+  for (const char *p = c->value[id]; p;) {
     size_t length = strcspn(p, ",");
     const char *path = arena_strndup(c->arena, p, length);
-    ARENA_PUSH(c->arena, v, n, cap, path);
+    ARENA_PUSH(c->arena, list->v, list->n, list->cap, path);
     p = p[length] ? p + length + 1 : NULL;
   }
-  if (n == merge_inputs(c->method, c->n_models))
-    return v;
-  diag_error(c->diag, SPAN_NONE, "--fisher names %zu checkpoints for %zu models", n - c->n_models,
-             c->n_models);
-  return NULL;
+  if (list->n - before == c->n_models)
+    return true;
+  diag_error(c->diag, SPAN_NONE, "--%s names %zu checkpoints for %zu models", options[id].name,
+             list->n - before, c->n_models);
+  return false;
+}
+
+/* The models, then base or Fishers.  NULL: a diagnostic. */
+static const char **list_inputs(struct command *c)
+{
+  struct paths list = {0};
+  for (size_t k = 0; k < c->n_models; k++)
+    ARENA_PUSH(c->arena, list.v, list.n, list.cap, c->models[k]);
+  if (c->method->extra == MERGE_BASE)
+    ARENA_PUSH(c->arena, list.v, list.n, list.cap, c->value[BASE]);
+  if (c->method->extra == MERGE_FISHERS && !add_paths(c, FISHER, &list))
+    return NULL;
+  return list.v;
+}
+
+static const char **list_grams(struct command *c)
+{
+  struct paths list = {0};
+  return c->method->extra == MERGE_GRAMS && add_paths(c, GRAM, &list) ? list.v : NULL;
 }
 
 /* ---- doing it ---- */
@@ -431,7 +469,7 @@ static const char *describe(struct command *c, const char *const *inputs)
     json_array_append_new(models, json_string(last_part(c->arena, c->models[k])));
   json_object_set_new(root, "models", models);
   for (int i = 0; i < OUTPUT; i++)
-    if (c->value[i] && takes(c->method, &options[i]) && i != BASE && i != FISHER)
+    if (c->value[i] && takes(c->method, &options[i]) && i != BASE && i != FISHER && i != GRAM)
       json_object_set_new(root, options[i].name, json_string(c->value[i]));
   if (c->method->extra == MERGE_BASE)
     json_object_set_new(root, "base", json_string(last_part(c->arena, inputs[c->n_models])));
@@ -497,6 +535,7 @@ static bool merge_models(struct command *c)
       .method = c->method,
       .args = read_args(c),
       .n_models = c->n_models,
+      .in_first = c->said[INPUTS_FIRST],
       .out = c->value[OUTPUT],
       .shard_bytes = to_file ? 0 : shard_size(c),
       .dtype = output_type(c),
@@ -508,6 +547,7 @@ static bool merge_models(struct command *c)
     diag_hint(c->diag, "name a folder: an OUT that does not end in .safetensors");
   }
   task.inputs = list_inputs(c);
+  task.grams = list_grams(c);
   if (diag_errors(c->diag))
     return false;
   task.how = describe(c, task.inputs);

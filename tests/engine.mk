@@ -40,6 +40,11 @@ tests_test_curvature_SOURCES = tests/test_curvature.c
 tests_test_curvature_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_curvature_LDADD = $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_regmean
+tests_test_regmean_SOURCES = tests/test_regmean.c
+tests_test_regmean_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_regmean_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_match
 tests_test_match_SOURCES = tests/test_match.c
 tests_test_match_CPPFLAGS = $(CHECK_CPPFLAGS)

@@ -73,10 +73,10 @@ checkpoint g.safetensors "$header" "$three$one$zero$zero"
 
 part "help"
 expect 0 merge --help
-for method in linear slerp task_arithmetic ties dare fisher swa plane; do
+for method in linear slerp task_arithmetic ties dare fisher regmean swa plane; do
   grep -q "^  $method " out || fail "$method is not listed"
 done
-for method in linear slerp task_arithmetic ties dare fisher swa plane; do
+for method in linear slerp task_arithmetic ties dare fisher regmean swa plane; do
   expect 0 merge $method --help
   says "Usage: mergescape merge $method"
   says "--dtype"
@@ -140,6 +140,30 @@ holds out.safetensors 40200000 00000000 00000000 3f800000
 expect 0 merge fisher --fisher f.safetensors --fisher f.safetensors a.safetensors b.safetensors \
   -o out.safetensors
 holds out.safetensors 40400000 00000000 3fc00000 3f800000
+expect 0 merge fisher --unit-fishers --fisher f.safetensors,f.safetensors a.safetensors \
+  b.safetensors -o out.safetensors
+holds out.safetensors 40400000 00000000 3fc00000 3f800000
+# Each model's inputs are another one of the two: it keeps the weight of what it reads.
+row="{$(tensor w F32 '[1,2]' 0 8),$(tensor b F32 '[2]' 8 16)}"
+square="{$(tensor w F32 '[2,2]' 0 16)}"
+checkpoint ra.safetensors "$row" "$four$one$zero$two"
+checkpoint rb.safetensors "$row" "$two$minus$three$zero"
+checkpoint ga.safetensors "$square" "$two$zero$zero$zero"
+checkpoint gb.safetensors "$square" "$zero$zero$zero$three"
+expect 0 merge regmean --gram ga.safetensors,gb.safetensors ra.safetensors rb.safetensors \
+  -o out.safetensors
+holds out.safetensors 40800000 bf800000 3fc00000 3f800000
+# As two rows of one input they have Gram matrices of one number.
+expect 2 merge regmean --inputs-first --gram ga.safetensors,gb.safetensors ra.safetensors \
+  rb.safetensors -o out.safetensors
+says "a row and a column for each input"
+expect 2 merge regmean --gram ga.safetensors ra.safetensors rb.safetensors -o out.safetensors
+says "1 checkpoints for 2 models"
+expect 2 merge regmean --gram ga.safetensors --gram a.safetensors ra.safetensors rb.safetensors \
+  -o out.safetensors
+says "and the weight is"
+expect 2 merge regmean ra.safetensors rb.safetensors -o out.safetensors
+says "needs --gram"
 expect 0 merge plane --x 1 base.safetensors a.safetensors b.safetensors -o out.safetensors
 holds out.safetensors 40800000 3f800000 00000000 40000000
 for method in linear slerp swa; do

@@ -13,6 +13,8 @@
 #include "base/file.h"
 #include "base/safetensors.h"
 #include "engine/net.h"
+#include "engine/ops.h"
+#include "measure/measure.h"
 #include "merge/merge.h"
 #include "run/bind_int.h"
 
@@ -694,6 +696,142 @@ static void arguments_reach_the_method(void **state)
   }
 }
 
+static uint32_t add_pairs(struct world *w, const char *labels)
+{
+  struct attrs a = {0};
+  put(&a, PLAN_A_data, 0, "mnist");
+  put(&a, PLAN_A_image_size, SIZE, NULL);
+  put(&a, PLAN_A_compose, 0, "pairs");
+  put(&a, PLAN_A_labels, 0, labels);
+  put(&a, PLAN_A_train_size, BATCH * PER_EPOCH, NULL);
+  put(&a, PLAN_A_test_size, TEST, NULL);
+  return add(w, PLAN_DATA, &a, NULL, 0, NULL);
+}
+
+static struct attrs fisher_args(const char *expectation, double alpha)
+{
+  struct attrs a = numbers(PLAN_A_samples, 20, PLAN_A_alpha, alpha);
+  put(&a, PLAN_A_expectation, 0, expectation);
+  put(&a, PLAN_A_floor, 0, NULL);
+  put(&a, PLAN_A_normalize, 0, "no");
+  put(&a, PLAN_A_seed, 3, NULL);
+  return a;
+}
+
+/* A model's Fisher matrix, as the engine measures it. */
+static float *fisher_of(struct world *w, const struct net *net, uint32_t model, uint32_t data,
+                        enum measure_expectation how)
+{
+  struct net_work *work = net_work_new(net, ops_cpu(), 1, true);
+  const struct measure_loss loss = {
+      .work = work,
+      .net = net,
+      .set = bind_data(w->bind, w->f->store, w->f->plan, step_at(w, data), w->f->diag),
+      .split = DATA_TRAIN,
+      .samples = 20,
+      .batch = 1};
+  double *wide = arena_array(w->f->arena, net_params(net), sizeof *wide);
+  float *fisher = arena_array(w->f->arena, net_count(net), sizeof *fisher);
+  measure_fisher(&loss, weights(w, net, model), how, 3, wide);
+  for (size_t i = 0; i < net_params(net); i++)
+    fisher[i] = (float)wide[i];
+  net_work_free(work);
+  return fisher;
+}
+
+/* Each model's Fisher matrix is measured on the data that it was trained on. */
+static void fishers_are_measured(void **state)
+{
+  static const char *const ways[] = {"exact", "sampled", "empirical"};
+  struct world *w = *state;
+  struct net *net = net_of(w, "resnet18", 10);
+  const uint32_t first = w->data, second = add_data(w, "fashion_mnist", SIZE);
+  uint32_t inputs[] = {add_train(w, add_init(w, "resnet18", 1), 0, 6, 0, constant), 0, second};
+  w->data = second;
+  inputs[1] = add_train(w, inputs[0], 0, 6, 0, constant);
+  w->data = first;
+  size_t n;
+  const struct net_tensor *t = net_tensors(net, &n);
+  struct merge_tensor *tensors = arena_array(w->f->arena, n, sizeof *tensors);
+  for (size_t i = 0; i < n; i++)
+    tensors[i] = (struct merge_tensor){t[i].name, t[i].count, t[i].buffer};
+  float *expected = arena_array(w->f->arena, net_count(net), sizeof *expected);
+  for (int k = 0; k < 3; k++) {
+    const double alpha = k ? 0.5 : 0.25;
+    struct attrs a = fisher_args(ways[k], alpha);
+    const struct merge_args args = {.weights = (double[]){1 - alpha, alpha}};
+    const uint32_t step = add_merge(w, "fisher", "averaged", &a, inputs, 3);
+    const float *merged = weights(w, net, step);
+    const enum measure_expectation how = (enum measure_expectation)k;
+    const float *in[] = {weights(w, net, inputs[0]), weights(w, net, inputs[1]),
+                         fisher_of(w, net, inputs[0], first, how),
+                         fisher_of(w, net, inputs[1], second, how)};
+    assert_true(merge_flat(merge_find("fisher"), &args, 2, tensors, n, in, expected, w->f->diag));
+    assert_memory_equal(merged, expected, net_count(net) * sizeof *merged);
+    assert_true(bind_cost(w->bind, w->f->plan, step_at(w, step)).flops > 0);
+  }
+}
+
+/* Of an MLP all layers are linear; of a ResNet convolutions are averaged unless they are asked for. */
+static void regmean_merges_layers(void **state)
+{
+  struct world *w = *state;
+  for (int i = 0; i < 2; i++) {
+    struct net *net = net_of(w, MODELS[i], 10);
+    const uint32_t init = add_init(w, MODELS[i], 1);
+    uint32_t inputs[] = {add_train(w, init, 0, 8, 1, constant),
+                         add_train(w, init, 0, 8, 2, constant), w->data};
+    struct attrs a = numbers(PLAN_A_samples, 20, PLAN_A_scale, 0.9), unfolded = a;
+    put(&a, PLAN_A_convolutions, 0, "averaged");
+    put(&unfolded, PLAN_A_convolutions, 0, "unfolded");
+    const char *batchnorm = i ? "averaged" : "none";
+    const uint32_t step = add_merge(w, "regmean", batchnorm, &a, inputs, 3);
+    const float *mean = weights(w, net, add_merge(w, "swa", batchnorm, NULL, inputs, 2));
+    const float *merged = weights(w, net, step);
+    const float *all = weights(w, net, add_merge(w, "regmean", batchnorm, &unfolded, inputs, 3));
+    size_t n;
+    const struct net_tensor *t = net_tensors(net, &n);
+    for (size_t k = 0; k < n; k++) {
+      const size_t bytes = t[k].count * sizeof *mean;
+      const bool kept = !memcmp(merged + t[k].offset, mean + t[k].offset, bytes);
+      const bool kept_all = !memcmp(all + t[k].offset, mean + t[k].offset, bytes);
+      /* The first layer reads the same samples in both: there the mean is best. */
+      assert_int_equal(kept, t[k].rank != 2 || !k);
+      assert_int_equal(kept_all, t[k].rank < 2 || !k);
+    }
+    /* A model with itself. */
+    inputs[1] = inputs[0];
+    const float *same = weights(w, net, add_merge(w, "regmean", batchnorm, &unfolded, inputs, 3));
+    assert_memory_equal(same, weights(w, net, inputs[0]), net_count(net) * sizeof *same);
+    struct cost cost = bind_cost(w->bind, w->f->plan, step_at(w, step));
+    assert_true(cost.flops > 0 && cost.seconds > 0);
+  }
+}
+
+/* Of a task with other classes: the classifier is the first model's. */
+static void fishers_of_other_classes(void **state)
+{
+  struct world *w = *state;
+  const uint32_t first = add_pairs(w, "first"), both = add_pairs(w, "both");
+  w->data = first;
+  uint32_t inputs[] = {add_train(w, add_init(w, "mlp", 1), 0, 4, 0, constant), 0, both};
+  w->data = both;
+  inputs[1] = add_train(w, add_init(w, "mlp", 2), 0, 4, 0, constant);
+  w->data = first;
+  struct attrs a = fisher_args("sampled", 0.5);
+  const uint32_t step = add_merge(w, "fisher", "none", &a, inputs, 3);
+  run(w, step);
+  const struct net *net = bind_net(w->bind, w->f->plan, step_at(w, step), w->f->diag);
+  const float *merged = weights(w, net, step), *own = weights(w, net, inputs[0]);
+  size_t n;
+  const struct net_tensor *t = net_tensors(net, &n);
+  for (size_t i = 0; i < n; i++) {
+    const size_t bytes = t[i].count * sizeof *own;
+    const bool equal = !memcmp(merged + t[i].offset, own + t[i].offset, bytes);
+    assert_int_equal(equal, net_in_classifier(net, &t[i]));
+  }
+}
+
 /* base - 50 (model - base) of running variances is below 0 for some. */
 static void negative_variances_are_no_model(void **state)
 {
@@ -839,6 +977,9 @@ int main(void)
       WORLD_TEST(matching_permutes_a_model),
       WORLD_TEST(general_matching_of_a_transformer),
       WORLD_TEST(arguments_reach_the_method),
+      WORLD_TEST(fishers_are_measured),
+      WORLD_TEST(fishers_of_other_classes),
+      WORLD_TEST(regmean_merges_layers),
       WORLD_TEST(negative_variances_are_no_model),
       WORLD_TEST(two_models_are_compared),
       WORLD_TEST(a_classifier_may_be_lent),

@@ -336,6 +336,100 @@ static void noise_of_single_samples(void **state)
   net_work_free(m.work);
 }
 
+/* log p(label | x) of an MLP with one hidden layer, plainly; w as in the flat vector. */
+static double plain_log_p(const double *w, unsigned width, const float *x, unsigned label)
+{
+  const double *b1 = w + (size_t)width * AREA, *w2 = b1 + width, *b2 = w2 + (size_t)CLASSES * width;
+  double h[16], z[CLASSES], sum = 0;
+  for (unsigned i = 0; i < width; i++) {
+    h[i] = b1[i];
+    for (unsigned k = 0; k < AREA; k++)
+      h[i] += w[i * AREA + k] * (double)x[k];
+    h[i] = h[i] > 0 ? h[i] : 0;
+  }
+  for (unsigned c = 0; c < CLASSES; c++) {
+    z[c] = b2[c];
+    for (unsigned i = 0; i < width; i++)
+      z[c] += w2[c * width + i] * h[i];
+    sum += exp(z[c]);
+  }
+  return z[label] - log(sum);
+}
+
+/* The Fisher matrix's diagonal with gradients by central differences. */
+static void plain_fisher(const struct model *m, unsigned width, bool empirical, double *fisher)
+{
+  const size_t n = net_params(m->net);
+  double *w = mem_alloc(n * sizeof *w);
+  struct measure_batches b;
+  for (size_t i = 0; i < n; i++)
+    w[i] = (double)m->flat[i];
+  memset(fisher, 0, n * sizeof *fisher);
+  measure_batches_begin(&b, m->loss.set, DATA_TRAIN, m->loss.samples, 1);
+  while (measure_batches_next(&b))
+    for (unsigned c = 0; c < CLASSES; c++) {
+      const double p = empirical ? c == (unsigned)b.labels[0]
+                                 : exp(plain_log_p(w, width, b.x, c));
+      for (size_t i = 0; i < n; i++) {
+        const double at = w[i], step = 1e-6;
+        w[i] = at + step;
+        const double up = plain_log_p(w, width, b.x, c);
+        w[i] = at - step;
+        const double slope = (up - plain_log_p(w, width, b.x, c)) / (2 * step);
+        w[i] = at;
+        fisher[i] += p * slope * slope / b.samples;
+      }
+    }
+  measure_batches_end(&b);
+  free(w);
+}
+
+static void fisher_is_the_mean_of_squares(void **state)
+{
+  struct fixture *f = *state;
+  enum { WIDTH = 5, SEEDS = 150 };
+  struct model m = make(f, "mlp", WIDTH);
+  m.loss.samples = 40;
+  const size_t n = net_params(m.net);
+  double *plain = arena_array(f->arena, n, sizeof *plain);
+  double *found = arena_array(f->arena, n, sizeof *found), exact = 0, sampled = 0;
+  const enum measure_expectation ways[] = {MEASURE_EMPIRICAL, MEASURE_EXACT};
+  for (int k = 0; k < 2; k++) {
+    double largest = 0;
+    plain_fisher(&m, WIDTH, ways[k] == MEASURE_EMPIRICAL, plain);
+    measure_fisher(&m.loss, m.flat, ways[k], 1, found);
+    for (size_t i = 0; i < n; i++)
+      largest = fmax(largest, plain[i]);
+    assert_true(largest > 1e-3);
+    for (size_t i = 0; i < n; i++)
+      if (fabs(found[i] - plain[i]) > 1e-4 * largest)
+        fail_msg("entry %zu: %g, differences say %g", i, found[i], plain[i]);
+  }
+  for (size_t i = 0; i < n; i++)
+    exact += found[i];
+  /* Draws have the exact one as their mean, and differ. */
+  double first = 0, squares = 0;
+  for (unsigned seed = 0; seed < SEEDS; seed++) {
+    double trace = 0;
+    measure_fisher(&m.loss, m.flat, MEASURE_SAMPLED, seed, found);
+    for (size_t i = 0; i < n; i++)
+      trace += found[i];
+    first = seed ? first : trace;
+    sampled += trace / SEEDS;
+    squares += trace * trace / SEEDS;
+  }
+  const double error = sqrt((squares - sampled * sampled) / (SEEDS - 1));
+  assert_true(error > 0 && error < 0.05 * exact);
+  if (fabs(sampled - exact) > 4 * error)
+    fail_msg("trace %g, the mean of draws is %g +- %g", exact, sampled, error);
+  measure_fisher(&m.loss, m.flat, MEASURE_SAMPLED, 0, found);
+  double again = 0;
+  for (size_t i = 0; i < n; i++)
+    again += found[i];
+  assert_memory_equal(&again, &first, sizeof first);
+  net_work_free(m.work);
+}
+
 static void disagreement_counts_samples(void **state)
 {
   struct fixture *f = *state;
@@ -380,6 +474,7 @@ int main(void)
       CURVATURE(directions_rise_with_the_radius),
       CURVATURE(tail_index_of_known_noise),
       CURVATURE(noise_of_single_samples),
+      CURVATURE(fisher_is_the_mean_of_squares),
       CURVATURE(disagreement_counts_samples),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,6 +79,7 @@ static void the_table(void **state)
       {"ties", 1, 0, MERGE_BASE},
       {"dare", 1, 0, MERGE_BASE},
       {"fisher", 1, 0, MERGE_FISHERS},
+      {"regmean", 1, 0, MERGE_GRAMS},
       {"swa", 1, 0, MERGE_NO_EXTRA},
       {"plane", 3, 3, MERGE_NO_EXTRA},
   };

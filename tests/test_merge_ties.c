@@ -474,6 +474,28 @@ static void fisher_weighs_entries(void **state)
     assert_true(fabsf(out[i] - linear[i]) <= 1e-6f * fabsf(linear[i]));
 }
 
+/* A Fisher matrix four times as large weighs the same where all are brought to one length. */
+static void fishers_of_one_length(void **state)
+{
+  (void)state;
+  static float fishers[3][N], out[N], other[N], plain[N];
+  const struct merge_args args = {.normalize = true}, none = {.floor = 0};
+  struct rng r = rng_at(8, RNG_TEST, 0, 0, 0);
+  fill(8, false);
+  for (int i = 0; i < N; i++)
+    for (int k = 0; k < 2; k++)
+      fishers[k][i] = (float)rng_uniform(&r);
+  for (int i = 0; i < N; i++)
+    fishers[2][i] = 4 * fishers[1][i];
+  const float *one[] = {inputs[0], inputs[1], fishers[0], fishers[1]};
+  const float *large[] = {inputs[0], inputs[1], fishers[0], fishers[2]};
+  merge("fisher", &args, 2, one, out);
+  merge("fisher", &args, 2, large, other);
+  assert_memory_equal(out, other, sizeof out);
+  merge("fisher", &none, 2, large, plain);
+  assert_memory_not_equal(out, plain, sizeof out);
+}
+
 static void weights_are_taken_as_they_are(void **state)
 {
   (void)state;
@@ -725,6 +747,7 @@ int main(void)
       cmocka_unit_test(dare_is_right_on_average),
       cmocka_unit_test(dare_can_elect),
       cmocka_unit_test(fisher_weighs_entries),
+      cmocka_unit_test(fishers_of_one_length),
       cmocka_unit_test(weights_are_taken_as_they_are),
       cmocka_unit_test(pieces_do_not_matter),
       cmocka_unit_test(ties_reads_twice),

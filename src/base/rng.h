@@ -23,6 +23,7 @@ enum rng_purpose {
   RNG_MATCH = 9,   /* order of groups; stream = restart, epoch = pass, index 1 + g: to start from */
   RNG_DROP = 10,   /* which entries DARE drops; index and epoch = hash of the tensor's name */
   RNG_PATH = 11,   /* where on a path learned matching takes the loss; index = step */
+  RNG_FISHER = 12, /* labels that a model predicts; index = sample */
   RNG_TEST = 1000  /* tests and benchmarks */
 };
 

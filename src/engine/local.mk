@@ -9,7 +9,9 @@ libengine_a_SOURCES = \
   src/engine/kernels.h src/engine/kernels_token.h src/engine/kernels_vec.h \
   src/engine/kernels_winograd.h \
   src/engine/net.c src/engine/net.h src/engine/net_int.h \
-  src/engine/net_file.c src/engine/net_fold.c src/engine/net_fold.h src/engine/net_groups.c src/engine/net_groups.h \
+  src/engine/net_file.c src/engine/net_fold.c src/engine/net_fold.h \
+  src/engine/net_groups.c src/engine/net_groups.h \
+  src/engine/net_linear.c src/engine/net_linear.h \
   src/engine/net_match.c src/engine/net_match.h src/engine/net_layout.c src/engine/net_plan.c \
   src/engine/net_positions.c src/engine/net_positions.h \
   src/engine/net_work.c src/engine/net_work_int.h \

@@ -16,6 +16,7 @@ struct step {
   const float *x;
   unsigned n;
   net_visitor *visit; /* NULL: nobody looks on */
+  net_rows_visitor *visit_rows; /* likewise */
   void *context;
   bool fixed; /* ReLUs let through what they did when they were recorded */
 };
@@ -180,12 +181,15 @@ static void forward(const struct step *s)
 {
   const struct net_work *w = s->work;
   const struct ops *ops = w->ops;
+  size_t linear = 0;
   for (size_t i = 0; i < w->net->n_layers; i++) {
     const struct net_layer *l = &w->net->layers[i];
     const struct net_value *in = &w->net->values[l->in];
     const float *x = input(s, l->in);
     float *y = w->value[l->out];
     const unsigned area = (unsigned)net_pixels(in);
+    if (s->visit_rows)
+      linear += net_show_rows(w->net, l, x, s->n, linear, s->visit_rows, s->context);
     switch (l->kind) {
     case LAYER_CONV:
       ops->conv_forward(ops, &l->conv, s->n, x, s->flat + l->weight, y, w->scratch);
@@ -441,5 +445,14 @@ void net_visit(struct net_work *w, const float *flat, const float *x, unsigned n
   assert(n > 0 && n <= w->max_batch);
   const struct step s = {
       .work = w, .flat = flat, .x = x, .n = n, .visit = visit, .context = context};
+  forward(&s);
+}
+
+void net_visit_rows(struct net_work *w, const float *flat, const float *x, unsigned n,
+                    net_rows_visitor *visit, void *context)
+{
+  assert(n > 0 && n <= w->max_batch);
+  const struct step s = {
+      .work = w, .flat = flat, .x = x, .n = n, .visit_rows = visit, .context = context};
   forward(&s);
 }

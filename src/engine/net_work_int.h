@@ -3,6 +3,7 @@
 #define MERGESCAPE_ENGINE_NET_WORK_INT_H
 
 #include "engine/net_int.h"
+#include "engine/net_linear.h"
 
 struct layer_work {
   /* Transformers, kept for the backward pass: a layer norm's mean and inv_std [2][rows], a
@@ -24,6 +25,10 @@ struct net_work {
   struct layer_work *layers;
   float **open; /* by value: 1 where its ReLU lets through, 0 elsewhere; NULL: not recorded */
 };
+
+/* What the layer reads, x, as rows of the k-th of net_linears; false: it is none. */
+bool net_show_rows(const struct net *, const struct net_layer *, const float *x, unsigned n,
+                   size_t k, net_rows_visitor *, void *context);
 
 static inline size_t net_pixels(const struct net_value *v)
 {

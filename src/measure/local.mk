@@ -7,6 +7,8 @@ libmeasure_a_SOURCES = \
   src/measure/measure_distance.c \
   src/measure/measure_directions.c \
   src/measure/measure_evaluate.c \
+  src/measure/measure_fisher.c \
+  src/measure/measure_gram.c \
   src/measure/measure_files.c src/measure/measure_files.h \
   src/measure/measure_hessian.c \
   src/measure/measure_noise.c \

@@ -4,6 +4,7 @@
 
 #include "engine/data.h"
 #include "engine/net.h"
+#include "engine/net_linear.h"
 
 #define MEASURE_VERSION "1"
 
@@ -92,6 +93,28 @@ struct measure_noise {
   double trace, tail_index;
 };
 struct measure_noise measure_gradient_noise(const struct measure_loss *, const float *flat);
+
+/* The diagonal of the Fisher matrix (Matena & Raffel 2022, section 3.2): the mean over up to
+ * `samples` samples of the expected squares of the gradient of log p(y | x), in inference mode.
+ * The expectation is over y as the model itself predicts it: over all classes, or of one draw a
+ * sample (a label of a text each its own draw, given the tokens before it, which is unbiased too);
+ * `empirical` takes the label that the sample has.  Over all classes needs a gradient a class,
+ * and one label a sample. */
+enum measure_expectation { MEASURE_EXACT, MEASURE_SAMPLED, MEASURE_EMPIRICAL };
+/* "exact", "sampled", "empirical"; false: another word. */
+bool measure_expectation_find(const char *word, enum measure_expectation *);
+/* fisher [net_params], one for each trainable weight; m->batch does not matter.  A gradient that
+ * is not finite stays so. */
+void measure_fisher(const struct measure_loss *m, const float *flat, enum measure_expectation,
+                    uint64_t seed, double *fisher);
+
+/* Gram matrices X'X of what linear layers read, X a row a sample, token or pixel, over up to
+ * `samples` training samples, evenly spaced, in inference mode and without augmentation.
+ * linears [n] is the network's, all of them; grams[k] is [in][in], or NULL where it is not wanted.
+ * `work` is for `batch` samples. */
+void measure_grams(struct net_work *work, unsigned batch, const float *flat,
+                   const struct data_set *, unsigned samples, const struct net_linear *linears,
+                   size_t n, double *const *grams);
 
 /* Recomputes the batch-norm running statistics in `flat` as the plain average
  * over one pass of augmented training data (REPAIR, Jordan et al. 2023, and

@@ -11,12 +11,12 @@ libmerge_a_SOURCES = \
   src/merge/merge.c src/merge/merge.h src/merge/merge_int.h \
   src/merge/merge_dare.c \
   src/merge/merge_files.c src/merge/merge_files.h src/merge/merge_files_ahead.c \
-  src/merge/merge_files_check.c \
-  src/merge/merge_files_int.h \
+  src/merge/merge_files_check.c src/merge/merge_files_gram.c src/merge/merge_files_int.h \
   src/merge/merge_fisher.c \
   src/merge/merge_linear.c \
   src/merge/merge_loops.h \
   src/merge/merge_plane.c \
+  src/merge/merge_regmean.c \
   src/merge/merge_run.c \
   src/merge/merge_select.c src/merge/merge_select.h \
   src/merge/merge_slerp.c \
@@ -39,3 +39,4 @@ libmerge_avx512_a_CPPFLAGS = $(AM_CPPFLAGS) -DMERGE_AVX512
 libmerge_avx512_a_CFLAGS = $(AM_CFLAGS) -mavx512f -mavx512dq -mavx512bw -mavx512vl \
   -ffp-contract=off
 endif
+MERGE_LIBS += $(OPENBLAS_LIBS)

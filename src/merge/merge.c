@@ -4,7 +4,7 @@
 
 static const struct merge_method *const methods[] = {
     &merge_linear, &merge_slerp, &merge_task_arithmetic, &merge_ties, &merge_dare,
-    &merge_fisher, &merge_swa,   &merge_plane,
+    &merge_fisher, &merge_regmean, &merge_swa, &merge_plane,
 };
 
 enum { METHODS = sizeof methods / sizeof *methods };
@@ -24,7 +24,7 @@ const struct merge_method *merge_at(size_t k)
 
 size_t merge_inputs(const struct merge_method *m, size_t n_models)
 {
-  if (m->extra == MERGE_NO_EXTRA)
+  if (m->extra == MERGE_NO_EXTRA || m->extra == MERGE_GRAMS)
     return n_models;
   return m->extra == MERGE_BASE ? n_models + 1 : 2 * n_models;
 }

@@ -24,11 +24,25 @@ enum merge_scope { MERGE_WHOLE_MODEL, MERGE_EACH_TENSOR };
 enum merge_aggregate { MERGE_MEAN, MERGE_SUM };
 enum merge_undecided { MERGE_NEITHER, MERGE_MAJORITY };
 
+/* A linear layer's weight, [out][in] or [in][out], and its inputs' products X'X, [in][in], of each
+ * model; X has a row a sample. */
+struct merge_gram {
+  size_t in, out;
+  bool in_first;
+};
+struct merge_grams {
+  void *context;
+  /* false: the tensor has none. */
+  bool (*find)(void *context, size_t tensor, struct merge_gram *);
+  /* gram [in][in] of one that was found; false: a diagnostic was added. */
+  bool (*load)(void *context, size_t tensor, size_t model, double *gram, struct diag *);
+};
+
 struct merge_args {
   double alpha;          /* linear, slerp: 0 is the first of two models, 1 the second */
   const double *weights; /* linear, fisher: one a model; NULL: linear takes alpha for two models
                             and the mean of others, fisher weighs all the same */
-  double scale;          /* task_arithmetic, ties, dare */
+  double scale;          /* task_arithmetic, ties, dare; regmean: 0 to 1 */
   const double *scales;  /* task_arithmetic, dare: one a model; NULL: `scale` for all */
   enum merge_scope scope; /* slerp, ties: what the angle or the ranking is over */
   double keep;                    /* ties: share of the entries, above 0 to 1 */
@@ -38,7 +52,9 @@ struct merge_args {
   uint64_t seed; /* dare */
   bool elect;    /* dare: signs are elected as by ties */
   double floor;  /* fisher */
+  bool normalize; /* fisher: each Fisher matrix is divided by its length first */
   double x, y;   /* plane */
+  const struct merge_grams *grams; /* regmean; NULL: the mean of everything */
 };
 
 /* What a method is given behind its models. */
@@ -46,6 +62,7 @@ enum merge_extra {
   MERGE_NO_EXTRA,
   MERGE_BASE,    /* the model that task vectors begin at */
   MERGE_FISHERS, /* for each model the diagonal of its Fisher matrix */
+  MERGE_GRAMS,   /* Gram matrices, which are no inputs: merge_args.grams */
 };
 
 struct merge_run; /* a method at work, merge_int.h */
@@ -65,6 +82,12 @@ struct merge_method {
   enum merge_next (*next)(struct merge_run *);
   void (*scan)(struct merge_run *, const struct merge_piece *);
   void (*apply)(const struct merge_run *, const struct merge_piece *, double *out);
+  /* Tensors, by their number, that are not merged in pieces: in[model][count] -> out [count],
+   * in arrays that hold whole vectors for the loops.
+   * apply_whole is false after a diagnostic. */
+  bool (*is_whole)(const struct merge_run *, size_t tensor);
+  bool (*apply_whole)(const struct merge_run *, size_t tensor, size_t count,
+                      const double *const *in, double *out);
   /* Afterwards: a remark for the user, or NULL. */
   const char *(*remark)(const struct merge_run *, struct arena *);
 };

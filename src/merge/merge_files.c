@@ -10,7 +10,7 @@
 
 static const uint64_t shown_every = 8 << 20; /* bytes */
 
-static void advance(struct files *f, uint64_t read, uint64_t written)
+void files_advance(struct files *f, uint64_t read, uint64_t written)
 {
   f->read += read;
   f->written += written;
@@ -39,7 +39,7 @@ static bool load(void *context, size_t k, uint64_t first, size_t n, double *cons
     fine = fine && floats_finite(in[i], n);
     for (size_t j = 0; i >= f->n_alike && j < n && fine; j++)
       fine = in[i][j] >= 0;
-    advance(f, n * width, 0);
+    files_advance(f, n * width, 0);
   }
   return fine || files_explain_input(f, tensor, first, n, in);
 }
@@ -56,7 +56,7 @@ static bool store(void *context, size_t k, uint64_t first, size_t n, const doubl
   floats_write(dtype, out, n, f->out + f->held);
   const size_t length = n * safetensors_dtype_bytes(dtype);
   f->held += length;
-  advance(f, 0, length);
+  files_advance(f, 0, length);
   if (first + n < f->merged[k].count && f->held + MERGE_PIECE * sizeof(double) <= FILES_BLOCK)
     return true;
   const size_t held = f->held;
@@ -80,7 +80,7 @@ static bool copy_others(struct files *f)
       if (!checkpoint_read(&f->in[0], t, at, f->bytes, n, f->diag) ||
           !checkpoint_put(f->writer, i, f->bytes, n, f->diag))
         return false;
-      advance(f, n, n);
+      files_advance(f, n, n);
     }
   }
   return true;
@@ -93,6 +93,8 @@ static bool open_all(struct files *f)
   unsigned before = diag_errors(f->diag);
   for (size_t k = 0; k < f->n_in; k++)
     checkpoint_open(f->arena, f->task->inputs[k], &f->in[k], f->diag);
+  if (f->task->grams)
+    files_open_grams(f);
   return diag_errors(f->diag) == before;
 }
 
@@ -113,6 +115,10 @@ static void plan(struct files *f)
     }
     for (size_t k = 0; k < f->n_in; k++)
       f->total += files_tensor(f, i, k)->bytes * (1 + f->task->method->scans);
+    for (size_t k = 0; f->grams && k < f->task->n_models; k++) {
+      const struct checkpoint_tensor *gram = checkpoint_find(&f->grams[k], t->name);
+      f->total += gram ? gram->bytes : 0;
+    }
     f->merged_at[f->n_merged] = i;
     f->merged[f->n_merged++] = (struct merge_tensor){t->name, t->count, merge_is_buffer(t->name)};
   }
@@ -160,8 +166,9 @@ static bool create(struct files *f, const char *out)
 static const char *find_out(struct files *f)
 {
   const char *out = f->task->out;
-  for (size_t k = 0; k < f->n_in; k++)
-    if (checkpoint_holds(&f->in[k], out)) {
+  const size_t n_grams = f->grams ? f->task->n_models : 0;
+  for (size_t k = 0; k < f->n_in + n_grams; k++)
+    if (checkpoint_holds(k < f->n_in ? &f->in[k] : &f->grams[k - f->n_in], out)) {
       diag_error(f->diag, SPAN_NONE, "%s is one of the models that are merged", out);
       diag_hint(f->diag, "write the result to another file");
       return NULL;
@@ -177,14 +184,17 @@ static bool merge_opened(struct files *f, struct merge_report *run)
 {
   const struct merge_files *task = f->task;
   const struct merge_io io = {.context = f, .load = load, .store = store, .announce = announce};
+  const struct merge_grams grams = {f, files_find_gram, files_load_gram};
   const char *out = find_out(f);
-  if (!out || !files_check(f))
+  struct merge_args args = task->args;
+  if (!out || !files_check(f) || (task->grams && !files_check_grams(f)))
     return false;
+  args.grams = task->grams ? &grams : NULL;
   plan(f);
   if (!create(f, out))
     return false;
-  if (copy_others(f) && merge_tensors(task->method, &task->args, task->n_models, f->merged,
-                                      f->n_merged, &io, run, f->arena, f->diag))
+  if (copy_others(f) && merge_tensors(task->method, &args, task->n_models, f->merged, f->n_merged,
+                                      &io, run, f->arena, f->diag))
     return checkpoint_commit(f->writer, f->diag);
   checkpoint_discard(f->writer);
   return false;
@@ -207,6 +217,8 @@ bool merge_files(struct arena *a, const struct merge_files *task, struct merge_f
   files_ahead_free(f.ahead);
   for (size_t k = 0; k < f.n_in; k++)
     checkpoint_close(&f.in[k]);
+  for (size_t k = 0; f.grams && k < task->n_models; k++)
+    checkpoint_close(&f.grams[k]);
   free(f.bytes);
   free(f.out);
   report->merged = f.n_merged;

@@ -19,6 +19,8 @@ struct merge_files {
   struct merge_args args;
   const char *const *inputs; /* paths: the models, then what is extra */
   size_t n_models;
+  const char *const *grams; /* paths, one a model, for a method that takes such; else NULL */
+  bool in_first;            /* weights with Gram matrices are [in][out] */
   const char *out;
   uint64_t shard_bytes; /* 0: `out` is a file; else a folder of files of this size at most */
   enum safetensors_dtype dtype; /* of what is merged; SAFETENSORS_DTYPE_COUNT: the first's own */

@@ -10,6 +10,7 @@ struct files {
   const struct merge_files *task;
   struct diag *diag;
   struct checkpoint *in;
+  struct checkpoint *grams; /* of each model; NULL: the method takes none */
   size_t n_in, n_alike; /* of which the first are models and base, the rest Fishers */
   /* As the first has them: [tensor * n_in + input]; NULL: a Fisher without it. */
   const struct checkpoint_tensor **tensors;
@@ -44,6 +45,14 @@ void files_ahead_begin(struct files_ahead *, size_t from, size_t to, bool buffer
  * ahead, and nothing is read at the moment. */
 bool files_ahead_find(struct files_ahead *, size_t tensor, uint64_t first, size_t n,
                       const unsigned char **bytes);
+
+/* Gram matrices: opened, held against the models, and as merge_grams gives them. */
+bool files_open_grams(struct files *);
+bool files_check_grams(struct files *);
+bool files_find_gram(void *files, size_t tensor, struct merge_gram *);
+bool files_load_gram(void *files, size_t tensor, size_t model, double *gram, struct diag *);
+/* Bytes that were read and written, for the progress. */
+void files_advance(struct files *, uint64_t read, uint64_t written);
 
 /* Fills `tensors`, and says all that does not fit. */
 bool files_check(struct files *);

@@ -43,6 +43,6 @@ void merge_votes_clear(struct merge_votes *, size_t n);
 
 /* The methods: each file says what it does. */
 extern const struct merge_method merge_linear, merge_slerp, merge_task_arithmetic, merge_ties,
-    merge_dare, merge_fisher, merge_swa, merge_plane;
+    merge_dare, merge_fisher, merge_regmean, merge_swa, merge_plane;
 
 #endif

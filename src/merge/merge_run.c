@@ -1,6 +1,8 @@
 /* The passes of a method over the pieces of its models. */
 #include "merge/merge_int.h"
 
+#include <string.h>
+
 enum { SAMPLE_PIECE = 256 };
 
 struct work {
@@ -68,11 +70,47 @@ static bool scan(const struct work *w, size_t from, size_t to, uint64_t every)
   return true;
 }
 
+/* A tensor that is in memory as a whole: loaded and stored in pieces as well. */
+static bool apply_whole(const struct work *w, size_t k)
+{
+  const struct merge_tensor *t = &w->tensors[k];
+  const size_t n_inputs = w->run->n_models, count = (size_t)t->count;
+  const size_t padded = count + MERGE_LANES; /* for the loops */
+  struct arena *a = arena_new();
+  double **whole = arena_array(a, n_inputs, sizeof *whole);
+  double *out = arena_array(a, padded, sizeof *out);
+  const double **in = arena_array(a, n_inputs, sizeof *in);
+  bool ok = true;
+  for (size_t i = 0; i < n_inputs; i++)
+    whole[i] = arena_array(a, padded, sizeof **whole);
+  for (uint64_t first = 0, n; first < t->count && ok; first += n) {
+    struct merge_piece p;
+    n = piece_size(t, first, w->piece);
+    ok = load(w, k, first, (size_t)n, &p);
+    for (size_t i = 0; i < n_inputs && ok; i++)
+      memcpy(whole[i] + first, p.in[i], (size_t)n * sizeof **whole);
+  }
+  ok = ok && w->method->apply_whole(w->run, k, count, (const double *const *)whole, out);
+  for (uint64_t first = 0, n; first < t->count && ok; first += n) {
+    n = piece_size(t, first, w->piece);
+    for (size_t i = 0; i < n_inputs; i++)
+      in[i] = whole[i] + first;
+    ok = w->io->store(w->io->context, k, first, (size_t)n, in, out + first, w->diag);
+  }
+  arena_free(a);
+  return ok;
+}
+
 static bool apply(const struct work *w, size_t from, size_t to)
 {
   announce(w, from, to, true);
   for (size_t k = from; k < to; k++) {
     const struct merge_tensor *t = &w->tensors[k];
+    if (w->method->is_whole && w->method->is_whole(w->run, k)) {
+      if (!apply_whole(w, k))
+        return false;
+      continue;
+    }
     for (uint64_t first = 0; first < t->count;) {
       size_t n = piece_size(t, first, w->piece);
       struct merge_piece p;

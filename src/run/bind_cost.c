@@ -1,5 +1,6 @@
 #include "run/bind_int.h"
 
+#include "engine/net_linear.h"
 #include "engine/optim.h"
 #include "merge/match.h"
 #include "run/bind_calibrate.h"
@@ -14,6 +15,7 @@ struct network {
   const struct net *net; /* NULL: the engine cannot make it */
   struct data_set shape;
   double match_flops, match_sample_flops; /* of a pass of weight matching; merge/match.h */
+  double gram_flops[2]; /* of a sample: without convolutions, and with them */
 };
 
 /* Seconds of a sample, as calibrated. */
@@ -87,6 +89,15 @@ static void make_places(struct bind_costs *c)
       *place_of(c, old[i].key) = old[i];
 }
 
+static void count_grams(struct arena *a, struct network *n)
+{
+  size_t count = 0;
+  const struct net_linear *l = n->net ? net_linears(a, n->net, &count) : NULL;
+  for (size_t i = 0; i < count; i++)
+    for (int unfolded = l[i].convolution; unfolded < 2; unfolded++)
+      n->gram_flops[unfolded] += (double)l[i].rows * (double)l[i].in * (double)l[i].in;
+}
+
 static const struct network *make_network(struct bind_costs *c, const struct plan *plan,
                                           const struct plan_step *init)
 {
@@ -116,6 +127,7 @@ static const struct network *make_network(struct bind_costs *c, const struct pla
   const struct net_groups *groups = n->net ? net_groups_new(c->arena, n->net, d) : NULL;
   n->match_flops = groups ? match_pass_flops(groups) : 0;
   n->match_sample_flops = groups ? match_sample_flops(groups) : 0;
+  count_grams(c->arena, n);
   const struct network *made = n;
   ARENA_PUSH(c->arena, c->networks, c->n_networks, c->cap_networks, made);
   return made;
@@ -324,6 +336,32 @@ static struct cost match_cost(struct bind_costs *c, const struct network *n,
   return cost;
 }
 
+/* Gradients of single samples, of all labels or of one, of each model; all are about as large. */
+static void add_fisher_cost(struct bind_costs *c, const struct network *n,
+                            const struct plan_step *s, struct cost *cost)
+{
+  const bool exact = !strcmp(plan_str(s, PLAN_A_expectation), "exact");
+  const double samples = fmin(plan_num(s, PLAN_A_samples), n->shape.split[DATA_TRAIN].n);
+  const double gradients =
+      samples * (exact ? net_classes(n->net) : 1) * (s->n_inputs / 2); /* models, then data */
+  cost->flops += 3 * gradients * net_flops(n->net);
+  cost->seconds += gradients * sample_seconds(c, n, CALIBRATE_GRADIENT, 1, false);
+}
+
+/* A forward pass of each model; an unfolded Gram matrix costs a row's `in` where the layer itself
+ * has its `out`.  Factorizing is a few samples' worth. */
+static void add_gram_cost(struct bind_costs *c, const struct network *n, const struct plan_step *s,
+                          struct cost *cost)
+{
+  const double samples =
+      fmin(plan_num(s, PLAN_A_samples), n->shape.split[DATA_TRAIN].n) * (s->n_inputs / 2);
+  const double products = samples * n->gram_flops[!strcmp(plan_str(s, PLAN_A_convolutions),
+                                                          "unfolded")];
+  cost->flops += samples * net_flops(n->net) + products;
+  cost->seconds += samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false) +
+                   products / product_speed;
+}
+
 /* Bytes of the models that a step reads.  All are about as large as its own. */
 static double read_bytes(const struct network *n, const struct plan *plan,
                          const struct plan_step *s)
@@ -360,6 +398,10 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
     cost.flops = flops * samples;
     cost.seconds = samples * sample_seconds(c, n, CALIBRATE_STATISTICS, batch, augments(s));
   }
+  if (s->kind == PLAN_MERGE && plan_attr(s, PLAN_A_expectation))
+    add_fisher_cost(c, n, s, &cost);
+  if (s->kind == PLAN_MERGE && plan_attr(s, PLAN_A_convolutions))
+    add_gram_cost(c, n, s, &cost);
   if (s->kind != PLAN_MEASURE)
     cost.bytes += header_bytes + 4 * (double)net_count(n->net);
   if (s->kind == PLAN_TRAIN && bind_keeps_momentum(s)) {

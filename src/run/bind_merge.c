@@ -15,9 +15,9 @@ static double optional(const struct plan_step *s, enum plan_attr_id id, double o
 
 /* Models of one architecture for different data have classifiers of different
  * shapes, of which there is no mean: all have the first one's. */
-static const float **load_models(struct work *w, const struct net *net, size_t n)
+static const float **load_models(struct work *w, const struct net *net, size_t n, size_t n_inputs)
 {
-  const float **models = arena_array(w->arena, n, sizeof *models);
+  const float **models = arena_array(w->arena, n_inputs, sizeof *models);
   for (uint32_t k = 0; k < n; k++) {
     const struct plan_step *from = work_input(w, k);
     float *flat = NULL;
@@ -70,14 +70,12 @@ static bool recalibrate(struct work *w, const struct net *net, float *merged)
   return true;
 }
 
-/* What is merged: the inputs without the data, and without a base. */
+/* What is merged: the models without a base. */
 static const struct merge_method *find_method(struct work *w, size_t *n_models)
 {
   const char *name = plan_str(w->step, PLAN_A_method);
   const struct merge_method *m = merge_find(name);
-  size_t inputs = w->step->n_inputs - 1;
-  if (m && m->extra == MERGE_FISHERS)
-    m = NULL; /* a plan has none */
+  const size_t inputs = work_count_models(w);
   *n_models = m && m->extra == MERGE_BASE ? inputs - 1 : inputs;
   if (!m)
     diag_error(w->diag, SPAN_NONE, "no merging method `%s`", name);
@@ -94,9 +92,18 @@ static bool says(const struct plan_step *s, enum plan_attr_id id, const char *wo
   return a && !strcmp(a->str, word);
 }
 
+/* Of fisher; the weights of two models. */
+static const double *read_weights(struct work *w, const struct merge_method *m, size_t n_models)
+{
+  const double alpha = optional(w->step, PLAN_A_alpha, 0.5), two[] = {1 - alpha, alpha};
+  return m->extra == MERGE_FISHERS && n_models == 2 ? arena_copy(w->arena, two, sizeof two) : NULL;
+}
+
 static struct merge_args read_args(const struct plan_step *s)
 {
   return (struct merge_args){
+      .floor = optional(s, PLAN_A_floor, 0),
+      .normalize = says(s, PLAN_A_normalize, "length"),
       .alpha = optional(s, PLAN_A_alpha, 0.5),
       .scale = optional(s, PLAN_A_scale, 1),
       .scope = says(s, PLAN_A_scope, "tensor") ? MERGE_EACH_TENSOR : MERGE_WHOLE_MODEL,
@@ -125,7 +132,8 @@ static const double *coefficients(struct work *w, size_t n_models)
 }
 
 static bool merge_nets(struct work *w, const struct merge_method *method, const struct net *net,
-                       const float *const *models, size_t n_models, float *merged)
+                       const float *const *models, size_t n_models,
+                       const struct merge_grams *grams, float *merged)
 {
   size_t n;
   const struct net_tensor *t = net_tensors(net, &n);
@@ -134,6 +142,9 @@ static bool merge_nets(struct work *w, const struct merge_method *method, const 
     tensors[i] = (struct merge_tensor){t[i].name, t[i].count, t[i].buffer};
   struct merge_args args = read_args(w->step);
   args.weights = args.scales = coefficients(w, n_models);
+  if (!args.weights)
+    args.weights = read_weights(w, method, n_models);
+  args.grams = grams;
   return merge_flat(method, &args, n_models, tensors, n, models, merged, w->diag);
 }
 
@@ -148,11 +159,17 @@ bool work_merge(struct work *w)
     return work_commit(w);
   const struct merge_method *method = find_method(w, &n_models);
   const struct net *net = method ? bind_net(w->bind, w->plan, s, w->diag) : NULL;
-  const float **models = net ? load_models(w, net, s->n_inputs - 1) : NULL;
+  const float **models =
+      net ? load_models(w, net, work_count_models(w), merge_inputs(method, n_models)) : NULL;
   if (!models)
     return false;
+  const struct merge_grams *grams = NULL;
+  if ((method->extra == MERGE_FISHERS && !work_fishers(w, n_models, models)) ||
+      (method->extra == MERGE_GRAMS && !(grams = work_grams(w, n_models))))
+    return false;
+  net = bind_net(w->bind, w->plan, s, w->diag); /* the last one's may have been another */
   float *merged = arena_array(w->arena, net_count(net), sizeof *merged);
-  if (!merge_nets(w, method, net, models, n_models, merged))
+  if (!merge_nets(w, method, net, models, n_models, grams, merged))
     return false;
   if (!strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated")) {
     if (!recalibrate(w, net, merged))

@@ -20,8 +20,14 @@ const struct plan_step *work_input(const struct work *w, uint32_t k)
 
 const struct data_set *work_data(struct work *w, const struct plan_step *model, bool labelled)
 {
+  return work_data_at(w, w->step->n_inputs - 1, model, labelled);
+}
+
+const struct data_set *work_data_at(struct work *w, uint32_t k, const struct plan_step *model,
+                                    bool labelled)
+{
   const struct data_set *set =
-      bind_data(w->bind, w->store, w->plan, work_input(w, w->step->n_inputs - 1), w->diag);
+      bind_data(w->bind, w->store, w->plan, work_input(w, k), w->diag);
   const struct data_set for_net = bind_shape(w->plan, model);
   if (!set || (set->channels == for_net.channels && set->height == for_net.height &&
                set->width == for_net.width && (!labelled || set->classes == for_net.classes)))

@@ -3,6 +3,7 @@
 #define MERGESCAPE_RUN_BIND_WORK_H
 
 #include "merge/match.h"
+#include "merge/merge.h"
 #include "run/bind_int.h"
 
 /* One step's work: everything in the arena goes with the step. */
@@ -23,6 +24,9 @@ const struct plan_step *work_input(const struct work *, uint32_t k);
 /* The data that the last input names, if they are fit for a model step's network: in
  * their pixels, and with `labelled` in their classes.  NULL: a diagnostic. */
 const struct data_set *work_data(struct work *, const struct plan_step *model, bool labelled);
+/* The same of input k. */
+const struct data_set *work_data_at(struct work *, uint32_t k, const struct plan_step *model,
+                                    bool labelled);
 /* False, too, where an input is not in the store (diagnostic).  A step whose model comes from a
  * run that diverged is itself a result, diverged: w->result says so. */
 bool work_inherits_divergence(struct work *, bool *diverged);
@@ -42,6 +46,14 @@ bool work_commit(struct work *);
 
 bool work_all_finite(const float *, size_t n);
 struct data_augment work_augment(const struct plan_step *);
+
+/* Of a merge: its models, a base among them, are the inputs before the data. */
+size_t work_count_models(const struct work *);
+/* Of merges that look at each model's own training data (bind_own.c): Fisher matrices behind the
+ * models in inputs [2 * n_models], and Gram matrices.  false, NULL: a diagnostic.  bind_net may
+ * hold another network afterwards. */
+bool work_fishers(struct work *, size_t n_models, const float **inputs);
+const struct merge_grams *work_grams(struct work *, size_t n_models);
 
 /* By kind of step. */
 bool work_merge(struct work *);

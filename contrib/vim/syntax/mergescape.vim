@@ -81,6 +81,11 @@ syn keyword expName
   \ scope
   \ aggregate
   \ drop
+  \ samples
+  \ expectation
+  \ floor
+  \ normalize
+  \ convolutions
   \ last
   \ x
   \ y
@@ -88,7 +93,6 @@ syn keyword expName
   \ symmetries
   \ passes
   \ restarts
-  \ samples
   \ epochs
   \ points
   \ definition
@@ -188,6 +192,8 @@ syn keyword expValue
   \ task_arithmetic
   \ ties
   \ dare
+  \ fisher
+  \ regmean
   \ swa
   \ plane
   \ weight_matching
