@@ -341,10 +341,12 @@ static bool put_model(struct lower_run *r, struct lower_attrs *a)
 
 /* Is it the architecture that the other one trained? */
 static bool same_architecture(struct lower_run *r, const struct lower_attrs *a,
-                              const struct lower_run *there, struct span at)
+                              const struct lower_model *from, struct span at)
 {
   struct lowering *l = r->l;
-  const struct plan_step *other = plan_model_of(l->plan, plan_step(l->plan, there->start));
+  const struct lower_run *there = from->run;
+  const struct plan_step *other = plan_model_of(l->plan, plan_step(l->plan, from->step));
+  const bool as_trained = other == plan_model_of(l->plan, plan_step(l->plan, there->start));
   struct lower_attrs theirs = {0};
   for (uint32_t i = 0; i < other->n_attrs; i++)
     if (other->attrs[i].id != PLAN_A_seed && other->attrs[i].id != PLAN_A_head &&
@@ -362,9 +364,10 @@ static bool same_architecture(struct lower_run *r, const struct lower_attrs *a,
   if (!strcmp(is, was))
     return true;
   diag_error(l->diag, at, "the model there is `%s`, and here it is `%s`",
-             lower_thing_text(l, &there->at, there->model_value),
+             as_trained ? lower_thing_text(l, &there->at, there->model_value) : strchr(was, ' ') + 1,
              lower_thing_text(l, &r->at, r->model_value));
-  diag_note(l->diag, there->model_value->span, "the model there");
+  diag_note(l->diag, there->model_value->span,
+            as_trained ? "the model there" : "the model there, before units were fused");
   diag_note(l->diag, r->model_value->span, "the model here");
   return false;
 }
@@ -385,7 +388,7 @@ static bool start_at_model(struct lower_run *r, struct lower_attrs *a, const str
 {
   struct lower_group from;
   if (!lower_reference(r->l, &r->at, x, &from) || from.n != 1 ||
-      !same_architecture(r, a, from.v->run, x->span) || !same_input(r, from.v->run, x->span))
+      !same_architecture(r, a, from.v, x->span) || !same_input(r, from.v->run, x->span))
     return false;
   if (!new_head && from.v->run->classes != r->classes) {
     diag_error(r->l->diag, x->span, "the model there tells %u classes apart, and here are %u",

@@ -33,6 +33,11 @@ static const char *const batchnorm_models[] = {
 #include "dsl/words.def"
 };
 
+static const char *const fusable_models[] = {
+#define FUSABLE(model) #model,
+#include "dsl/words.def"
+};
+
 static const struct words_reads reads[] = {
 #define READS(model, text, sized) {#model, text, sized},
 #include "dsl/words.def"
@@ -147,6 +152,14 @@ bool words_has_batchnorm(const char *model)
 {
   for (size_t i = 0; i < COUNT(batchnorm_models); i++)
     if (!strcmp(batchnorm_models[i], model))
+      return true;
+  return false;
+}
+
+bool words_is_fusable(const char *model)
+{
+  for (size_t i = 0; i < COUNT(fusable_models); i++)
+    if (!strcmp(fusable_models[i], model))
       return true;
   return false;
 }

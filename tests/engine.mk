@@ -45,6 +45,11 @@ tests_test_regmean_SOURCES = tests/test_regmean.c
 tests_test_regmean_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_regmean_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_fuse
+tests_test_fuse_SOURCES = tests/test_fuse.c
+tests_test_fuse_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_fuse_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_match
 tests_test_match_SOURCES = tests/test_match.c
 tests_test_match_CPPFLAGS = $(CHECK_CPPFLAGS)

@@ -832,6 +832,47 @@ static void fishers_of_other_classes(void **state)
   }
 }
 
+static uint32_t add_narrow_init(struct world *w, const char *name, unsigned width)
+{
+  struct attrs a = model(name, 1);
+  for (uint32_t i = 0; i < a.n; i++)
+    if (a.list[i].id == PLAN_A_width)
+      a.list[i].num = width;
+  return add(w, PLAN_INIT, &a, &w->data, 1, NULL);
+}
+
+/* A narrower network, which what follows takes for what it is; and two models in one. */
+static void fusing_makes_models(void **state)
+{
+  struct world *w = *state;
+  for (int i = 0; i < 2; i++) {
+    const uint32_t init = add_init(w, MODELS[i], 1);
+    const uint32_t a = add_train(w, init, 0, 8, 1, constant);
+    const uint32_t b = add_train(w, init, 0, 8, 2, constant);
+    struct attrs keep = numbers(PLAN_A_keep, 0.5, PLAN_A_keep, 0);
+    struct attrs pair = numbers(PLAN_A_alpha, 0.5, PLAN_A_passes, 10);
+    const char *batchnorm = i ? "recalibrated" : "none";
+    const uint32_t narrow = add_merge(w, "intra_fusion", batchnorm, &keep,
+                                      (uint32_t[]){add_narrow_init(w, MODELS[i], 3), a}, 2);
+    const uint32_t same = add_merge(w, "intra_fusion", i ? "averaged" : "none", &keep,
+                                    (uint32_t[]){init, a}, 2);
+    const uint32_t both = add_merge(w, "ot_fusion", batchnorm, &pair, (uint32_t[]){a, b}, 2);
+    assert_true(isfinite(value(w, add_measure(w, "evaluate", &narrow, 1, w->data), "loss")));
+    assert_true(isfinite(value(w, add_measure(w, "evaluate", &both, 1, w->data), "loss")));
+    const double before = value(w, add_measure(w, "evaluate", &a, 1, w->data), "loss");
+    const double after = value(w, add_measure(w, "evaluate", &same, 1, w->data), "loss");
+    assert_true(fabs(before - after) < 1e-4);
+    /* It can be trained. */
+    const uint32_t tuned = add_train(w, narrow, 0, 2, 0, constant);
+    assert_true(isfinite(value(w, add_measure(w, "evaluate", &tuned, 1, w->data), "loss")));
+    run(w, narrow);
+    const struct net *net = bind_net(w->bind, w->f->plan, step_at(w, narrow), w->f->diag);
+    size_t n;
+    assert_int_equal(net_tensors(net, &n)[0].shape[0], 3);
+    assert_true(bind_cost(w->bind, w->f->plan, step_at(w, both)).flops > 0);
+  }
+}
+
 /* base - 50 (model - base) of running variances is below 0 for some. */
 static void negative_variances_are_no_model(void **state)
 {
@@ -980,6 +1021,7 @@ int main(void)
       WORLD_TEST(fishers_are_measured),
       WORLD_TEST(fishers_of_other_classes),
       WORLD_TEST(regmean_merges_layers),
+      WORLD_TEST(fusing_makes_models),
       WORLD_TEST(negative_variances_are_no_model),
       WORLD_TEST(two_models_are_compared),
       WORLD_TEST(a_classifier_may_be_lent),

@@ -6,6 +6,7 @@
 #include "engine/data_int.h"
 #include "engine/net.h"
 #include "engine/schedule.h"
+#include "merge/fuse.h"
 #include "merge/match.h"
 #include "merge/merge.h"
 
@@ -191,8 +192,10 @@ static void test_schedules_and_methods(void **state)
     if (things[i].sort == WORDS_SCHEDULE && strcmp(things[i].name, "continued"))
       assert_int_equal(schedule_find(things[i].name, &kind), things[i].available);
     enum match_method match;
+    enum fuse_method fuse;
     if (things[i].sort == WORDS_METHOD)
-      assert_int_equal(merge_find(things[i].name) || match_find(things[i].name, &match),
+      assert_int_equal(merge_find(things[i].name) || match_find(things[i].name, &match) ||
+                           fuse_find(things[i].name, &fuse),
                        things[i].available);
   }
 }

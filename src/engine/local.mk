@@ -11,7 +11,7 @@ libengine_a_SOURCES = \
   src/engine/net.c src/engine/net.h src/engine/net_int.h \
   src/engine/net_file.c src/engine/net_fold.c src/engine/net_fold.h \
   src/engine/net_groups.c src/engine/net_groups.h \
-  src/engine/net_linear.c src/engine/net_linear.h \
+  src/engine/net_linear.c src/engine/net_linear.h src/engine/net_norm.c src/engine/net_norm.h \
   src/engine/net_match.c src/engine/net_match.h src/engine/net_layout.c src/engine/net_plan.c \
   src/engine/net_positions.c src/engine/net_positions.h \
   src/engine/net_work.c src/engine/net_work_int.h \

@@ -1,4 +1,5 @@
 /* Walking over a network's layers, forward and backward. */
+#include "engine/net_norm.h"
 #include "engine/net_work_int.h"
 
 #include <assert.h>
@@ -6,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const float NORM_EPS = 1e-5f, NORM_MOMENTUM = 0.1f;
+static const float NORM_MOMENTUM = 0.1f;
 
 struct step {
   struct net_work *work;
@@ -62,7 +63,7 @@ static void norm_forward(const struct step *s, const struct net_layer *l,
     memcpy(k->mean, mean, v->c * sizeof *mean); /* for the backward pass */
   const float *gamma = s->flat + l->weight, *beta = s->flat + l->bias;
   for (unsigned i = 0; i < v->c; i++) {
-    k->inv_std[i] = 1 / sqrtf(var[i] + NORM_EPS);
+    k->inv_std[i] = 1 / sqrtf(var[i] + NET_NORM_EPS);
     k->scale[i] = gamma[i] * k->inv_std[i];
     k->shift[i] = beta[i] - mean[i] * k->scale[i];
   }

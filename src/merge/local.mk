@@ -1,6 +1,7 @@
 noinst_LIBRARIES += libmerge.a
 libmerge_a_SOURCES = \
   src/merge/assignment.c src/merge/assignment.h \
+  src/merge/fuse.c src/merge/fuse.h src/merge/fuse_carry.c src/merge/fuse_int.h \
   src/merge/match.c src/merge/match.h \
   src/merge/match_activations.c src/merge/match_canonical.c \
   src/merge/match_general.c src/merge/match_heads.c src/merge/match_int.h \
@@ -22,7 +23,8 @@ libmerge_a_SOURCES = \
   src/merge/merge_slerp.c \
   src/merge/merge_swa.c \
   src/merge/merge_task_arithmetic.c \
-  src/merge/merge_ties.c
+  src/merge/merge_ties.c \
+  src/merge/transport.c src/merge/transport.h
 MERGE_LIBS = libmerge.a libmerge_baseline.a
 
 # The loops, once an instruction set; merge.c chooses one at run time.

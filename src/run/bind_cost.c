@@ -2,6 +2,7 @@
 
 #include "engine/net_linear.h"
 #include "engine/optim.h"
+#include "merge/fuse.h"
 #include "merge/match.h"
 #include "run/bind_calibrate.h"
 #include "run/peak.h"
@@ -308,6 +309,8 @@ static struct cost measure_cost(struct bind_costs *c, const struct network *n,
 
 /* About how many passes weight matching makes, from anywhere and from where it last ended. */
 static const double first_passes = 8, next_passes = 2;
+/* Fusing: passes until nothing changes, and distances of units, operations a second. */
+static const double fuse_passes = 4, distance_speed = 1e9;
 
 static struct cost match_cost(struct bind_costs *c, const struct network *n,
                               const struct plan_step *s, enum match_method method)
@@ -377,6 +380,7 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
 {
   struct cost cost = {0};
   enum match_method method;
+  enum fuse_method fuse;
   double flops = net_flops(n->net), samples = 0;
   if (s->kind == PLAN_TRAIN) {
     unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
@@ -397,6 +401,11 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
     samples = asked(s, PLAN_A_recalibration, n->shape.split[DATA_TRAIN].n);
     cost.flops = flops * samples;
     cost.seconds = samples * sample_seconds(c, n, CALIBRATE_STATISTICS, batch, augments(s));
+  }
+  if (s->kind == PLAN_MERGE && fuse_find(plan_str(s, PLAN_A_method), &fuse)) {
+    const double passes = fuse == FUSE_OT ? fmin(plan_num(s, PLAN_A_passes), fuse_passes) : 1;
+    cost.flops += passes * n->match_flops;
+    cost.seconds += passes * n->match_flops / distance_speed;
   }
   if (s->kind == PLAN_MERGE && plan_attr(s, PLAN_A_expectation))
     add_fisher_cost(c, n, s, &cost);

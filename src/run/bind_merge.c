@@ -148,6 +148,20 @@ static bool merge_nets(struct work *w, const struct merge_method *method, const 
   return merge_flat(method, &args, n_models, tensors, n, models, merged, w->diag);
 }
 
+bool work_save_merge(struct work *w, const struct net *net, float *merged)
+{
+  if (!strcmp(plan_str(w->step, PLAN_A_batchnorm), "recalibrated")) {
+    if (!recalibrate(w, net, merged))
+      return false;
+  } else {
+    w->result.note = negative_variance(w->arena, net, merged);
+  }
+  if (!work_all_finite(merged, net_count(net)))
+    w->result.note = "diverged: the merged weights are not finite";
+  w->result.diverged = w->result.note != NULL;
+  return (w->result.diverged || work_save_weights(w, net, merged)) && work_commit(w);
+}
+
 bool work_merge(struct work *w)
 {
   const struct plan_step *s = w->step;
@@ -169,16 +183,6 @@ bool work_merge(struct work *w)
     return false;
   net = bind_net(w->bind, w->plan, s, w->diag); /* the last one's may have been another */
   float *merged = arena_array(w->arena, net_count(net), sizeof *merged);
-  if (!merge_nets(w, method, net, models, n_models, grams, merged))
-    return false;
-  if (!strcmp(plan_str(s, PLAN_A_batchnorm), "recalibrated")) {
-    if (!recalibrate(w, net, merged))
-      return false;
-  } else {
-    w->result.note = negative_variance(w->arena, net, merged);
-  }
-  if (!work_all_finite(merged, net_count(net)))
-    w->result.note = "diverged: the merged weights are not finite";
-  w->result.diverged = w->result.note != NULL;
-  return (w->result.diverged || work_save_weights(w, net, merged)) && work_commit(w);
+  return merge_nets(w, method, net, models, n_models, grams, merged) &&
+         work_save_merge(w, net, merged);
 }

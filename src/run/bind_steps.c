@@ -243,12 +243,15 @@ static bool run_train(struct work *w)
          (!goes_on || save_states(w, net_params(t.net), t.optim.rule, t.states)) && work_commit(w);
 }
 
-/* Permuting a model is a merge, too, but makes no new weights. */
+/* Permuting a model is a merge, too, but makes no new weights; fusing may make fewer. */
 static bool run_merge(struct work *w)
 {
-  enum match_method method;
-  return match_find(plan_str(w->step, PLAN_A_method), &method) ? work_match(w, method)
-                                                               : work_merge(w);
+  const char *name = plan_str(w->step, PLAN_A_method);
+  enum match_method match;
+  enum fuse_method fuse;
+  if (match_find(name, &match))
+    return work_match(w, match);
+  return fuse_find(name, &fuse) ? work_fuse(w, fuse) : work_merge(w);
 }
 
 bool bind_execute(void *context, struct store *store, const struct plan *plan,

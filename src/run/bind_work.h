@@ -2,6 +2,7 @@
 #ifndef MERGESCAPE_RUN_BIND_WORK_H
 #define MERGESCAPE_RUN_BIND_WORK_H
 
+#include "merge/fuse.h"
 #include "merge/match.h"
 #include "merge/merge.h"
 #include "run/bind_int.h"
@@ -55,9 +56,13 @@ size_t work_count_models(const struct work *);
 bool work_fishers(struct work *, size_t n_models, const float **inputs);
 const struct merge_grams *work_grams(struct work *, size_t n_models);
 
+/* A merge's result, with its running statistics mended as the step says; commits. */
+bool work_save_merge(struct work *, const struct net *, float *merged);
+
 /* By kind of step. */
 bool work_merge(struct work *);
 bool work_match(struct work *, enum match_method);
+bool work_fuse(struct work *, enum fuse_method);
 bool work_measure(struct work *);
 
 #endif

@@ -89,9 +89,9 @@ syn keyword expName
   \ last
   \ x
   \ y
+  \ passes
   \ to
   \ symmetries
-  \ passes
   \ restarts
   \ epochs
   \ points
@@ -196,6 +196,8 @@ syn keyword expValue
   \ regmean
   \ swa
   \ plane
+  \ ot_fusion
+  \ intra_fusion
   \ weight_matching
   \ activation_matching
   \ learned_matching
@@ -227,6 +229,12 @@ syn keyword expValue
   \ recalibrated
   \ averaged
   \ line
+  \ exact
+  \ sampled
+  \ empirical
+  \ unfolded
+  \ no
+  \ length
   \ scratch
   \ end
   \ rest
