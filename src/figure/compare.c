@@ -176,7 +176,9 @@ struct scale {
   double measured; /* root mean square difference of two like runs; NaN: not measured */
 };
 
-static double measured_noise(const struct figure_csv *noise, const char *figure, const char *panel)
+/* `what`: "series", or "claim" with no figure and its name as the panel. */
+static double measured_noise(const struct figure_csv *noise, const char *what, const char *figure,
+                             const char *panel)
 {
   static const char *const names[] = {"what", "figure", "panel", "places", "rms"};
   size_t c[5];
@@ -187,7 +189,7 @@ static double measured_noise(const struct figure_csv *noise, const char *figure,
   for (size_t r = 0; r < noise->n_rows; r++) {
     const char **row = noise->text + r * noise->n_columns;
     const double *num = noise->num + r * noise->n_columns;
-    if (strcmp(row[c[0]], "series") || strcmp(row[c[1]], figure) || strcmp(row[c[2]], panel) ||
+    if (strcmp(row[c[0]], what) || strcmp(row[c[1]], figure) || strcmp(row[c[2]], panel) ||
         !(num[c[3]] > 0) || !isfinite(num[c[4]]))
       continue;
     squares += num[c[3]] * num[c[4]] * num[c[4]];
@@ -288,7 +290,7 @@ static bool x_is_measured(const struct part *p, const struct part *q)
   size_t common = 0;
   for (size_t i = 0; i < p->n; i++)
     common += find_place(q, &p->places[i]) != NULL;
-  return !p->grid && p->end - p->first == q->end - q->first && p->n > 3 && q->n > 3 &&
+  return !p->grid && p->end - p->first == q->end - q->first && p->n > 1 && q->n > 1 &&
          common * 2 < p->n;
 }
 
@@ -363,7 +365,7 @@ static void compare_figures(struct arena *arena, const struct compare_figure *f,
   for (size_t i = 0; i < left.n; i++) {
     const struct part *p = &left.list[i], *q = find_part(&right, p);
     struct scale scale = scale_of(&left, p->panel);
-    scale.measured = measured_noise(noise, f->id, p->panel);
+    scale.measured = measured_noise(noise, "series", f->id, p->panel);
     if (q)
       push(arena, c, compare_parts(f->id, &a, p, &b, q, &scale));
     else
@@ -416,22 +418,23 @@ static bool same_or_none(double u, double v)
   return u == v || (isnan(u) && isnan(v));
 }
 
-static enum compare_verdict judge(const struct compare_claim *c)
+/* `noise`: the difference of two like runs; NaN: not measured. */
+static enum compare_verdict judge(const struct compare_claim *c, double noise)
 {
   const char *u = c->verdicts[0], *v = c->verdicts[1];
   const double *s = c->statistic;
   if (!*u || !*v)
     return *u ? COMPARE_MISSING : COMPARE_ADDED;
-  if (strcmp(u, v))
-    return (!strcmp(u, "PASS") && !strcmp(v, "FAIL")) || (!strcmp(u, "FAIL") && !strcmp(v, "PASS"))
-               ? COMPARE_FLIPPED : COMPARE_SHIFTED;
-  if (same_or_none(s[0], s[1]) && same_or_none(c->low[0], c->low[1]) &&
+  if ((!strcmp(u, "PASS") && !strcmp(v, "FAIL")) || (!strcmp(u, "FAIL") && !strcmp(v, "PASS")))
+    return COMPARE_FLIPPED;
+  if (!strcmp(u, v) && same_or_none(s[0], s[1]) && same_or_none(c->low[0], c->low[1]) &&
       same_or_none(c->high[0], c->high[1]))
     return COMPARE_EQUAL;
   for (int k = 0; k < 2; k++)
     if (s[1 - k] >= c->low[k] && s[1 - k] <= c->high[k])
       return COMPARE_WITHIN;
-  return fabs(s[1] - s[0]) <= ROUNDING * fabs(s[0]) ? COMPARE_WITHIN : COMPARE_SHIFTED;
+  const double tolerance = fmax(ROUNDING * fabs(s[0]), isfinite(noise) ? ERRORS * noise : 0);
+  return fabs(s[1] - s[0]) <= tolerance ? COMPARE_WITHIN : COMPARE_SHIFTED;
 }
 
 static size_t find_claim(const struct figure_csv *csv, const char *name)
@@ -444,7 +447,7 @@ static size_t find_claim(const struct figure_csv *csv, const char *name)
 }
 
 static void compare_claims(struct arena *a, const struct figure_csv *const csv[2],
-                           struct compare *c)
+                           const struct figure_csv *noise, struct compare *c)
 {
   for (int k = 0; k < 2; k++)
     for (size_t r = 0; r < csv[k]->n_rows; r++) {
@@ -458,7 +461,7 @@ static void compare_claims(struct arena *a, const struct figure_csv *const csv[2
         continue;
       if (other != SIZE_MAX)
         take_claim(&one, 1, csv[1], other);
-      one.verdict = judge(&one);
+      one.verdict = judge(&one, measured_noise(noise, "claim", "", one.name));
       ARENA_PUSH(a, c->claims, c->n_claims, c->cap_claims, one);
     }
 }
@@ -483,7 +486,7 @@ void compare_run(struct arena *arena, const struct compare_results *a,
     if (!find_figure(a, b->figures[i].id))
       push(arena, c, (struct compare_series){.figure = b->figures[i].id, .panel = "",
                                              .series = "", .verdict = COMPARE_ADDED});
-  compare_claims(arena, claims, c);
+  compare_claims(arena, claims, noise, c);
 }
 
 bool compare_agrees(const struct compare *c)

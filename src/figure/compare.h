@@ -45,7 +45,7 @@ enum compare_verdict {
   COMPARE_ADDED,   /* only in the second run */
   COMPARE_WITHIN,  /* within tolerance */
   COMPARE_MISSING, /* only in the first run */
-  COMPARE_SHIFTED, /* beyond tolerance; of a claim also: to or from UNDECIDED */
+  COMPARE_SHIFTED, /* beyond tolerance */
   COMPARE_FLIPPED, /* a claim: PASS and FAIL */
   COMPARE_VERDICTS
 };

@@ -45,6 +45,16 @@ static struct figure_sum sum_up(const struct compare *c, size_t first)
   return f;
 }
 
+/* Verdicts that changed to or from UNDECIDED, though the statistic is within tolerance. */
+static size_t count_undecided(const struct compare *c)
+{
+  size_t n = 0;
+  for (size_t i = 0; i < c->n_claims; i++)
+    n += c->claims[i].verdict == COMPARE_WITHIN &&
+         strcmp(c->claims[i].verdicts[0], c->claims[i].verdicts[1]);
+  return n;
+}
+
 static void print_counts(const char *one, const char *many, const size_t of[COMPARE_VERDICTS],
                          FILE *out)
 {
@@ -152,6 +162,9 @@ void compare_print(const struct compare *c, bool all, bool colour, FILE *out)
   print_counts("figure", "figures", figures, out);
   print_counts("series", "series", series, out);
   print_counts("claim", "claims", claims, out);
+  if (count_undecided(c))
+    fprintf(out, "  (%zu of those within tolerance were decided in one of the runs only)\n",
+            count_undecided(c));
   if (c->n_series)
     fputc('\n', out);
   for (size_t i = 0; i < c->n_series;) {
@@ -215,7 +228,9 @@ char *compare_csv(struct arena *a, const struct compare *c)
     const struct compare_claim *one = &c->claims[i];
     figure_add(&t, "claim,");
     add_text(&t, one->name);
-    figure_add(&t, ",,%s,,,,,", compare_verdict_name(one->verdict));
+    figure_add(&t, ",,%s,1,%d,,", compare_verdict_name(one->verdict),
+               one->verdict >= COMPARE_SHIFTED);
+    add_number(&t, fabs(one->statistic[1] - one->statistic[0]));
     add_text(&t, arena_printf(a, "%s -> %s", one->verdicts[0], one->verdicts[1]));
     add_number(&t, one->statistic[0]);
     add_number(&t, one->statistic[1]);
