@@ -137,8 +137,7 @@ static struct parts parts_of(struct arena *a, const struct table *t)
     const char *panel = text(t, r, PANEL), *series = text(t, r, SERIES);
     struct part *last = parts.n ? &parts.list[parts.n - 1] : NULL;
     if (!last || strcmp(last->panel, panel) || strcmp(last->series, series)) {
-      const bool grid =
-          last && !strcmp(last->panel, panel) ? last->grid : is_grid(t, panel);
+      const bool grid = last && !strcmp(last->panel, panel) ? last->grid : is_grid(t, panel);
       const struct part new = {.panel = panel, .series = series, .grid = grid, .first = r};
       ARENA_PUSH(a, parts.list, parts.n, parts.cap, new);
       last = &parts.list[parts.n - 1];
@@ -251,8 +250,7 @@ static void weigh(struct compare_series *s, const char *at, double u, double v, 
 {
   const bool both = isfinite(u) && isfinite(v);
   const double ratio = both ? fabs(v - u) / fmax(tolerance, 1e-300) : INFINITY;
-  const double worst =
-      s->at ? fabs(s->value[1] - s->value[0]) / fmax(s->tolerance, 1e-300) : -1;
+  const double worst = s->at ? fabs(s->value[1] - s->value[0]) / fmax(s->tolerance, 1e-300) : -1;
   s->places++;
   if (!both && !isfinite(u) && !isfinite(v))
     return;
@@ -309,27 +307,52 @@ static void compare_places(struct compare_series *s, const struct part *p, const
   s->gained = q->n - s->places;
 }
 
-static void compare_wholes(struct compare_series *s, const struct table *a, const struct part *p,
-                           const struct table *b, const struct part *q)
+/* Of the wholes of a panel's series. */
+static struct scale whole_scale(const struct table *t, const struct parts *parts, const char *panel,
+                                int column)
+{
+  struct scale s = {NAN, 0, NAN};
+  double squares = 0;
+  size_t n = 0;
+  for (size_t k = 0; k < parts->n; k++) {
+    const struct part *p = &parts->list[k];
+    const double error = strcmp(p->panel, panel) ? NAN : whole(t, p, column).error;
+    if (isfinite(error)) {
+      squares += error * error;
+      n++;
+    }
+  }
+  if (n)
+    s.error = sqrt(squares / (double)n);
+  return s;
+}
+
+/* Both means are tested; the series counts as one place, that of y. */
+static void compare_wholes(struct compare_series *s, const struct table *a,
+                           const struct parts *parts, const struct part *p, const struct table *b,
+                           const struct part *q, double measured)
 {
   for (int column = X; column <= Y; column++) {
+    enum compare_basis basis;
     const struct place u = whole(a, p, column), v = whole(b, q, column);
-    const double error = isfinite(u.error) ? u.error : 0;
-    weigh(s, column == X ? "mean of x" : "mean of y", value_of(&u), value_of(&v),
-          fmax(ERRORS * sqrt(2) * error, ROUNDING * fabs(value_of(&u))), COMPARE_SPREAD);
+    struct scale scale = whole_scale(a, parts, p->panel, column);
+    scale.measured = column == Y ? measured : NAN;
+    s->places = 0;
+    s->rms = 0;
+    const double tolerance = tolerance_at(&scale, &u, &basis);
+    weigh(s, column == X ? "mean of x" : "mean of y", value_of(&u), value_of(&v), tolerance, basis);
   }
 }
 
 static struct compare_series compare_parts(const char *figure, const struct table *a,
-                                           const struct part *p, const struct table *b,
-                                           const struct part *q, const struct scale *scale)
+                                           const struct parts *parts, const struct part *p,
+                                           const struct table *b, const struct part *q,
+                                           const struct scale *scale)
 {
-  struct compare_series s = {.figure = figure,
-                             .panel = p->panel,
-                             .series = p->series,
-                             .failed = {p->failed, q->failed}};
+  struct compare_series s = {
+      .figure = figure, .panel = p->panel, .series = p->series, .failed = {p->failed, q->failed}};
   if (!strcmp(p->panel, q->panel) && x_is_measured(p, q))
-    compare_wholes(&s, a, p, b, q);
+    compare_wholes(&s, a, parts, p, b, q, scale->measured);
   else
     compare_places(&s, p, q, scale);
   s.rms = s.places ? sqrt(s.rms / (double)s.places) : 0;
@@ -367,18 +390,23 @@ static void compare_figures(struct arena *arena, const struct compare_figure *f,
     struct scale scale = scale_of(&left, p->panel);
     scale.measured = measured_noise(noise, "series", f->id, p->panel);
     if (q)
-      push(arena, c, compare_parts(f->id, &a, p, &b, q, &scale));
+      push(arena, c, compare_parts(f->id, &a, &left, p, &b, q, &scale));
     else
-      push(arena, c, (struct compare_series){.figure = f->id, .panel = p->panel,
-                                             .series = p->series, .lost = p->n,
-                                             .verdict = COMPARE_MISSING});
+      push(arena, c,
+           (struct compare_series){.figure = f->id,
+                                   .panel = p->panel,
+                                   .series = p->series,
+                                   .lost = p->n,
+                                   .verdict = COMPARE_MISSING});
   }
   for (size_t i = 0; i < right.n; i++)
     if (!find_part(&left, &right.list[i]))
-      push(arena, c, (struct compare_series){.figure = f->id, .panel = right.list[i].panel,
-                                             .series = right.list[i].series,
-                                             .gained = right.list[i].n,
-                                             .verdict = COMPARE_ADDED});
+      push(arena, c,
+           (struct compare_series){.figure = f->id,
+                                   .panel = right.list[i].panel,
+                                   .series = right.list[i].series,
+                                   .gained = right.list[i].n,
+                                   .verdict = COMPARE_ADDED});
 }
 
 static const struct compare_figure *find_figure(const struct compare_results *r, const char *id)
@@ -451,10 +479,8 @@ static void compare_claims(struct arena *a, const struct figure_csv *const csv[2
 {
   for (int k = 0; k < 2; k++)
     for (size_t r = 0; r < csv[k]->n_rows; r++) {
-      struct compare_claim one = {.verdicts = {"", ""},
-                                  .statistic = {NAN, NAN},
-                                  .low = {NAN, NAN},
-                                  .high = {NAN, NAN}};
+      struct compare_claim one = {
+          .verdicts = {"", ""}, .statistic = {NAN, NAN}, .low = {NAN, NAN}, .high = {NAN, NAN}};
       take_claim(&one, k, csv[k], r);
       const size_t other = find_claim(csv[1 - k], one.name);
       if (k == 1 && other != SIZE_MAX)
@@ -479,13 +505,15 @@ void compare_run(struct arena *arena, const struct compare_results *a,
     if (g)
       compare_figures(arena, f, g, noise, c);
     else
-      push(arena, c, (struct compare_series){.figure = f->id, .panel = "", .series = "",
-                                             .verdict = COMPARE_MISSING});
+      push(arena, c,
+           (struct compare_series){
+               .figure = f->id, .panel = "", .series = "", .verdict = COMPARE_MISSING});
   }
   for (size_t i = 0; i < b->n; i++)
     if (!find_figure(a, b->figures[i].id))
-      push(arena, c, (struct compare_series){.figure = b->figures[i].id, .panel = "",
-                                             .series = "", .verdict = COMPARE_ADDED});
+      push(arena, c,
+           (struct compare_series){
+               .figure = b->figures[i].id, .panel = "", .series = "", .verdict = COMPARE_ADDED});
   compare_claims(arena, claims, noise, c);
 }
 

@@ -24,7 +24,7 @@ struct compare_figure {
 };
 
 struct compare_results {
-  const char *name; /* as the user gave it */
+  const char *name;               /* as the user gave it */
   struct compare_figure *figures; /* ascending by id */
   size_t n, cap;
   struct figure_csv claims, noise; /* n_columns = 0: there is none */

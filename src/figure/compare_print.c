@@ -8,9 +8,9 @@
 #include <string.h>
 
 static const char *const colours[COMPARE_VERDICTS] = {
-    [COMPARE_EQUAL] = "\033[32m",  [COMPARE_ADDED] = "",          [COMPARE_WITHIN] = "\033[32m",
-    [COMPARE_MISSING] = "\033[33m", [COMPARE_SHIFTED] = "\033[1;33m",
-    [COMPARE_FLIPPED] = "\033[1;31m",
+    [COMPARE_EQUAL] = "\033[32m",     [COMPARE_ADDED] = "",
+    [COMPARE_WITHIN] = "\033[32m",    [COMPARE_MISSING] = "\033[33m",
+    [COMPARE_SHIFTED] = "\033[1;33m", [COMPARE_FLIPPED] = "\033[1;31m",
 };
 
 /* ---- the summary ---- */
@@ -130,8 +130,7 @@ static void print_series(const struct compare_series *s, FILE *out)
   if (s->lost || s->gained)
     fprintf(out, "; %zu places lost, %zu gained", s->lost, s->gained);
   if (s->places)
-    fprintf(out, "; %zu of %zu places outside, rms difference %.3g", s->outside, s->places,
-            s->rms);
+    fprintf(out, "; %zu of %zu places outside, rms difference %.3g", s->outside, s->places, s->rms);
   if (s->failed[0] != s->failed[1])
     fprintf(out, "; %zu rows diverged in the first run, %zu in the second", s->failed[0],
             s->failed[1]);
@@ -251,12 +250,9 @@ static json_t *series_json(const struct compare_series *s)
   const struct {
     const char *name;
     size_t n;
-  } counts[] = {{"places", s->places},
-                {"outside", s->outside},
-                {"lost", s->lost},
-                {"gained", s->gained},
-                {"failed_first", s->failed[0]},
-                {"failed_second", s->failed[1]}};
+  } counts[] = {
+      {"places", s->places}, {"outside", s->outside},        {"lost", s->lost},
+      {"gained", s->gained}, {"failed_first", s->failed[0]}, {"failed_second", s->failed[1]}};
   for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
     json_object_set_new(j, counts[i].name, json_integer((json_int_t)counts[i].n));
   json_object_set_new(j, "rms", number_json(s->rms));
@@ -289,9 +285,8 @@ bool compare_json(const struct compare *c, FILE *out)
                                             compare_verdict_name(one->verdict), "first",
                                             side_json(one, 0), "second", side_json(one, 1)));
   }
-  json_t *root = json_pack("{s:s, s:s, s:b, s:o, s:o}", "first", c->names[0], "second",
-                           c->names[1], "agrees", compare_agrees(c), "series", series, "claims",
-                           claims);
+  json_t *root = json_pack("{s:s, s:s, s:b, s:o, s:o}", "first", c->names[0], "second", c->names[1],
+                           "agrees", compare_agrees(c), "series", series, "claims", claims);
   const bool ok = root && !json_dumpf(root, out, JSON_INDENT(1)) && fputc('\n', out) != EOF;
   json_decref(root);
   return ok;

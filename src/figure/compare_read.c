@@ -60,8 +60,8 @@ static bool read_figures(struct arena *a, const char *folder, struct compare_res
     if (!is_figure(e->d_name))
       continue;
     char *text = file_read(a, file_join(a, folder, e->d_name), &length, d);
-    ok = text && compare_add(a, r, arena_strndup(a, e->d_name, strlen(e->d_name) - 4), text,
-                             length, d);
+    ok = text &&
+         compare_add(a, r, arena_strndup(a, e->d_name, strlen(e->d_name) - 4), text, length, d);
   }
   if (dir)
     closedir(dir);
@@ -78,8 +78,7 @@ bool compare_read(struct arena *a, const char *folder, struct compare_results *r
     if (!r->claims.n_columns &&
         !read_table(a, file_join(a, folders[i], "claims.csv"), &r->claims, d))
       return false;
-    if (!r->noise.n_columns &&
-        !read_table(a, file_join(a, folders[i], "noise.csv"), &r->noise, d))
+    if (!r->noise.n_columns && !read_table(a, file_join(a, folders[i], "noise.csv"), &r->noise, d))
       return false;
   }
   if (r->n || r->claims.n_columns)

@@ -59,8 +59,8 @@ static bool put_figures(const struct stage *s)
     if (step->kind != PLAN_FIGURE || !p->wanted[i])
       continue;
     for (int k = 0; k < 5; k++) {
-      char *name = arena_printf(p->arena, "%s.%s", plan_figure_id(p->arena, step->figure),
-                                endings[k]);
+      char *name =
+          arena_printf(p->arena, "%s.%s", plan_figure_id(p->arena, step->figure), endings[k]);
       if (!put_link(s, arena_printf(p->arena, "figures/%s", name),
                     file_join(p->arena, p->figures, name)))
         return false;
@@ -123,8 +123,8 @@ static bool put_sources(const struct stage *s)
     size_t length;
     const char *path = source_name(sources, f), *text = source_text(sources, f, &length);
     if (file_exists(path))
-      ok = put_text(s, arena_printf(s->p->arena, "experiments/%s", source_inside(s->p, path)),
-                    text, length);
+      ok = put_text(s, arena_printf(s->p->arena, "experiments/%s", source_inside(s->p, path)), text,
+                    length);
   }
   return ok && (!s->how->source || put_link(s, "source.tar.gz", s->how->source));
 }

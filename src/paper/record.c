@@ -87,12 +87,12 @@ char *paper_run_json(const struct paper *p, const char *commit, struct diag *d)
   json_t *figures = json_array();
   for (size_t i = 0; i < n; i++)
     json_array_append_new(figures, cost_json(&costs[i]));
-  json_t *j = json_pack("{s:s, s:o, s:s, s:s, s:i, s:{s:s, s:i}, s:o, s:o, s:o}", "program",
-                        p->program_version, "commit", commit ? json_string(commit) : json_null(),
-                        "tier", p->tier, "plan", hex, "steps", (int)steps, "machine", "processor",
-                        processor(p->arena), "cores", (int)sysconf(_SC_NPROCESSORS_ONLN),
-                        "computed_with", made_with(&machines), "total", cost_json(&costs[n]),
-                        "figures", figures);
+  json_t *j =
+      json_pack("{s:s, s:o, s:s, s:s, s:i, s:{s:s, s:i}, s:o, s:o, s:o}", "program",
+                p->program_version, "commit", commit ? json_string(commit) : json_null(), "tier",
+                p->tier, "plan", hex, "steps", (int)steps, "machine", "processor",
+                processor(p->arena), "cores", (int)sysconf(_SC_NPROCESSORS_ONLN), "computed_with",
+                made_with(&machines), "total", cost_json(&costs[n]), "figures", figures);
   char *text = j ? json_dumps(j, JSON_INDENT(1) | JSON_REAL_PRECISION(10)) : NULL;
   char *whole = text ? arena_printf(p->arena, "%s\n", text) : NULL;
   free(text);
