@@ -1,6 +1,7 @@
 /* mergescape merge METHOD [OPTION]... MODEL... -o OUT: merging of checkpoints on disk. */
 #include "config.h"
 
+#include "command_merge.h"
 #include "merge/merge_files.h"
 #include "run/progress.h"
 #include "session.h"
@@ -149,6 +150,9 @@ static void print_help(void)
          "Merges checkpoints tensor by tensor.\n\nMethods:\n");
   for (size_t k = 0; merge_at(k); k++)
     printf("  %-16s %s\n", merge_at(k)->name, merge_at(k)->meaning);
+  printf("  weight_matching, activation_matching\n"
+         "  %-16s one model's channels in the order that fits another's\n",
+         "");
   printf("\n%s\n`mergescape merge METHOD --help` lists a method's options. Of all methods:\n",
          how_many);
   for (int i = 0; i < OPTIONS; i++)
@@ -450,8 +454,7 @@ static const char **list_grams(struct command *c)
 
 /* ---- doing it ---- */
 
-/* The last part of a path: where it lay says more about a machine than about a model. */
-static const char *last_part(struct arena *a, const char *path)
+const char *command_merge_last_part(struct arena *a, const char *path)
 {
   size_t n = strlen(path);
   while (n > 1 && path[n - 1] == '/')
@@ -466,13 +469,14 @@ static const char *describe(struct command *c, const char *const *inputs)
   json_t *root = json_pack("{s:s, s:s}", "program", PACKAGE_STRING, "method", c->method->name);
   json_t *models = json_array();
   for (size_t k = 0; k < c->n_models; k++)
-    json_array_append_new(models, json_string(last_part(c->arena, c->models[k])));
+    json_array_append_new(models, json_string(command_merge_last_part(c->arena, c->models[k])));
   json_object_set_new(root, "models", models);
   for (int i = 0; i < OUTPUT; i++)
     if (c->value[i] && takes(c->method, &options[i]) && i != BASE && i != FISHER && i != GRAM)
       json_object_set_new(root, options[i].name, json_string(c->value[i]));
   if (c->method->extra == MERGE_BASE)
-    json_object_set_new(root, "base", json_string(last_part(c->arena, inputs[c->n_models])));
+    json_object_set_new(root, "base",
+                        json_string(command_merge_last_part(c->arena, inputs[c->n_models])));
   char *text = json_dumps(root, JSON_COMPACT);
   const char *copy = text ? arena_strdup(c->arena, text) : NULL;
   free(text);
@@ -564,7 +568,13 @@ int command_merge(int argc, char **argv)
   static char name[] = "mergescape merge"; /* before getopt's messages */
   struct arena *a = arena_new();
   struct command c = {.arena = a, .diag = diag_new(a)};
+  enum match_method matching;
   argv[0] = name;
+  for (int i = 1; i < argc; i++)
+    if (match_find(argv[i], &matching)) {
+      arena_free(a);
+      return command_match(argc, argv, matching);
+    }
   if (!scan_options(&c, argc, argv)) {
     fputs("hint: mergescape merge METHOD --help lists a method's options\n", stderr);
     arena_free(a);

@@ -8,3 +8,4 @@ mergescape_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"' \
   -DDATASETDIR='"$(datasetdir)"' -DGNUPLOT='"$(GNUPLOT)"'
 mergescape_LDADD = libpaper.a libdsl.a libfigure.a librun.a libmeasure.a $(MERGE_LIBS) libplan.a \
   $(ENGINE_LIBS)
+mergescape_SOURCES += src/command_match.c src/command_merge.h

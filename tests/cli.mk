@@ -5,8 +5,10 @@ tests_make_idx_LDADD = libbase.a $(LIBB2_LIBS) $(ZLIB_LIBS) -lm
 CLEANFILES += tests/make_idx$(EXEEXT)
 check_DATA += tests/make_idx$(EXEEXT)
 
-TESTS += tests/layout.sh tests/cli.sh tests/bits.sh tests/merge.sh tests/forward.sh
+TESTS += tests/layout.sh tests/cli.sh tests/bits.sh tests/merge.sh tests/merge_property.sh \
+  tests/forward.sh
 EXTRA_DIST += tests/layout.sh tests/cli.sh tests/bits.sh tests/merge.sh tests/merge.py \
+  tests/merge_property.sh tests/merge_property.py \
   tests/forward.sh tests/forward.py
 
 check_PROGRAMS += tests/test_forward
@@ -18,3 +20,8 @@ check_PROGRAMS += tests/test_diff
 tests_test_diff_SOURCES = tests/test_diff.c tests/scratch.h
 tests_test_diff_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_diff_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_command_match
+tests_test_command_match_SOURCES = tests/test_command_match.c tests/scratch.h
+tests_test_command_match_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_command_match_LDADD = $(MERGE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm

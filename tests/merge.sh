@@ -284,6 +284,16 @@ if command -v script >/dev/null && TERM=xterm script -qec true /dev/null >/dev/n
   script -qec "$program merge slerp -q big.safetensors big.safetensors -o out.safetensors" \
     /dev/null >out 2>err </dev/null
   [ ! -s out ] || fail "--quiet is not quiet"
+  escape=$(printf '\033')
+  for colour in '' 1; do
+    script -qec "TERM=xterm NO_COLOR=$colour $program merge lineal" /dev/null >out 2>err </dev/null
+    says "unknown merging method"
+    if grep -q "$escape" out; then
+      [ -z "$colour" ] || fail "NO_COLOR, and there are colours"
+    else
+      [ -n "$colour" ] || fail "no colours on a terminal"
+    fi
+  done
 
   part "a full disk"
   mkdir disk

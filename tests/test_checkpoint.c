@@ -11,8 +11,10 @@
 #include "scratch.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -320,6 +322,54 @@ static void places_have_coordinates(void **state)
   assert_string_equal(checkpoint_place(s->arena, &scalar, 0), "[]");
 }
 
+static char *leave(struct scratch *s, const char *name, bool old)
+{
+  const struct timespec then[2] = {{.tv_sec = 1000000000}, {.tv_sec = 1000000000}};
+  char *path = scratch_path(s, name);
+  assert_true(file_write_synced(path, "half", 4, s->diag));
+  if (old)
+    assert_int_equal(utimensat(AT_FDCWD, path, then, 0), 0);
+  return path;
+}
+
+/* Old, not locked, and of this file or another file of the folder. */
+static void what_a_killed_process_has_left_is_removed(void **state)
+{
+  struct scratch *s = *state;
+  static const char *const kept[] = {"m.safetensors.tmp.1.2.3", "m.safetensors.tmp.1.",
+                                     "other.safetensors.tmp.1.2", "m.safetensors.tmp.x.2",
+                                     "m.safetensors.old"};
+  const struct safetensors empty = {0};
+  assert_true(file_make_dir(scratch_path(s, "f"), s->diag));
+  for (int folder = 0; folder < 2; folder++) {
+    char *stale = leave(
+        s, folder ? "f/model-00001-of-00002.safetensors.tmp.77.0" : "m.safetensors.tmp.77.0", true);
+    char *young =
+        leave(s, folder ? "f/model.safetensors.tmp.78.1" : "m.safetensors.tmp.78.1", false);
+    char *locked =
+        leave(s, folder ? "f/model.safetensors.index.json.tmp.9.0" : "m.safetensors.tmp.9.0", true);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept && !folder; i++)
+      leave(s, kept[i], true);
+    const int fd = open(locked, O_RDWR);
+    assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+    char *out = scratch_path(s, folder ? "f" : "m.safetensors");
+    struct checkpoint_writer *w =
+        checkpoint_create(s->arena, out, &empty, (uint64_t)folder, s->diag);
+    assert_non_null(w);
+    assert_false(file_exists(stale));
+    assert_true(file_exists(young));
+    assert_true(file_exists(locked));
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+      assert_true(file_exists(scratch_path(s, kept[i])));
+    assert_true(checkpoint_commit(w, s->diag));
+    close(fd);
+    w = checkpoint_create(s->arena, folder ? scratch_path(s, "g") : out, &empty, (uint64_t)folder,
+                          s->diag);
+    checkpoint_discard(w);
+    assert_true(file_exists(locked) == folder);
+  }
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -331,6 +381,7 @@ int main(void)
       SCRATCH_TEST(what_is_no_checkpoint_is_refused),
       SCRATCH_TEST(files_that_change_are_noticed),
       SCRATCH_TEST(places_have_coordinates),
+      SCRATCH_TEST(what_a_killed_process_has_left_is_removed),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,6 +134,10 @@ struct checkpoint_writer *checkpoint_create(struct arena *a, const char *path,
   name_shards(w, path);
   fill_shards(w, s);
   bool ok = !w->folder || make_folder(w, d);
+  if (ok && w->folder)
+    file_remove_drafts(w->folder, NULL);
+  else if (ok)
+    file_remove_drafts(file_dir_name(a, path), strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
   for (size_t k = 0; k < w->n_shards && ok; k++) {
     struct shard *shard = &w->shards[k];
     shard->writer = safetensors_writer_new(shard_path(w, shard), &shard->what, d);

@@ -24,6 +24,11 @@ bool file_draft_write(struct file_draft *, uint64_t at, const void *, size_t len
 bool file_draft_commit(struct file_draft *, struct diag *); /* syncs, renames; the draft is gone */
 void file_draft_abandon(struct file_draft *); /* NULL is allowed */
 
+/* What processes that were killed have left of the file `name` in a folder, where it had to have a
+ * name: nobody holds its lock, and nothing was written into it for a minute.  NULL: of any
+ * checkpoint. */
+void file_remove_drafts(const char *dir, const char *name);
+
 /* All of it at once. */
 bool file_write_atomic(const char *path, const void *, size_t length, struct diag *);
 /* Writes and syncs a file that is not yet visible under its final name. */

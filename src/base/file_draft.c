@@ -2,15 +2,19 @@
 
 #include "base/file_int.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { TRIES = 100, LINK_PATH = 48 };
+enum { TRIES = 100, LINK_PATH = 48, STALE_SECONDS = 60 };
 
 /* How far writing goes ahead of the disk. */
 static const uint64_t stretch = 32 << 20;
@@ -80,6 +84,9 @@ struct file_draft *file_draft_new(const char *path, uint64_t bytes, struct diag 
     open_unnamed(f);
   if (!error && f->fd < 0)
     open_named(f);
+  /* Who writes holds the lock: see file_remove_drafts. */
+  if (f->fd >= 0)
+    flock(f->fd, LOCK_EX | LOCK_NB);
   if (f->fd >= 0 && reserve(f->fd, bytes))
     return f;
   error = error ? error : errno;
@@ -144,11 +151,14 @@ static bool give_name(struct file_draft *f)
 bool file_draft_commit(struct file_draft *f, struct diag *d)
 {
   int error = file_sync_fd(f->fd) && give_name(f) ? 0 : errno;
+  const int lock = fcntl(f->fd, F_DUPFD_CLOEXEC, 0);
   if (close(f->fd) && !error)
     error = errno;
   f->fd = -1;
   if (!error && rename(f->temp, f->path))
     error = errno;
+  if (lock >= 0)
+    close(lock);
   bool ok = !error;
   if (ok)
     f->temp = NULL;
@@ -157,6 +167,57 @@ bool file_draft_commit(struct file_draft *f, struct diag *d)
   ok = ok && file_sync_dir(file_dir_name(f->arena, f->path), d);
   file_draft_abandon(f);
   return ok;
+}
+
+/* ---- what killed processes have left ---- */
+
+static bool ends_with(const char *text, size_t n, const char *end)
+{
+  const size_t m = strlen(end);
+  return n >= m && !memcmp(text + n - m, end, m);
+}
+
+static bool skip_number(const char **p)
+{
+  const char *begin = *p;
+  while (isdigit((unsigned char)**p))
+    ++*p;
+  return *p > begin;
+}
+
+/* NAME.tmp.PID.COUNTER, as new_name makes them. */
+static bool is_draft(const char *entry, const char *name)
+{
+  const char *tmp = strstr(entry, ".tmp."), *p = tmp ? tmp + strlen(".tmp.") : NULL;
+  if (!p || !skip_number(&p) || *p++ != '.' || !skip_number(&p) || *p)
+    return false;
+  const size_t n = (size_t)(tmp - entry);
+  if (name)
+    return n == strlen(name) && !memcmp(entry, name, n);
+  return ends_with(entry, n, ".safetensors") || ends_with(entry, n, ".safetensors.index.json");
+}
+
+static void remove_stale(int dir, const char *entry)
+{
+  struct stat st;
+  const int fd = openat(dir, entry, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_mtime + STALE_SECONDS < time(NULL) &&
+      !flock(fd, LOCK_EX | LOCK_NB))
+    unlinkat(dir, entry, 0);
+  close(fd);
+}
+
+void file_remove_drafts(const char *dir, const char *name)
+{
+  DIR *handle = opendir(dir);
+  if (!handle)
+    return;
+  for (struct dirent *e; (e = readdir(handle));)
+    if (is_draft(e->d_name, name))
+      remove_stale(dirfd(handle), e->d_name);
+  closedir(handle);
 }
 
 bool file_write_atomic(const char *path, const void *bytes, size_t length, struct diag *d)

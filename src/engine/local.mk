@@ -53,3 +53,5 @@ libkernels_avx512_a_CPPFLAGS = $(AM_CPPFLAGS) -DKERNEL_AVX512
 libkernels_avx512_a_CFLAGS = $(KERNEL_CFLAGS) -mavx2 -mfma -mavx512f -mavx512dq -mavx512vl \
   -mavx512bw -mprefer-vector-width=512
 endif
+
+libengine_a_SOURCES += src/engine/net_file_permute.c

@@ -73,4 +73,11 @@ void net_permute_group(const struct net_group *, const uint32_t *perm, float *fl
 void net_permute(const struct net *, const struct net_groups *, uint32_t *const *perms,
                  const float *flat, float *out);
 
+/* A checkpoint that net_load reads, as another: channels permuted as net_permute does; names, types
+ * and metadata stay.  shard_bytes: as of checkpoint_create.  `also`: more metadata, or NULL. */
+struct safetensors_meta;
+bool net_permute_file(const struct net *, const struct net_groups *, uint32_t *const *perms,
+                      const char *from, const char *to, uint64_t shard_bytes,
+                      const struct safetensors_meta *also, struct diag *);
+
 #endif
