@@ -251,6 +251,39 @@ static bool check_fusable(struct lower_run *r, const struct ast_stmt *s, const s
   return true;
 }
 
+static const char *attr_text(struct arena *a, const struct plan_step *s, enum plan_attr_id id)
+{
+  const struct plan_attr *attr = plan_attr(s, id);
+  return !attr ? "not said" : attr->str ? attr->str : arena_printf(a, "%g", attr->num);
+}
+
+/* Models of other experiments, and those that fusing has made narrower, may be of another
+ * architecture.  Fusing wants the same one but for the width. */
+static bool check_architectures(struct lower_run *r, const struct ast_stmt *s,
+                                const struct inputs *in)
+{
+  static const enum plan_attr_id shape[] = {PLAN_A_model,  PLAN_A_stages, PLAN_A_blocks,
+                                            PLAN_A_layers, PLAN_A_heads,  PLAN_A_patch,
+                                            PLAN_A_stem,   PLAN_A_width,  PLAN_A_growth};
+  const size_t n = sizeof shape / sizeof *shape - (fuses(s->value->text) ? 2 : 0);
+  const struct plan *plan = r->l->plan;
+  const struct plan_step *first = plan_model_of(plan, plan_step(plan, in->v[0].step));
+  for (size_t i = 1; i < in->n; i++) {
+    const struct plan_step *other = plan_model_of(plan, plan_step(plan, in->v[i].step));
+    for (size_t k = 0; k < n; k++) {
+      const char *here = attr_text(r->l->arena, first, shape[k]);
+      const char *there = attr_text(r->l->arena, other, shape[k]);
+      if (!strcmp(here, there))
+        continue;
+      diag_error(r->l->diag, s->value->span,
+                 "`%s` takes models of one architecture: the first one's %s is %s, another's %s",
+                 s->value->text, plan_attr_name(shape[k]), here, there);
+      return false;
+    }
+  }
+  return true;
+}
+
 static bool add_merge(struct lower_run *r, const struct ast_stmt *s, struct inputs *in,
                       size_t n_models, const char *text, struct lower_model *out)
 {
@@ -260,7 +293,8 @@ static bool add_merge(struct lower_run *r, const struct ast_stmt *s, struct inpu
   lower_put(&a, PLAN_A_method, 0, s->value->text);
   if (!model_maps(s->value) && !lower_params(r, &a, WORDS_METHOD, s->value))
     return false;
-  if (!check_expectation(&a, s, in, r->l->diag) || !check_fusable(r, s, in))
+  if (!check_expectation(&a, s, in, r->l->diag) || !check_fusable(r, s, in) ||
+      !check_architectures(r, s, in))
     return false;
   if (!strcmp(s->value->text, "intra_fusion") &&
       !add_narrower(r, s, number_or(&a, PLAN_A_keep, 1), in->v[0].step, text, &inputs[n++]))

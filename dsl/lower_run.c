@@ -364,7 +364,8 @@ static bool same_architecture(struct lower_run *r, const struct lower_attrs *a,
   if (!strcmp(is, was))
     return true;
   diag_error(l->diag, at, "the model there is `%s`, and here it is `%s`",
-             as_trained ? lower_thing_text(l, &there->at, there->model_value) : strchr(was, ' ') + 1,
+             as_trained ? lower_thing_text(l, &there->at, there->model_value)
+                        : strchr(was, ' ') + 1, /* behind the kind of step */
              lower_thing_text(l, &r->at, r->model_value));
   diag_note(l->diag, there->model_value->span,
             as_trained ? "the model there" : "the model there, before units were fused");

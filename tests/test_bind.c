@@ -772,7 +772,8 @@ static void fishers_are_measured(void **state)
   }
 }
 
-/* Of an MLP all layers are linear; of a ResNet convolutions are averaged unless they are asked for. */
+/* Of an MLP all layers are linear; of a ResNet convolutions are averaged unless they are asked
+ * for. */
 static void regmean_merges_layers(void **state)
 {
   struct world *w = *state;

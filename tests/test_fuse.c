@@ -279,8 +279,8 @@ static void duplicate(struct arena *a, const struct network *narrow, const struc
         for (size_t m = 0; m < rest; m++)
           wide->flat[t[k].offset + (i * c[1].length + j) * rest + m] =
               (float)(c[0].share[i] * c[1].share[j] *
-                      (double)narrow->flat[s[k].offset + (c[0].of[i] * columns + c[1].of[j]) * rest +
-                                           m]);
+                      (double)narrow->flat[s[k].offset +
+                                           (c[0].of[i] * columns + c[1].of[j]) * rest + m]);
   }
 }
 
