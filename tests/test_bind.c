@@ -550,12 +550,19 @@ static void merges_are_what_they_say(void **state)
                alpha = numbers(PLAN_A_alpha, 1, PLAN_A_alpha, 0);
   const float *swa = weights(w, net, add_merge(w, "swa", "none", NULL, m, 3));
   const float *sum = weights(w, net, add_merge(w, "task_arithmetic", "none", &scale, m, 3));
+  struct attrs own = {0}, shares = {0};
+  put(&own, PLAN_A_coefficients, 0, "0.3 -0.5");
+  put(&shares, PLAN_A_coefficients, 0, "0.2 0.3 0.5");
+  const float *each = weights(w, net, add_merge(w, "task_arithmetic", "none", &own, m, 3));
+  const float *mixed = weights(w, net, add_merge(w, "linear", "none", &shares, m, 3));
   const float *plane = weights(w, net, add_merge(w, "plane", "none", &origin, m, 3));
   const float *slerp = weights(w, net, add_merge(w, "slerp", "none", &alpha, m, 2));
   for (size_t i = 0; i < net_count(net); i++) {
     double x = (double)a[i], y = (double)b[i], z = (double)c[i];
     assert_true(fabs((double)swa[i] - (x + y + z) / 3) < 1e-6);
     assert_true(fabs((double)sum[i] - (z + 0.4 * (x - z + y - z))) < 1e-6);
+    assert_true(fabs((double)each[i] - (z + 0.3 * (x - z) - 0.5 * (y - z))) < 1e-6);
+    assert_true(fabs((double)mixed[i] - (0.2 * x + 0.3 * y + 0.5 * z)) < 1e-6);
   }
   assert_memory_equal(plane, b, net_count(net) * sizeof *b);
   assert_memory_equal(slerp, b, net_count(net) * sizeof *b);
@@ -901,6 +908,26 @@ static void negative_variances_are_no_model(void **state)
     assert_true(isfinite(flat[i]));
 }
 
+/* As many samples as there are say nothing new; fewer give other statistics, and the same
+ * weights. */
+static void statistics_may_be_of_some_samples(void **state)
+{
+  struct world *w = *state;
+  struct net *net = net_of(w, "resnet18", 10);
+  uint32_t init = add_init(w, "resnet18", 1), m[2] = {init, 0};
+  m[1] = add_train(w, init, 0, 4, 0, constant);
+  struct attrs some = numbers(PLAN_A_alpha, 0.5, PLAN_A_recalibration, 2 * BATCH);
+  struct attrs all = numbers(PLAN_A_alpha, 0.5, PLAN_A_recalibration, TRAIN);
+  struct attrs unsaid = numbers(PLAN_A_alpha, 0.5, PLAN_A_x, 0);
+  const size_t params = net_params(net), buffers = net_count(net) - params;
+  const float *few = weights(w, net, add_merge(w, "linear", "recalibrated", &some, m, 2));
+  const float *many = weights(w, net, add_merge(w, "linear", "recalibrated", &all, m, 2));
+  const float *plain = weights(w, net, add_merge(w, "linear", "recalibrated", &unsaid, m, 2));
+  assert_memory_equal(many, plain, net_count(net) * sizeof *many);
+  assert_memory_equal(few, plain, params * sizeof *few);
+  assert_memory_not_equal(few + params, plain + params, buffers * sizeof *few);
+}
+
 /* ---- measures ---- */
 
 static void two_models_are_compared(void **state)
@@ -1024,6 +1051,7 @@ int main(void)
       WORLD_TEST(regmean_merges_layers),
       WORLD_TEST(fusing_makes_models),
       WORLD_TEST(negative_variances_are_no_model),
+      WORLD_TEST(statistics_may_be_of_some_samples),
       WORLD_TEST(two_models_are_compared),
       WORLD_TEST(a_classifier_may_be_lent),
       WORLD_TEST(data_must_fit_the_model),
