@@ -11,7 +11,7 @@ EXTRA_PROGRAMS += bench/make_checkpoint
 bench_make_checkpoint_SOURCES = bench/make_checkpoint.c
 bench_make_checkpoint_LDADD = $(BASE_LIBS)
 CLEANFILES += bench/make_checkpoint$(EXEEXT)
-EXTRA_DIST += bench/README.md
+EXTRA_DIST += bench/README.md bench/against_peer.py
 
 .PHONY: bench
 bench: bench/throughput$(EXEEXT) bench/matching$(EXEEXT) bench/make_checkpoint$(EXEEXT)
