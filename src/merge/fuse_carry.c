@@ -70,7 +70,7 @@ struct fuse_tensor fuse_view(const struct net_tensor *t, const double *flat)
   struct fuse_tensor v = {.d = {t->shape[0], t->rank > 1 ? t->shape[1] : 1}, .rest = 1};
   for (unsigned k = 2; k < t->rank; k++)
     v.rest *= t->shape[k];
-  v.v = flat + t->offset;
+  v.v = flat ? flat + t->offset : NULL;
   return v;
 }
 

@@ -25,6 +25,7 @@ double *fuse_fold(struct arena *, const struct fuse_model *);
 /* The other way round, for a network of that kind. */
 void fuse_unfold(const struct net *, const double *folded, float *out);
 
+/* flat NULL: the shape alone. */
 struct fuse_tensor fuse_view(const struct net_tensor *, const double *flat);
 /* Along one axis by the maps that are known; the result is in the arena. */
 struct fuse_tensor fuse_carry(struct arena *, const struct fuse_model *, const struct fuse_map *,
