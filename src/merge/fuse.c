@@ -65,7 +65,7 @@ static struct features features_of(struct arena *a, const struct fuse_model *m, 
                                    size_t group, const struct fuse_map *maps, bool carries)
 {
   const struct net_group *g = &m->groups->v[group];
-  struct features f = {.n = g->size};
+  struct features f = {.n = g->size, .v = arena_array(a, 1, sizeof *f.v)}; /* there may be none */
   size_t n, first, run;
   const struct net_tensor *tensors = net_tensors(m->net, &n);
   for (size_t k = 0; k < g->n_uses; k++) {
