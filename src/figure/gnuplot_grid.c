@@ -193,8 +193,9 @@ static void marks(struct figure_gp *s, const struct figure_panel *p)
     figure_add(&s->t,
                "set label '' at %s point pt 7 ps 0.55 lc rgb INK front\n"
                "set label %s at %s point pt 7 ps 0.35 lc rgb 'white' front \\\n"
-               "  center offset 0, 0.75 font small tc rgb INK boxed\n",
-               place, figure_label(s->arena, p->plan->marks[k].text), place);
+               "  center offset 0, %s font small tc rgb INK boxed\n",
+               place, figure_label(s->arena, p->plan->marks[k].text), place,
+               at[1] > figure_inside(&p->y, p->plan->y.log, 0.85) ? "-0.75" : "0.75");
   }
 }
 
