@@ -32,6 +32,7 @@ large = ',9'
 INK = 0x222222
 GREY = 0x707070
 FAINT = 0xe4e4e4
+MIDDLE = 0x21918c # of the sequential palette
 
 # Unordered values: Okabe and Ito, without black and yellow.
 array SET[6] = [0x0072b2, 0xd55e00, 0x009e73, 0xcc79a7, 0xe69f00, 0x56b4e9]

@@ -27,6 +27,11 @@ void figure_colours(struct figure_gp *s, const struct figure_panel *p,
   if (p->plan->z.log)
     figure_add(&s->t, "set logscale cb\n");
   figure_ticks_command(s, "cb", &at->z_ticks);
+  /* Viewers let what is behind shine through between facets: not white. */
+  if (!p->diverging)
+    figure_add(&s->t, "set object rectangle from %s to %s behind fs solid noborder fc rgb MIDDLE\n",
+               figure_screen(s, at->bar.x, at->bar.y),
+               figure_screen(s, at->bar.x + at->bar.w, at->bar.y + at->bar.h));
   figure_add(&s->t,
              "set colorbox vertical user origin screen %.4f, screen %.4f size screen %.4f, "
              "screen %.4f border 100\n",
@@ -208,12 +213,12 @@ void figure_contour_plot(struct figure_gp *s, const struct figure_panel *p,
     return;
   }
   contour_levels(s, p);
+  /* Drawn thrice, the facets leave no seams where a viewer smooths their edges. */
   figure_add(&s->t,
              "set view map; set pm3d interpolate %d,%d; set zrange [*:*]\n"
              "unset border; unset xtics; unset ytics\n"
              "set datafile separator whitespace; set datafile nocolumnheaders\n"
-             "splot \\\n"
-             "  $grid_%s using 1:2:3 with pm3d nocontour, \\\n"
+             "splot for [again=1:3] $grid_%s using 1:2:3 with pm3d nocontour, \\\n"
              "  $grid_%s using 1:2:3 with lines nosurface lc rgb clear(0xffffff, 0.5) lw 1.2, \\\n"
              "  $grid_%s using 1:2:3 with lines nosurface lc rgb INK lw 0.5",
              smoothing(p->categories.n), smoothing(p->rows.n), id, id, id);

@@ -142,7 +142,7 @@ static void weave_figure(const struct paper *p, const struct ast_block *b, FILE 
     fprintf(out, "\\NotDrawn{%s}\n\n", id);
     return;
   }
-  fprintf(out, "\\begin{figure}[tbp]\n\\centering\n\\includegraphics[width=\\linewidth]{%s}\n",
+  fprintf(out, "\\begin{figure}[tbp]\n\\centering\n\\includegraphics[width=\\DrawnWidth]{%s}\n",
           file);
   weave_caption(p, b, step, out, d);
   fprintf(out, "\\label{%s}\n\\end{figure}\n\n", id);
