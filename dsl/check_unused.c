@@ -20,8 +20,11 @@ static void look_for(struct search *s, const struct ast_expr *x)
 static bool names(const struct ast_block *b, const char *name)
 {
   struct search s = {name, false};
-  for (size_t i = 0; i < b->n_stmts; i++)
+  for (size_t i = 0; i < b->n_stmts; i++) {
     look_for(&s, b->stmts[i].value);
+    for (size_t k = 0; k < b->stmts[i].n_words; k++) /* the places of marks */
+      look_for(&s, b->stmts[i].words[k].value);
+  }
   return s.found;
 }
 
