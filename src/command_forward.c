@@ -177,6 +177,11 @@ static int choose_net(struct forward *f)
     return status;
   if (!net_file_sizes(like, f->o->weights, &sizes, f->diag))
     return EXIT_ENVIRONMENT;
+  f->spec.untied = sizes.untied;
+  if (sizes.untied)
+    diag_warning(f->diag, SPAN_NONE,
+                 "%s: \"lm_head.weight\" is not the embedding: it is taken as a head of its own",
+                 f->o->weights);
   f->net = make_net(f, tokens_of(f, sizes.tokens), sizes.classes ? sizes.classes : 2, &status);
   if (!f->net)
     return status;

@@ -2,12 +2,12 @@
 #include "config.h"
 
 #include "command_merge.h"
+#include "inputs.h"
 #include "merge/merge_files.h"
+#include "option_table.h"
 #include "run/progress.h"
 #include "session.h"
 
-#include <errno.h>
-#include <getopt.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -15,11 +15,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-enum {
-  OPTION_FIRST = 256, /* getopt's value of the first of options[] */
-  COLUMN = 28         /* where help says what an option does */
-};
 
 enum option_id {
   WEIGHTS,
@@ -51,10 +46,8 @@ enum option_id {
   OPTIONS
 };
 
-/* What a method may be told.  methods: names between blanks; NULL: any. */
-static const struct option_row {
-  const char *name, *argument, *methods, *def, *meaning;
-} options[OPTIONS] = {
+/* What a method may be told. */
+static const struct option_row options[OPTIONS] = {
     [WEIGHTS] = {"weights", "W1,W2,...", " linear fisher ", NULL,
                  "one for each model; linear's have to add up to 1 (default: all the same)"},
     [NORMALIZE] = {"normalize", NULL, " linear ", NULL, "divide the weights by their sum"},
@@ -91,50 +84,25 @@ static const struct option_row {
                  "how the thinned task vectors are joined: added up, or signs elected first"},
     [X] = {"x", "X", " plane ", "0", "along the line from the first model (0) to the second (1)"},
     [Y] = {"y", "Y", " plane ", "0", "at a right angle to it, towards the third, in that unit"},
-    [OUTPUT] = {"output", "OUT", NULL, NULL, "where the result goes (-o)"},
+    [OUTPUT] = {"output", "OUT", NULL, NULL, "where the result goes"},
     [DTYPE] = {"dtype", "F32|F16|BF16|F64", NULL, NULL,
                "type of the merged tensors (default: as in the first model)"},
     [SHARD_SIZE] = {"shard-size", "SIZE", NULL, NULL,
                     "largest file, such as 500MB, where OUT is a folder (default: 5GB)"},
-    [QUIET] = {"quiet", NULL, NULL, NULL, "say nothing but errors (-q)"},
-    [HELP] = {"help", NULL, NULL, NULL, "print this help and exit (-h)"},
+    [QUIET] = {"quiet", NULL, NULL, NULL, "say nothing but errors"},
+    [HELP] = {"help", NULL, NULL, NULL, "print this help and exit"},
 };
 
 struct command {
   struct arena *arena;
   struct diag *diag;
   const struct merge_method *method;
-  const char *value[OPTIONS]; /* as said, else the default */
-  bool said[OPTIONS];
-  const char **models;
+  struct option_values o;
+  char **models;
   size_t n_models;
-  bool help;
 };
 
-static bool takes(const struct merge_method *m, const struct option_row *o)
-{
-  char name[64];
-  if (!o->methods)
-    return true;
-  snprintf(name, sizeof name, " %s ", m->name);
-  return strstr(o->methods, name) != NULL;
-}
-
 /* ---- help ---- */
-
-static void print_option(const struct option_row *o)
-{
-  int n = printf("  --%s%s%s", o->name, o->argument ? "=" : "", o->argument ? o->argument : "");
-  printf(n < COLUMN ? "%*s" : "\n%*s", n < COLUMN ? COLUMN - n : COLUMN, "");
-  for (const char *p = o->meaning; *p; p++) {
-    putchar(*p);
-    if (*p == '\n')
-      printf("%*s", COLUMN, "");
-  }
-  if (o->def)
-    printf(" (default: %s)", o->def);
-  putchar('\n');
-}
 
 static const char how_many[] =
     "A model is a .safetensors file, or a folder (or index) of shards as Hugging Face's\n"
@@ -151,13 +119,15 @@ static void print_help(void)
   for (size_t k = 0; merge_at(k); k++)
     printf("  %-16s %s\n", merge_at(k)->name, merge_at(k)->meaning);
   printf("  weight_matching, activation_matching\n"
-         "  %-16s one model's channels in the order that fits another's\n",
+         "  %-16s one model's channels in the order that fits another's\n"
+         "  intra_fusion     a narrower model, made by fusing units that are alike\n"
+         "  ot_fusion        two models, the second's units carried to the first's\n",
          "");
   printf("\n%s\n`mergescape merge METHOD --help` lists a method's options. Of all methods:\n",
          how_many);
   for (int i = 0; i < OPTIONS; i++)
     if (!options[i].methods)
-      print_option(&options[i]);
+      option_print(&options[i]);
   printf("\nExample:\n"
          "  mergescape merge ties --base base.safetensors --keep 0.2 a.safetensors b.safetensors "
          "-o out.safetensors\n");
@@ -174,74 +144,16 @@ static void print_method_help(const struct merge_method *m)
   else
     printf("MODEL... ");
   printf("-o OUT\n\n%s\n(%s).\n\n", m->meaning, m->source);
-  /* Its own stand before those of all methods. */
-  for (int i = 0; i < OPTIONS; i++)
-    if (takes(m, &options[i]))
-      print_option(&options[i]);
+  option_print_all(options, OPTIONS, m->name);
   printf("\n%s", how_many);
 }
 
 /* ---- the command line ---- */
 
-static bool has_range(struct command *c, enum option_id id, double v, double low, double high)
-{
-  if (v >= low && v <= high)
-    return true;
-  diag_error(c->diag, SPAN_NONE, "--%s is a number from %g to %g, not %g", options[id].name, low,
-             high, v);
-  return false;
-}
-
-/* Numbers between commas.  NULL: a diagnostic. */
-static double *numbers(struct command *c, enum option_id id, size_t *n)
-{
-  const char *text = c->value[id];
-  double *list = NULL;
-  size_t cap = 0;
-  *n = 0;
-  for (const char *p = text;;) {
-    char *end;
-    double v = strtod(p, &end);
-    if (end == p || (*end && *end != ',') || !isfinite(v)) {
-      diag_error(c->diag, SPAN_NONE, "--%s: `%s` is not %s", options[id].name, text,
-                 strchr(text, ',') ? "a list of numbers" : "a number");
-      return NULL;
-    }
-    ARENA_PUSH(c->arena, list, *n, cap, v);
-    if (!*end)
-      return list;
-    p = end + 1;
-  }
-}
-
-static double number(struct command *c, enum option_id id, double low, double high)
-{
-  size_t n;
-  const double *v = numbers(c, id, &n);
-  if (v && n != 1)
-    diag_error(c->diag, SPAN_NONE, "--%s takes one number", options[id].name);
-  return v && n == 1 && has_range(c, id, v[0], low, high) ? v[0] : low;
-}
-
-/* Which of the words in the option's argument ("mean|sum") was said. */
-static unsigned word(struct command *c, enum option_id id)
-{
-  const char *p = options[id].argument, *said = c->value[id];
-  for (unsigned k = 0; p; k++) {
-    size_t n = strcspn(p, "|");
-    if (strlen(said) == n && !strncmp(p, said, n))
-      return k;
-    p = p[n] ? p + n + 1 : NULL;
-  }
-  diag_error(c->diag, SPAN_NONE, "--%s is one of %s, not `%s`", options[id].name,
-             options[id].argument, said);
-  return 0;
-}
-
 static const double *one_each(struct command *c, enum option_id id)
 {
   size_t n;
-  const double *v = numbers(c, id, &n);
+  const double *v = option_numbers(&c->o, id, &n);
   if (v && n != c->n_models) {
     diag_error(c->diag, SPAN_NONE, "--%s has %zu numbers for %zu models", options[id].name, n,
                c->n_models);
@@ -258,13 +170,13 @@ static const double *linear_weights(struct command *c)
   double *w = arena_copy(c->arena, given, c->n_models * sizeof *w), sum = 0;
   for (size_t k = 0; k < c->n_models; k++)
     sum += w[k];
-  if (c->said[NORMALIZE] && sum == 0)
+  if (c->o.said[NORMALIZE] && sum == 0)
     diag_error(c->diag, SPAN_NONE, "--normalize: the weights add up to 0");
-  else if (!c->said[NORMALIZE] && !c->said[AS_GIVEN] && fabs(sum - 1) > 1e-6) {
+  else if (!c->o.said[NORMALIZE] && !c->o.said[AS_GIVEN] && fabs(sum - 1) > 1e-6) {
     diag_error(c->diag, SPAN_NONE, "the weights add up to %g, not to 1", sum);
     diag_hint(c->diag, "--normalize divides them by their sum, --as-given takes them as they are");
   }
-  for (size_t k = 0; k < c->n_models && c->said[NORMALIZE]; k++)
+  for (size_t k = 0; k < c->n_models && c->o.said[NORMALIZE]; k++)
     w[k] /= sum;
   return w;
 }
@@ -273,30 +185,30 @@ static struct merge_args read_args(struct command *c)
 {
   const bool fisher = c->method->extra == MERGE_FISHERS;
   struct merge_args a = {
-      .alpha = number(c, T, -100, 100),
-      .scope = (enum merge_scope)word(c, SCOPE),
-      .keep = number(c, KEEP, 0, 1),
-      .aggregate = (enum merge_aggregate)word(c, AGGREGATE),
-      .undecided = (enum merge_undecided)word(c, UNDECIDED),
-      .drop = number(c, DROP, 0, 1),
-      .seed = (uint64_t)number(c, SEED, 0, 0x1p53),
-      .elect = word(c, COMBINE),
-      .floor = number(c, FLOOR, 0, INFINITY),
-      .x = number(c, X, -100, 100),
-      .y = number(c, Y, -100, 100),
-      .normalize = c->said[UNIT_FISHERS],
+      .alpha = option_number(&c->o, T, -100, 100),
+      .scope = (enum merge_scope)option_word(&c->o, SCOPE),
+      .keep = option_number(&c->o, KEEP, 0, 1),
+      .aggregate = (enum merge_aggregate)option_word(&c->o, AGGREGATE),
+      .undecided = (enum merge_undecided)option_word(&c->o, UNDECIDED),
+      .drop = option_number(&c->o, DROP, 0, 1),
+      .seed = (uint64_t)option_number(&c->o, SEED, 0, 0x1p53),
+      .elect = option_word(&c->o, COMBINE),
+      .floor = option_number(&c->o, FLOOR, 0, INFINITY),
+      .x = option_number(&c->o, X, -100, 100),
+      .y = option_number(&c->o, Y, -100, 100),
+      .normalize = c->o.said[UNIT_FISHERS],
       .scale = 1,
   };
-  if (c->said[WEIGHTS])
+  if (c->o.said[WEIGHTS])
     a.weights = fisher ? one_each(c, WEIGHTS) : linear_weights(c);
   for (size_t k = 0; fisher && a.weights && k < c->n_models; k++)
-    has_range(c, WEIGHTS, a.weights[k], 1e-300, 1e300);
-  if (strchr(c->value[SCALE], ',') && strcmp(c->method->name, "ties"))
+    option_in_range(&c->o, WEIGHTS, a.weights[k], 1e-300, 1e300);
+  if (strchr(c->o.value[SCALE], ',') && strcmp(c->method->name, "ties"))
     a.scales = one_each(c, SCALE);
   else
-    a.scale = number(c, SCALE, -100, 100);
+    a.scale = option_number(&c->o, SCALE, -100, 100);
   if (c->method->extra == MERGE_GRAMS)
-    a.scale = number(c, GRAM_SCALE, 0, 1);
+    a.scale = option_number(&c->o, GRAM_SCALE, 0, 1);
   if (a.keep == 0 || a.drop == 1)
     diag_error(c->diag, SPAN_NONE, a.keep == 0 ? "--keep=0 keeps nothing" : "--drop=1 drops all");
   return a;
@@ -311,7 +223,7 @@ static uint64_t shard_size(struct command *c)
   } units[] = {{"", 1},     {"B", 1},        {"KB", 1e3},     {"MB", 1e6},
                {"GB", 1e9}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}};
   char *end;
-  const char *text = c->said[SHARD_SIZE] ? c->value[SHARD_SIZE] : "5GB";
+  const char *text = c->o.said[SHARD_SIZE] ? c->o.value[SHARD_SIZE] : "5GB";
   double v = strtod(text, &end);
   for (size_t i = 0; end > text && i < sizeof units / sizeof *units; i++)
     if (!strcmp(end, units[i].unit) && v * units[i].bytes >= 1 && v * units[i].bytes < 0x1p62)
@@ -324,42 +236,7 @@ static enum safetensors_dtype output_type(struct command *c)
 {
   static const enum safetensors_dtype types[] = {SAFETENSORS_F32, SAFETENSORS_F16, SAFETENSORS_BF16,
                                                  SAFETENSORS_F64};
-  return c->said[DTYPE] ? types[word(c, DTYPE)] : SAFETENSORS_DTYPE_COUNT;
-}
-
-static void set(struct command *c, enum option_id id, const char *value)
-{
-  /* --fisher and --gram can be said again and again. */
-  if ((id == FISHER || id == GRAM) && c->said[id])
-    value = arena_printf(c->arena, "%s,%s", c->value[id], value);
-  c->value[id] = value ? value : "yes";
-  c->said[id] = true;
-}
-
-/* false: getopt has said what is wrong. */
-static bool scan_options(struct command *c, int argc, char **argv)
-{
-  struct option table[OPTIONS + 1] = {{0}};
-  for (int i = 0; i < OPTIONS; i++) {
-    table[i] =
-        (struct option){options[i].name, options[i].argument ? required_argument : no_argument,
-                        NULL, OPTION_FIRST + i};
-    c->value[i] = options[i].def;
-  }
-  for (int o; (o = getopt_long(argc, argv, "o:qh", table, NULL)) != -1;) {
-    if (o == '?')
-      return false;
-    enum option_id id = o == 'o'   ? OUTPUT
-                        : o == 'q' ? QUIET
-                        : o == 'h' ? HELP
-                                   : (enum option_id)(o - OPTION_FIRST);
-    set(c, id, optarg);
-  }
-  c->help = c->said[HELP];
-  c->models = arena_array(c->arena, (size_t)(argc - optind) + 1, sizeof *c->models);
-  for (int i = optind + 1; i < argc; i++)
-    c->models[c->n_models++] = argv[i];
-  return true;
+  return c->o.said[DTYPE] ? types[option_word(&c->o, DTYPE)] : SAFETENSORS_DTYPE_COUNT;
 }
 
 static bool find_method(struct command *c, const char *name)
@@ -392,20 +269,18 @@ static void check_command(struct command *c)
 {
   const struct merge_method *m = c->method;
   unsigned before = diag_errors(c->diag);
-  for (int i = 0; i < OPTIONS; i++)
-    if (c->said[i] && !takes(m, &options[i]))
-      diag_error(c->diag, SPAN_NONE, "`%s` takes no --%s", m->name, options[i].name);
+  option_check(&c->o, m->name);
   if (c->n_models < m->min_models || (m->max_models && c->n_models > m->max_models))
     diag_error(c->diag, SPAN_NONE, "`%s` merges %zu%s models, not %zu", m->name, m->min_models,
                m->max_models ? "" : " or more", c->n_models);
-  if (m->extra == MERGE_BASE && !c->said[BASE])
+  if (m->extra == MERGE_BASE && !c->o.said[BASE])
     diag_error(c->diag, SPAN_NONE, "`%s` needs --base: the model that the others were trained from",
                m->name);
-  if (m->extra == MERGE_FISHERS && !c->said[FISHER])
+  if (m->extra == MERGE_FISHERS && !c->o.said[FISHER])
     diag_error(c->diag, SPAN_NONE, "`%s` needs --fisher: one checkpoint for each model", m->name);
-  if (m->extra == MERGE_GRAMS && !c->said[GRAM])
+  if (m->extra == MERGE_GRAMS && !c->o.said[GRAM])
     diag_error(c->diag, SPAN_NONE, "`%s` needs --gram: one checkpoint for each model", m->name);
-  if (!c->said[OUTPUT])
+  if (!c->o.said[OUTPUT])
     diag_error(c->diag, SPAN_NONE, "-o OUT is missing: where does the result go?");
   if (diag_errors(c->diag) > before)
     diag_hint(c->diag, "mergescape merge %s --help lists what it takes", m->name);
@@ -420,7 +295,7 @@ struct paths {
 static bool add_paths(struct command *c, enum option_id id, struct paths *list)
 {
   const size_t before = list->n;
-  for (const char *p = c->value[id]; p;) {
+  for (const char *p = c->o.value[id]; p;) {
     size_t length = strcspn(p, ",");
     const char *path = arena_strndup(c->arena, p, length);
     ARENA_PUSH(c->arena, list->v, list->n, list->cap, path);
@@ -440,7 +315,7 @@ static const char **list_inputs(struct command *c)
   for (size_t k = 0; k < c->n_models; k++)
     ARENA_PUSH(c->arena, list.v, list.n, list.cap, c->models[k]);
   if (c->method->extra == MERGE_BASE)
-    ARENA_PUSH(c->arena, list.v, list.n, list.cap, c->value[BASE]);
+    ARENA_PUSH(c->arena, list.v, list.n, list.cap, c->o.value[BASE]);
   if (c->method->extra == MERGE_FISHERS && !add_paths(c, FISHER, &list))
     return NULL;
   return list.v;
@@ -454,29 +329,21 @@ static const char **list_grams(struct command *c)
 
 /* ---- doing it ---- */
 
-const char *command_merge_last_part(struct arena *a, const char *path)
-{
-  size_t n = strlen(path);
-  while (n > 1 && path[n - 1] == '/')
-    n--;
-  char *whole = arena_strndup(a, path, n), *slash = strrchr(whole, '/');
-  return slash && slash[1] ? slash + 1 : whole;
-}
-
 /* For the metadata: {"method": "ties", "models": ["a", "b"], "base": "base", "keep": "0.2", ...} */
 static const char *describe(struct command *c, const char *const *inputs)
 {
   json_t *root = json_pack("{s:s, s:s}", "program", PACKAGE_STRING, "method", c->method->name);
   json_t *models = json_array();
   for (size_t k = 0; k < c->n_models; k++)
-    json_array_append_new(models, json_string(command_merge_last_part(c->arena, c->models[k])));
+    json_array_append_new(models, json_string(inputs_last_part(c->arena, c->models[k])));
   json_object_set_new(root, "models", models);
   for (int i = 0; i < OUTPUT; i++)
-    if (c->value[i] && takes(c->method, &options[i]) && i != BASE && i != FISHER && i != GRAM)
-      json_object_set_new(root, options[i].name, json_string(c->value[i]));
+    if (c->o.value[i] && option_is_of(&options[i], c->method->name) && i != BASE && i != FISHER &&
+        i != GRAM)
+      json_object_set_new(root, options[i].name, json_string(c->o.value[i]));
   if (c->method->extra == MERGE_BASE)
     json_object_set_new(root, "base",
-                        json_string(command_merge_last_part(c->arena, inputs[c->n_models])));
+                        json_string(inputs_last_part(c->arena, inputs[c->n_models])));
   char *text = json_dumps(root, JSON_COMPACT);
   const char *copy = text ? arena_strdup(c->arena, text) : NULL;
   free(text);
@@ -515,7 +382,7 @@ static void summarize(const struct command *c, const struct merge_files_report *
 {
   char took[32];
   double bytes = (double)r->read + (double)r->written;
-  printf("%s: %zu tensors merged", c->value[OUTPUT], r->merged);
+  printf("%s: %zu tensors merged", c->o.value[OUTPUT], r->merged);
   if (r->copied)
     printf(", %zu copied", r->copied);
   printf("; %.3g GB read, %.3g GB written in %s (%.2f GB/s)\n", 1e-9 * (double)r->read,
@@ -532,22 +399,22 @@ static bool ends_with(const char *text, const char *end)
 
 static bool merge_models(struct command *c)
 {
-  const bool to_file = ends_with(c->value[OUTPUT], ".safetensors");
+  const bool to_file = ends_with(c->o.value[OUTPUT], ".safetensors");
   struct bar bar = {.begun = now()};
   struct merge_files_report report = {0};
   struct merge_files task = {
       .method = c->method,
       .args = read_args(c),
       .n_models = c->n_models,
-      .in_first = c->said[INPUTS_FIRST],
-      .out = c->value[OUTPUT],
+      .in_first = c->o.said[INPUTS_FIRST],
+      .out = c->o.value[OUTPUT],
       .shard_bytes = to_file ? 0 : shard_size(c),
       .dtype = output_type(c),
       .context = &bar,
-      .progress = isatty(STDERR_FILENO) && !c->said[QUIET] ? show : NULL,
+      .progress = isatty(STDERR_FILENO) && !c->o.said[QUIET] ? show : NULL,
   };
-  if (to_file && c->said[SHARD_SIZE]) {
-    diag_error(c->diag, SPAN_NONE, "--shard-size: %s is a single file", c->value[OUTPUT]);
+  if (to_file && c->o.said[SHARD_SIZE]) {
+    diag_error(c->diag, SPAN_NONE, "--shard-size: %s is a single file", c->o.value[OUTPUT]);
     diag_hint(c->diag, "name a folder: an OUT that does not end in .safetensors");
   }
   task.inputs = list_inputs(c);
@@ -558,7 +425,7 @@ static bool merge_models(struct command *c)
   bool ok = merge_files(c->arena, &task, &report, c->diag);
   if (bar.last > 0)
     fputs("\r\033[K", stderr);
-  if (ok && !c->said[QUIET])
+  if (ok && !c->o.said[QUIET])
     summarize(c, &report, now() - bar.begun);
   return ok;
 }
@@ -569,24 +436,31 @@ int command_merge(int argc, char **argv)
   struct arena *a = arena_new();
   struct command c = {.arena = a, .diag = diag_new(a)};
   enum match_method matching;
+  enum fuse_method fusing;
   argv[0] = name;
-  for (int i = 1; i < argc; i++)
-    if (match_find(argv[i], &matching)) {
-      arena_free(a);
-      return command_match(argc, argv, matching);
-    }
-  if (!scan_options(&c, argc, argv)) {
+  for (int i = 1; i < argc; i++) {
+    const bool matches = match_find(argv[i], &matching), fuses = fuse_find(argv[i], &fusing);
+    if (!matches && !fuses)
+      continue;
+    arena_free(a);
+    return matches ? command_match(argc, argv, matching) : command_fuse(argc, argv, fusing);
+  }
+  c.o = (struct option_values){a, c.diag, options, OPTIONS, .n_rest = 0};
+  if (!option_scan(&c.o, argc, argv)) {
     fputs("hint: mergescape merge METHOD --help lists a method's options\n", stderr);
     arena_free(a);
     return EXIT_ENVIRONMENT;
   }
-  const char *method = optind < argc ? argv[optind] : NULL;
+  const char *method = c.o.n_rest ? c.o.rest[0] : NULL;
+  const bool help = c.o.said[HELP];
   bool ok = true;
-  if (c.help && !method)
+  c.models = c.o.rest + 1;
+  c.n_models = c.o.n_rest ? c.o.n_rest - 1 : 0;
+  if (help && !method)
     print_help();
   else if (!find_method(&c, method))
     ok = false;
-  else if (c.help)
+  else if (help)
     print_method_help(c.method);
   else {
     check_command(&c);

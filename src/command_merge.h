@@ -1,14 +1,12 @@
-/* What the two files of mergescape merge share. */
+/* The parts of mergescape merge that know a network. */
 #ifndef MERGESCAPE_COMMAND_MERGE_H
 #define MERGESCAPE_COMMAND_MERGE_H
 
-#include "base/arena.h"
+#include "merge/fuse.h"
 #include "merge/match.h"
 
-/* The last part of a path: where it lay says more about a machine than about a model. */
-const char *command_merge_last_part(struct arena *, const char *path);
-
-/* mergescape merge with a matching method among its arguments; an exit status. */
+/* mergescape merge with one of these methods among its arguments; an exit status. */
 int command_match(int argc, char **argv, enum match_method);
+int command_fuse(int argc, char **argv, enum fuse_method);
 
 #endif

@@ -25,3 +25,8 @@ check_PROGRAMS += tests/test_command_match
 tests_test_command_match_SOURCES = tests/test_command_match.c tests/scratch.h
 tests_test_command_match_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_command_match_LDADD = $(MERGE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_command_fuse
+tests_test_command_fuse_SOURCES = tests/test_command_fuse.c tests/command_fixture.h tests/scratch.h
+tests_test_command_fuse_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_command_fuse_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm

@@ -52,6 +52,24 @@ static bool is_shifted(const struct data_set *set, unsigned i, int dy, int dx, b
   return true;
 }
 
+/* What a user brings is normalised already. */
+static void values_are_taken_as_they_are(void **state)
+{
+  struct arena *arena = *state;
+  struct data_set set = noise(arena, 4, 2, 3, 2);
+  float v[4 * 12], x[3 * 12];
+  const uint32_t indices[] = {2, 0, 2};
+  int32_t labels[3];
+  for (int i = 0; i < 4 * 12; i++)
+    v[i] = (float)(i - 20);
+  set.split[DATA_TRAIN].values = v;
+  data_batch(&set, DATA_TRAIN, indices, 3, NULL, 0, 0, 0, x, labels);
+  for (int i = 0; i < 3; i++) {
+    assert_memory_equal(x + i * 12, v + indices[i] * 12, 12 * sizeof *v);
+    assert_int_equal(labels[i], (int)indices[i]);
+  }
+}
+
 static void batches_are_normalised(void **state)
 {
   struct arena *arena = *state;
@@ -168,6 +186,7 @@ int main(void)
       TEST_OF(batches_are_normalised),
       TEST_OF(augmentation_shifts_and_flips),
       TEST_OF(augmentation_depends_on_the_sample_alone),
+      TEST_OF(values_are_taken_as_they_are),
       cmocka_unit_test(orders_are_permutations),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

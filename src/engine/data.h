@@ -45,6 +45,7 @@ struct data_spec {
 struct data_samples {
   unsigned n;
   uint8_t *pixels;        /* [n][height][width][channels]; text: NULL */
+  const float *values;    /* the same, normalised already: instead of pixels; mostly NULL */
   const int32_t *labels;  /* [n]; text: NULL */
   const uint16_t *tokens; /* text: [n][block + 1], the last one a target only; else NULL */
 };
@@ -76,7 +77,7 @@ struct data_augment {
 void data_order(uint64_t seed, uint32_t stream, uint32_t epoch, uint32_t *order, unsigned n);
 
 /* Normalised ((pixel/255 - mean) / std) samples into x [count][h][w][c], and
- * their labels.  `augment` NULL: as they are.  Padding is black (pixel 0), as
+ * their labels.  `augment` NULL: as they are; what is normalised already can only be taken so.  Padding is black (pixel 0), as
  * with torchvision's RandomCrop before Normalize.  Random numbers depend on
  * (seed, stream, epoch, sample) alone.
  *

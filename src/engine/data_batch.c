@@ -2,6 +2,7 @@
 
 #include "base/rng.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -164,6 +165,15 @@ static void text_batch(const struct data_set *set, const uint16_t *tokens, const
   }
 }
 
+static void values_batch(const struct data_samples *s, size_t each, const uint32_t *indices,
+                         unsigned count, float *x, int32_t *labels)
+{
+  for (unsigned i = 0; i < count; i++) {
+    memcpy(x + i * each, s->values + indices[i] * each, each * sizeof *x);
+    labels[i] = s->labels[indices[i]];
+  }
+}
+
 void data_batch(const struct data_set *set, enum data_split split, const uint32_t *indices,
                 unsigned count, const struct data_augment *augment, uint64_t seed, uint32_t stream,
                 uint32_t epoch, float *x, int32_t *labels)
@@ -175,6 +185,11 @@ void data_batch(const struct data_set *set, enum data_split split, const uint32_
   }
   size_t bytes = (size_t)set->height * set->width * set->channels;
   bool shifted = augment && (augment->flip || augment->padding);
+  assert(!samples->values || !shifted);
+  if (samples->values) {
+    values_batch(samples, bytes, indices, count, x, labels);
+    return;
+  }
   uint8_t *scratch = shifted ? mem_alloc(bytes) : NULL;
   struct scaling scaling;
   find_scaling(set, &scaling);

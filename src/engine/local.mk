@@ -54,4 +54,4 @@ libkernels_avx512_a_CFLAGS = $(KERNEL_CFLAGS) -mavx2 -mfma -mavx512f -mavx512dq 
   -mavx512bw -mprefer-vector-width=512
 endif
 
-libengine_a_SOURCES += src/engine/net_file_permute.c
+libengine_a_SOURCES += src/engine/net_copy.c src/engine/net_copy.h src/engine/net_file_permute.c

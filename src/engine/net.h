@@ -132,6 +132,10 @@ void net_update_statistics(struct net_work *, float *flat, const float *x, unsig
 /* Checkpoints: every tensor by name, plus num_batches_tracked (I64) beside each
  * pair of running statistics, so that PyTorch's strict loading succeeds. */
 bool net_save(const struct net *, const float *flat, const char *path, struct diag *);
+/* The same as checkpoint_create writes: whole or not at all, with metadata `also`. */
+struct safetensors_meta;
+bool net_save_as(const struct net *, const float *flat, const char *path, uint64_t shard_bytes,
+                 const struct safetensors_meta *also, struct diag *);
 /* From a checkpoint.h path (a file, or a folder of shards with an index) of F32, F16, BF16 or F64,
  * whose names may be those of zoo_names.h.  Every missing, extra, misshaped or wrongly typed
  * tensor is reported, up to 20 of a kind.  Positions for more tokens than the network reads are
@@ -144,9 +148,11 @@ bool net_load_body(const struct net *, const char *path, float *flat, struct dia
 bool net_check_file(const struct net *, const char *path, bool shapes, struct diag *);
 
 /* What a file's tensors say of its network: classes, and of text the most tokens; 0: nothing.
- * `like` is of the same model, for any data. */
+ * untied: it has a language model's head of the embedding's shape and with other numbers.
+ * `like` is of the same model, for any data, and tied. */
 struct net_sizes {
   unsigned classes, tokens;
+  bool untied;
 };
 bool net_file_sizes(const struct net *like, const char *path, struct net_sizes *, struct diag *);
 

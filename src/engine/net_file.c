@@ -10,10 +10,11 @@
 
 enum { MOST_SHOWN = 20, CHUNK = 4096 };
 
-bool net_save(const struct net *net, const float *flat, const char *path, struct diag *diag)
+/* All that a file of it holds; data lie in flat. */
+static struct safetensors list_tensors(struct arena *arena, const struct net *net,
+                                       const float *flat)
 {
   static const int64_t zero = 0;
-  struct arena *arena = arena_new();
   struct safetensors file = {
       .tensors = arena_array(arena, 2 * net->n_tensors, sizeof *file.tensors),
   };
@@ -32,7 +33,33 @@ bool net_save(const struct net *net, const float *flat, const char *path, struct
       file.tensors[file.n_tensors++] = (struct safetensors_tensor){
           .name = tracked, .dtype = SAFETENSORS_I64, .bytes = sizeof zero, .data = &zero};
   }
+  return file;
+}
+
+bool net_save(const struct net *net, const float *flat, const char *path, struct diag *diag)
+{
+  struct arena *arena = arena_new();
+  const struct safetensors file = list_tensors(arena, net, flat);
   const bool ok = safetensors_write(path, &file, diag);
+  arena_free(arena);
+  return ok;
+}
+
+bool net_save_as(const struct net *net, const float *flat, const char *path, uint64_t shard_bytes,
+                 const struct safetensors_meta *also, struct diag *diag)
+{
+  struct arena *arena = arena_new();
+  struct safetensors file = list_tensors(arena, net, flat);
+  file.n_meta = 1;
+  file.meta = arena_copy(arena, also, sizeof *also);
+  struct checkpoint_writer *out = checkpoint_create(arena, path, &file, shard_bytes, diag);
+  bool ok = out != NULL;
+  for (size_t k = 0; k < file.n_tensors && ok; k++)
+    ok = checkpoint_put(out, k, file.tensors[k].data, file.tensors[k].bytes, diag);
+  if (ok)
+    ok = checkpoint_commit(out, diag);
+  else if (out)
+    checkpoint_discard(out);
   arena_free(arena);
   return ok;
 }
@@ -271,21 +298,35 @@ static unsigned rows_in_file(const struct net *net, const struct net_match *matc
   return 0;
 }
 
+/* Is its head tied to nothing? */
+static bool is_untied(struct review *r)
+{
+  const struct net_tied *tied = r->match.n_tied ? &r->match.tied[0] : NULL;
+  const struct checkpoint_tensor *a = tied ? tied->tensor : NULL;
+  const struct checkpoint_tensor *b = tied ? r->match.of[tied->same] : NULL;
+  bool same = a && b && a->rank == b->rank && safetensors_is_float(a->dtype) &&
+              safetensors_is_float(b->dtype);
+  for (uint32_t k = 0; same && k < a->rank; k++)
+    same = a->shape[k] == b->shape[k];
+  return same && first_difference(r, a, b) != UINT64_MAX;
+}
+
 bool net_file_sizes(const struct net *like, const char *path, struct net_sizes *sizes,
                     struct diag *diag)
 {
-  struct arena *arena = arena_new();
-  struct checkpoint file;
+  struct review r = {.arena = arena_new(), .net = like, .path = path, .diag = diag};
   *sizes = (struct net_sizes){0};
-  const bool ok = checkpoint_open(arena, path, &file, diag);
+  bool ok = checkpoint_open(r.arena, path, &r.file, diag);
   if (ok) {
-    const struct net_match match = net_match(arena, like, &file);
+    r.match = net_match(r.arena, like, &r.file);
     const struct net_layer *words = layer_of(like, LAYER_EMBEDDING);
-    sizes->classes = rows_in_file(like, &match, like->layers[like->n_layers - 1].weight);
-    sizes->tokens = words ? rows_in_file(like, &match, words->bias) : 0;
-    checkpoint_close(&file);
+    sizes->classes = rows_in_file(like, &r.match, like->layers[like->n_layers - 1].weight);
+    sizes->tokens = words ? rows_in_file(like, &r.match, words->bias) : 0;
+    sizes->untied = is_untied(&r);
+    ok = !r.unreadable;
+    checkpoint_close(&r.file);
   }
-  arena_free(arena);
+  arena_free(r.arena);
   return ok;
 }
 

@@ -51,16 +51,6 @@ double match_weights(const struct match *, const struct match_search *, uint32_t
 bool match_activations(const struct match *, struct net_work *, unsigned batch,
                        const struct data_set *, unsigned samples, uint32_t **perms, struct diag *);
 
-/* The same over any samples: take gives n of them from the first-th on, as the network reads
- * them. */
-struct match_samples {
-  void (*take)(void *context, unsigned first, unsigned n, float *x);
-  void *context;
-  unsigned n;
-};
-bool match_activations_of(const struct match *, struct net_work *, unsigned batch,
-                          const struct match_samples *, uint32_t **perms, struct diag *);
-
 struct match_learning {
   struct match_search search; /* the first projection; the others go on from the last */
   unsigned epochs, batch;

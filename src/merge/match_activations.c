@@ -148,42 +148,16 @@ static bool assign(const struct looking *l, const struct net_groups *groups, uin
   return true;
 }
 
-bool match_activations_of(const struct match *match, struct net_work *work, unsigned batch,
-                          const struct match_samples *samples, uint32_t **perms, struct diag *d)
+/* Training samples first... of n, evenly spaced. */
+static void take_spaced(const struct data_set *set, unsigned n, unsigned first, unsigned count,
+                        float *x)
 {
-  struct arena *a = arena_new();
-  struct looking l;
-  begin(&l, a, match->groups);
-  batch = make_room(&l, batch);
-  float *x = arena_array(a, batch * net_inputs(match->net), sizeof *x);
-  for (unsigned first = 0, m; first < samples->n; first += m) {
-    m = samples->n - first < batch ? samples->n - first : batch;
-    samples->take(samples->context, first, m, x);
-    for (l.which = TO; l.which <= FROM; l.which++)
-      net_visit(work, l.which == TO ? match->to : match->from, x, m, look, &l);
-  }
-  const bool ok = assign(&l, match->groups, perms, d);
-  free(l.kept);
-  free(l.other);
-  arena_free(a);
-  return ok;
-}
-
-/* Training samples, evenly spaced. */
-struct spaced {
-  const struct data_set *set;
-  unsigned n;
-};
-
-static void take_spaced(void *context, unsigned first, unsigned n, float *x)
-{
-  const struct spaced *s = context;
-  const unsigned all = s->set->split[DATA_TRAIN].n;
-  uint32_t *indices = mem_alloc(n * sizeof *indices);
-  int32_t *labels = mem_alloc((size_t)n * s->set->targets * sizeof *labels);
-  for (unsigned i = 0; i < n; i++)
-    indices[i] = (uint32_t)((uint64_t)(first + i) * all / s->n);
-  data_batch(s->set, DATA_TRAIN, indices, n, NULL, 0, 0, 0, x, labels);
+  const unsigned all = set->split[DATA_TRAIN].n;
+  uint32_t *indices = mem_alloc(count * sizeof *indices);
+  int32_t *labels = mem_alloc((size_t)count * set->targets * sizeof *labels);
+  for (unsigned i = 0; i < count; i++)
+    indices[i] = (uint32_t)((uint64_t)(first + i) * all / n);
+  data_batch(set, DATA_TRAIN, indices, count, NULL, 0, 0, 0, x, labels);
   free(labels);
   free(indices);
 }
@@ -192,10 +166,23 @@ bool match_activations(const struct match *match, struct net_work *work, unsigne
                        const struct data_set *set, unsigned samples, uint32_t **perms,
                        struct diag *d)
 {
-  const unsigned all = set->split[DATA_TRAIN].n;
-  struct spaced spaced = {set, samples < all ? samples : all};
-  const struct match_samples list = {take_spaced, &spaced, spaced.n};
-  return match_activations_of(match, work, batch, &list, perms, d);
+  const unsigned all = set->split[DATA_TRAIN].n, n = samples < all ? samples : all;
+  struct arena *a = arena_new();
+  struct looking l;
+  begin(&l, a, match->groups);
+  batch = make_room(&l, batch);
+  float *x = arena_array(a, batch * net_inputs(match->net), sizeof *x);
+  for (unsigned first = 0, m; first < n; first += m) {
+    m = n - first < batch ? n - first : batch;
+    take_spaced(set, n, first, m, x);
+    for (l.which = TO; l.which <= FROM; l.which++)
+      net_visit(work, l.which == TO ? match->to : match->from, x, m, look, &l);
+  }
+  const bool ok = assign(&l, match->groups, perms, d);
+  free(l.kept);
+  free(l.other);
+  arena_free(a);
+  return ok;
 }
 
 double match_sample_flops(const struct net_groups *groups)

@@ -1,0 +1,250 @@
+/* mergescape merge intra_fusion|ot_fusion [OPTION]... A [B] -o OUT: units fused by optimal
+ * transport. */
+#include "config.h"
+
+#include "command_merge.h"
+#include "base/safetensors.h"
+#include "dsl/parse.h"
+#include "dsl/words.h"
+#include "inputs.h"
+#include "merge/fuse.h"
+#include "option_table.h"
+#include "run/bind.h"
+#include "session.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MODEL, MODEL_B, SHAPE, KEEP, ALPHA, PASSES, OUTPUT, QUIET, HELP, OPTIONS };
+
+/* Of an experiment's methods of the same names. */
+static const struct option_row options[OPTIONS] = {
+    [MODEL] = {"model", "MODEL", NULL, NULL,
+               "the network that A is of, with its arguments, as in an experiment:\n"
+               "mlp, resnet18, densenet121 or convnext_tiny, such as 'mlp(width = 256)'"},
+    [MODEL_B] = {"model-b", "MODEL", " ot_fusion ", NULL,
+                 "that of B, where its width is another (default: A's)"},
+    [SHAPE] = {"shape", "CxHxW", NULL, "3x32x32", "of an image; it matters to mlp"},
+    [KEEP] = {"keep", "SHARE", " intra_fusion ", "0.5",
+              "share of each layer's units that stays: of the width, or growth"},
+    [ALPHA] = {"alpha", "ALPHA", " ot_fusion ", "0.5",
+               "weight of B, whose units have been carried to A's"},
+    [PASSES] = {"passes", "N", " ot_fusion ", "10", "most passes over all groups of units"},
+    [OUTPUT] = {"output", "OUT", NULL, NULL, "a file where it ends in .safetensors, else a folder"},
+    [QUIET] = {"quiet", NULL, NULL, NULL, "say nothing but errors"},
+    [HELP] = {"help", NULL, NULL, NULL, "print this help and exit"},
+};
+
+struct command {
+  struct arena *arena;
+  struct diag *diag;
+  struct option_values o;
+  enum fuse_method method;
+  const char *name; /* the method's */
+  char **models;
+  size_t n_models;
+  struct inputs in[2]; /* A and B; or A and what becomes of it */
+  struct inputs_weights weights[2];
+  double keep, alpha;
+  unsigned passes;
+};
+
+static const char *const about[] = {
+    [FUSE_INTRA] =
+        "Usage: mergescape merge intra_fusion --model=MODEL [OPTION]... A -o OUT\n\n"
+        "Makes A narrower: of each layer the most important units stay, and take the others up\n"
+        "by optimal transport (Theus et al. 2024). Units that are alike merge without a loss.\n\n",
+    [FUSE_OT] = "Usage: mergescape merge ot_fusion --model=MODEL [OPTION]... A B -o OUT\n\n"
+                "Carries the units of B to those of A by optimal transport, and averages then\n"
+                "(Singh & Jaggi 2020). B may have another width; OUT has A's.\n\n",
+};
+
+static void print_help(const struct command *c)
+{
+  fputs(about[c->method], stdout);
+  option_print_all(options, OPTIONS, c->name);
+  printf("\nA and B are what `mergescape forward` reads. OUT has F32 and the names of the model's\n"
+         "origin (torchvision); `forward` reads it with the MODEL that is printed. Batch norms\n"
+         "are folded for it and unfolded again: `mergescape recalibrate` is for what fusing has\n"
+         "done to their statistics.\n");
+}
+
+static void check_command(struct command *c)
+{
+  const char *name = c->name;
+  const size_t wanted = c->method == FUSE_OT ? 2 : 1;
+  const unsigned before = diag_errors(c->diag);
+  option_check(&c->o, name);
+  if (c->n_models != wanted)
+    diag_error(c->diag, SPAN_NONE, "`%s` takes %s, not %zu", name,
+               wanted == 2 ? "two models" : "one model", c->n_models);
+  if (!c->o.said[MODEL])
+    diag_error(c->diag, SPAN_NONE, "`%s` needs --model: the network that the weights are of", name);
+  if (!c->o.said[OUTPUT])
+    diag_error(c->diag, SPAN_NONE, "-o OUT is missing: where does the result go?");
+  c->keep = option_number(&c->o, KEEP, 0, 1);
+  c->alpha = option_number(&c->o, ALPHA, -100, 100);
+  c->passes = (unsigned)option_whole(&c->o, PASSES, 1, 1e6);
+  if (c->keep == 0)
+    diag_error(c->diag, SPAN_NONE, "--keep=0 keeps nothing");
+  if (diag_errors(c->diag) > before)
+    diag_hint(c->diag, "mergescape merge %s --help lists what it takes", name);
+}
+
+/* ---- networks ---- */
+
+/* The MODEL that an option names; an exit status. */
+static int choose_model(struct command *c, int k, unsigned row)
+{
+  struct inputs *in = &c->in[k];
+  *in = (struct inputs){.arena = c->arena, .diag = c->diag, .program = c->in[0].program};
+  const int status = inputs_model(in, row == MODEL ? "--model" : "--model-b", c->o.value[row]);
+  if (status != EXIT_DONE)
+    return status;
+  if (words_is_fusable(in->spec.model))
+    return inputs_shape(in, c->o.value[SHAPE]);
+  diag_error(c->diag, SPAN_NONE, "the units of %s are not known to fusing", in->spec.model);
+  return EXIT_EXPERIMENT;
+}
+
+/* in[1] becomes in[0] with a share of its units. */
+static int choose_narrower(struct command *c)
+{
+  struct inputs *to = &c->in[1];
+  *to = c->in[0];
+  struct plan_attr *attrs = arena_copy(c->arena, to->init.attrs, to->init.n_attrs * sizeof *attrs);
+  for (uint32_t i = 0; i < to->init.n_attrs; i++) {
+    if (attrs[i].id != PLAN_A_width && attrs[i].id != PLAN_A_growth)
+      continue;
+    const double width = attrs[i].num, kept = round(c->keep * width);
+    const char *what = plan_attr_name(attrs[i].id);
+    if (kept < 1 || fabs(kept - c->keep * width) > 1e-9 * width) {
+      diag_error(c->diag, SPAN_NONE, "%g of a %s of %g are %g units", c->keep, what, width,
+                 c->keep * width);
+      diag_hint(c->diag, "--keep times the %s has to be a whole number", what);
+      return EXIT_ENVIRONMENT;
+    }
+    attrs[i].num = kept;
+  }
+  to->init.attrs = attrs;
+  const unsigned classes = to->spec.classes;
+  const struct net_spec shape = to->spec;
+  bind_model_spec(&to->init, &to->spec);
+  to->spec.channels = shape.channels;
+  to->spec.height = shape.height;
+  to->spec.image_width = shape.image_width;
+  to->spec.classes = classes;
+  return EXIT_DONE;
+}
+
+static int load(struct command *c)
+{
+  int status = choose_model(c, 0, MODEL);
+  if (status == EXIT_DONE)
+    status = inputs_sizes(&c->in[0], c->models[0]);
+  if (status == EXIT_DONE)
+    status = inputs_weights(&c->in[0], c->models[0], &c->weights[0]);
+  if (status != EXIT_DONE || c->method == FUSE_INTRA)
+    return status == EXIT_DONE ? choose_narrower(c) : status;
+  status = choose_model(c, 1, c->o.said[MODEL_B] ? MODEL_B : MODEL);
+  if (status == EXIT_DONE)
+    status = inputs_sizes(&c->in[1], c->models[1]);
+  return status == EXIT_DONE ? inputs_weights(&c->in[1], c->models[1], &c->weights[1]) : status;
+}
+
+static bool prepare(struct command *c, int k, struct fuse_model *m)
+{
+  m->net = c->weights[k].net ? c->weights[k].net : inputs_net(&c->in[k], false);
+  m->groups = m->net ? net_groups_new(c->arena, m->net, c->diag) : NULL;
+  m->flat = c->weights[k].flat;
+  return m->groups != NULL;
+}
+
+/* ---- the result ---- */
+
+/* {"method": "intra_fusion", "model": "resnet18(width = 32, ...)", "models": ["a"], ...} */
+static const char *describe(struct command *c, const char *model)
+{
+  json_t *root =
+      json_pack("{s:s, s:s, s:s}", "program", PACKAGE_STRING, "method", c->name, "model", model);
+  json_t *models = json_array();
+  for (size_t k = 0; k < c->n_models; k++)
+    json_array_append_new(models, json_string(inputs_last_part(c->arena, c->models[k])));
+  json_object_set_new(root, "models", models);
+  for (int i = KEEP; i < OUTPUT; i++)
+    if (option_is_of(&options[i], c->name))
+      json_object_set_new(root, options[i].name, json_string(c->o.value[i]));
+  char *text = json_dumps(root, JSON_COMPACT);
+  const char *copy = text ? arena_strdup(c->arena, text) : NULL;
+  free(text);
+  json_decref(root);
+  return copy;
+}
+
+static bool is_finite(const float *v, size_t n)
+{
+  size_t i = 0;
+  while (i < n && isfinite(v[i]))
+    i++;
+  return i == n;
+}
+
+static bool fuse(struct command *c)
+{
+  struct fuse_model m[2];
+  const int to = c->method == FUSE_INTRA;
+  const char *output = c->o.value[OUTPUT], *read[] = {c->models[0], c->weights[1].path};
+  if (!prepare(c, 0, &m[0]) || !prepare(c, 1, &m[1]) ||
+      !inputs_check_output(&c->in[0], output, read, 2))
+    return false;
+  const struct net *net = m[to].net;
+  const char *model = inputs_expression(c->arena, &c->in[to].init);
+  const struct safetensors_meta how = {"merged", describe(c, model)};
+  float *fused = arena_array(c->arena, net_count(net), sizeof *fused);
+  const bool ok = to ? fuse_narrower(&m[0], &m[1], fused, c->diag)
+                     : fuse_pair(&m[0], &m[1], c->alpha, c->passes, fused, c->diag);
+  if (!ok)
+    return false;
+  if (!is_finite(fused, net_count(net))) {
+    diag_error(c->diag, SPAN_NONE, "the fused weights are not finite");
+    return false;
+  }
+  if (!net_save_as(net, fused, output, inputs_shard_bytes(output), &how, c->diag))
+    return false;
+  if (!c->o.said[QUIET])
+    printf("%s: a %s of %zu weights\n", output, model, net_params(net));
+  return true;
+}
+
+int command_fuse(int argc, char **argv, enum fuse_method method)
+{
+  struct arena *a = arena_new();
+  static const char *const names[] = {[FUSE_INTRA] = "intra_fusion", [FUSE_OT] = "ot_fusion"};
+  struct command c = {.arena = a, .diag = diag_new(a), .method = method, .name = names[method]};
+  c.in[0].program = ast_program_new(a);
+  c.o = (struct option_values){a, c.diag, options, OPTIONS, .n_rest = 0};
+  int status = EXIT_ENVIRONMENT;
+  if (!option_scan(&c.o, argc, argv)) {
+    fprintf(stderr, "hint: mergescape merge METHOD --help lists a method's options\n");
+  } else if (c.o.said[HELP]) {
+    print_help(&c);
+    status = EXIT_DONE;
+  } else {
+    c.models = c.o.rest + 1;
+    c.n_models = c.o.n_rest ? c.o.n_rest - 1 : 0;
+    check_command(&c);
+    if (!diag_errors(c.diag))
+      status = load(&c);
+    if (status == EXIT_DONE && !fuse(&c))
+      status = EXIT_ENVIRONMENT;
+  }
+  /* A full disk or a closed pipe must not look like success. */
+  if (fflush(stdout) || ferror(stdout))
+    status = EXIT_ENVIRONMENT;
+  diag_print(c.diag, c.in[0].program->sources, stderr, diag_colour(stderr));
+  arena_free(a);
+  return status;
+}
