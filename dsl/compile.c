@@ -51,9 +51,12 @@ static size_t members(const struct compiler *c, const struct ast_expr *x, unsign
     return 1;
   if (is_measurement(x)) {
     unsigned models = words_measure(x->text)->models;
-    for (size_t i = 0; i < x->n_args && i < models; i++) {
+    for (size_t i = 0; i < x->n_args && models; i++) {
       struct model_name m;
-      if (x->args[i].name.text || x->args[i].value->kind != AST_NAME ||
+      if (x->args[i].name.text)
+        continue;
+      models--;
+      if (x->args[i].value->kind != AST_NAME ||
           !model_find(c->e, x->args[i].value, &m, c->quiet))
         continue;
       size_t n = model_count(c->e, &m);
@@ -127,12 +130,32 @@ static bool find_split(struct compiler *c, const struct ast_expr *x, struct comp
   return false;
 }
 
-static bool check_argument(struct compiler *c, const struct ast_expr *call,
-                           const struct ast_arg *arg)
+/* The same for all members of the models beside it. */
+static bool find_base(struct compiler *c, const struct ast_arg *arg, struct compile_slot *slot)
+{
+  if (!model_find(c->e, arg->value, &slot->base, c->diag))
+    return false;
+  const size_t n = model_count(c->e, &slot->base);
+  if (n > 1) {
+    diag_error(c->diag, arg->value->span, "`%s` is one model, and `%s` are %zu", arg->name.text,
+               arg->value->text, n);
+    diag_hint(c->diag, "pick one: `%s[0]`", arg->value->text);
+    return false;
+  }
+  if (slot->base.member == SIZE_MAX)
+    slot->base.member = 0;
+  slot->has_base = true;
+  return true;
+}
+
+/* Numbers are looked at when steps are made: they may be the sweep's. */
+static bool take_argument(struct compiler *c, const struct ast_expr *call,
+                          const struct ast_arg *arg, struct compile_slot *slot)
 {
   const struct words_thing *thing = words_thing(WORDS_MEASUREMENT, call->text);
-  if (words_param(thing, arg->name.text))
-    return true;
+  const struct words_param *p = words_param(thing, arg->name.text);
+  if (p)
+    return p->type != WORDS_WEIGHTS || find_base(c, arg, slot);
   diag_error(c->diag, arg->name.span, "`%s` has no argument `%s`", call->text, arg->name.text);
   const char *near = words_near_param(thing, arg->name.text);
   if (near)
@@ -140,12 +163,18 @@ static bool check_argument(struct compiler *c, const struct ast_expr *call,
   return false;
 }
 
-static const struct ast_expr *named_argument(const struct ast_expr *call, const char *name)
+static const struct ast_arg *named_argument(const struct ast_expr *call, const char *name)
 {
   for (size_t i = 0; i < call->n_args; i++)
     if (call->args[i].name.text && !strcmp(call->args[i].name.text, name))
-      return call->args[i].value;
+      return &call->args[i];
   return NULL;
+}
+
+static const struct ast_expr *named_value(const struct ast_expr *call, const char *name)
+{
+  const struct ast_arg *arg = named_argument(call, name);
+  return arg ? arg->value : NULL;
 }
 
 /* Has b every named argument of a? */
@@ -153,7 +182,7 @@ static bool says_all(const struct ast_expr *a, const struct ast_expr *b)
 {
   for (size_t i = 0; i < a->n_args; i++) {
     const char *name = a->args[i].name.text;
-    const struct ast_expr *other = name ? named_argument(b, name) : NULL;
+    const struct ast_expr *other = name ? named_value(b, name) : NULL;
     if (name && (!other || !dsl_same_expr(a->args[i].value, other)))
       return false;
   }
@@ -233,7 +262,7 @@ static bool compile_normalized(struct compiler *c, const struct ast_expr *plain,
 static const char *chosen(struct compiler *c, const struct ast_expr *call,
                                      const char *name)
 {
-  const struct ast_expr *x = named_argument(call, name);
+  const struct ast_expr *x = named_value(call, name);
   if (x && (x->kind != AST_NAME || !words_choice(name, x->text))) {
     diag_error(c->diag, x->span, "`%s` is one of: %s", name, words_choices(c->arena, name));
     return NULL;
@@ -245,7 +274,7 @@ static bool count_points(struct compiler *c, const struct ast_expr *call, unsign
 {
   const struct words_param *p =
       words_param(words_thing(WORDS_MEASUREMENT, call->text), "points");
-  const struct ast_expr *x = named_argument(call, "points");
+  const struct ast_expr *x = named_value(call, "points");
   const double n = x ? x->number : strtod(p->def, NULL);
   if (x && (x->kind != AST_NUMBER || x->unit.text || n != floor(n) ||
             !words_in_range(&p->range, n))) {
@@ -291,22 +320,23 @@ static bool compile_barrier(struct compiler *c, const struct ast_expr *plain,
   return true;
 }
 
-/* What is evaluated has no named arguments. */
-static struct ast_expr *without_arguments(struct arena *a, const struct ast_expr *call,
-                                          const char *measurement)
+/* What is evaluated takes over how many samples that is on. */
+static const struct ast_expr *evaluation(struct arena *a, const struct ast_expr *call,
+                                         const char *measurement)
 {
   struct ast_expr *plain = arena_copy(a, call, sizeof *call);
+  const struct ast_arg *samples = named_argument(call, "samples");
   plain->text = measurement;
-  plain->args = NULL;
-  plain->n_args = plain->cap_args = 0;
+  plain->args = samples ? arena_copy(a, samples, sizeof *samples) : NULL;
+  plain->n_args = plain->cap_args = samples != NULL;
   return plain;
 }
 
 static bool compile_made(struct compiler *c, const struct compile_slot *said)
 {
   if (!strcmp(said->measurement, "barrier"))
-    return compile_barrier(c, without_arguments(c->arena, said->call, "loss"), said->call, said);
-  return compile_normalized(c, without_arguments(c->arena, said->call, "accuracy"), said);
+    return compile_barrier(c, evaluation(c->arena, said->call, "loss"), said->call, said);
+  return compile_normalized(c, evaluation(c->arena, said->call, "accuracy"), said);
 }
 
 static bool compile_measurement(struct compiler *c, const struct ast_expr *x, size_t member)
@@ -324,7 +354,7 @@ static bool compile_measurement(struct compiler *c, const struct ast_expr *x, si
   at = 0;
   for (size_t i = 0; i < x->n_args; i++) {
     if (x->args[i].name.text)
-      ok = check_argument(c, x, &x->args[i]) && ok;
+      ok = take_argument(c, x, &x->args[i], &slot) && ok;
     else if (at++ < m->models)
       ok = find_model(c, x->args[i].value, member, &slot.models[at - 1]) && ok;
     else if (m->split && at == m->models + 1)

@@ -19,6 +19,8 @@ struct compile_slot {
   const char *measurement; /* accuracy, cka, ... */
   struct model_name models[2];
   unsigned n_models;
+  struct model_name base; /* one model, that of task vectors */
+  bool has_base;
   enum compile_role role;
   double alpha;                     /* on a line */
   const char *batchnorm;            /* on a line: as a merge says it */

@@ -184,6 +184,10 @@ static bool add_measure(struct lower_run *r, struct lower_table *t, size_t at,
     lower_between(r, models, slot->alpha, slot->batchnorm, text, span, models);
   for (unsigned i = 0; i < (slot->role == COMPILE_EACH ? slot->n_models : 1); i++)
     inputs[n++] = models[i].step;
+  if (slot->has_base) {
+    struct lower_group one;
+    inputs[n++] = lower_group(m, &slot->base, &one)->v->step;
+  }
   lower_put(&a, PLAN_A_measurement, 0, evaluates(slot) ? "evaluate" : slot->measurement);
   if (slot->split) {
     lower_put(&a, PLAN_A_split, 0, slot->split);

@@ -190,7 +190,10 @@ const struct words_thing *words_thing(enum words_type sort, const char *name)
 
 static bool owns(const char *owner, const struct words_thing *thing)
 {
-  if (!strcmp(owner, thing->name) || !strcmp(owner, sorts[thing->sort].key))
+  const char *key = sorts[thing->sort].key;
+  const size_t n = strlen(key);
+  if (!strcmp(owner, thing->name) || !strcmp(owner, key) ||
+      (!strncmp(owner, key, n) && owner[n] == '_' && !strcmp(owner + n + 1, thing->name)))
     return true;
   return thing->sort == WORDS_DATASET &&
          !strcmp(owner, words_text(thing->name) ? "TEXTS" : "IMAGES");

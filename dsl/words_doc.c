@@ -168,16 +168,27 @@ static void print_measures(struct context *c)
             measures[i].models == 2 ? ", MODEL" : "", measures[i].split ? ", SPLIT" : "");
 }
 
+/* The thing of a sort that an argument is of; NULL: it is of no such thing by itself. */
+static const char *thing_of(const struct entry *e, enum words_type sort, const char *key)
+{
+  const size_t n = strlen(key);
+  const bool of_sort = !strncmp(e->owner, key, n) && e->owner[n] == '_';
+  const char *name = of_sort ? e->owner + n + 1 : e->owner;
+  for (size_t t = 0; t < COUNT(things); t++)
+    if (things[t].sort == sort && !strcmp(things[t].name, name))
+      return name;
+  return NULL;
+}
+
 /* Arguments of all things of the sort, and those of each. */
 static void print_params(struct context *c, enum words_type sort, const char *key)
 {
   bool any = false;
   for (size_t i = 0; i < COUNT(params); i++) {
     bool images = !strcmp(params[i].owner, "IMAGES"), texts = !strcmp(params[i].owner, "TEXTS");
-    bool own = !strcmp(params[i].owner, key) || (sort == WORDS_DATASET && (images || texts));
-    for (size_t t = 0; t < COUNT(things); t++)
-      own |= things[t].sort == sort && !strcmp(things[t].name, params[i].owner);
-    if (!own)
+    const char *thing = thing_of(&params[i], sort, key);
+    bool all = !strcmp(params[i].owner, key) || (sort == WORDS_DATASET && (images || texts));
+    if (!thing && !all)
       continue;
     if (!any)
       fputs("\n| of | argument | type | range | default | meaning |\n|---|---|---|---|---|---|\n",
@@ -186,10 +197,10 @@ static void print_params(struct context *c, enum words_type sort, const char *ke
     struct entry e = params[i];
     if (images || texts)
       fprintf(c->out, "| %s ", images ? "images" : "text");
-    else if (!strcmp(e.owner, key))
+    else if (all)
       fputs("| any ", c->out);
     else
-      fprintf(c->out, "| `%s` ", e.owner);
+      fprintf(c->out, "| `%s` ", thing);
     print_entry(c, &e);
   }
 }

@@ -948,6 +948,8 @@ static void two_models_are_compared(void **state)
   assert_true(fabs(distance - sqrt(aa + bb - 2 * ab)) < 1e-9);
   assert_true(fabs(cosine - ab / sqrt(aa * bb)) < 1e-12);
   assert_true(value(w, add_measure(w, "distance", same, 2, w->data), "distance") == 0);
+  fails(w, add_measure(w, "distance", (uint32_t[]){pair[0], pair[1], init}, 3, w->data),
+        "on two models", NULL);
   double cka = value(w, add_measure(w, "cka", pair, 2, w->data), "cka");
   assert_true(cka > 0 && cka < 0.9999);
   assert_true(fabs(value(w, add_measure(w, "cka", same, 2, w->data), "cka") - 1) < 1e-12);
@@ -958,6 +960,57 @@ static void two_models_are_compared(void **state)
   fails(w, add_measure(w, "cosine", pair, 2, w->data), "is missing", NULL);
   fails(w, add_measure(w, "cka", pair, 1, w->data), "on two models", NULL);
   fails(w, add_measure(w, "charm", pair, 1, w->data), "no measurement `charm`", NULL);
+}
+
+/* Plain sums over all weights but a classifier's, where `body`. */
+static double plain_task_cosine(const struct net *net, bool body, const float *a, const float *b,
+                                const float *base)
+{
+  double aa = 0, bb = 0, ab = 0;
+  size_t n;
+  const struct net_tensor *t = net_tensors(net, &n);
+  for (size_t i = 0; i < n; i++)
+    for (size_t k = t[i].offset; k < t[i].offset + t[i].count; k++) {
+      const double x = (double)a[k] - (double)base[k], y = (double)b[k] - (double)base[k];
+      if (t[i].buffer || (body && net_in_classifier(net, &t[i])))
+        continue;
+      aa += x * x;
+      bb += y * y;
+      ab += x * y;
+    }
+  return ab / sqrt(aa * bb);
+}
+
+/* Without a classifier where the base has one for other classes. */
+static void task_vectors_are_compared(void **state)
+{
+  struct world *w = *state;
+  const uint32_t base = add_init(w, "resnet18", 1);
+  uint32_t trio[] = {add_train(w, base, 0, 8, 1, constant), add_train(w, base, 0, 8, 2, constant),
+                     base};
+  const struct net *net = net_of(w, "resnet18", 10);
+  const uint32_t angle = add_measure(w, "cosine", trio, 3, w->data);
+  const double cosine = value(w, angle, "cosine");
+  assert_true(fabs(cosine - plain_task_cosine(net, false, weights(w, net, trio[0]),
+                                              weights(w, net, trio[1]), weights(w, net, base))) <
+              1e-12);
+  assert_true(cosine < value(w, add_measure(w, "cosine", trio, 2, w->data), "cosine"));
+  assert_true(bind_seconds(w->bind, w->f->plan, step_at(w, angle)) > 0);
+
+  w->data = add_pairs(w, "both");
+  trio[2] = add_init(w, "mlp", 1);
+  const float *wide = weights(w, bind_net(w->bind, w->f->plan, step_at(w, trio[2]), w->f->diag),
+                              trio[2]);
+  w->data = add_pairs(w, "first");
+  const uint32_t start = add_init_from(w, "mlp", 1, trio[2], "new");
+  for (int k = 0; k < 2; k++)
+    trio[k] = add_train(w, start, 0, 8, k + 1, constant);
+  const double of_bodies = value(w, add_measure(w, "cosine", trio, 3, w->data), "cosine");
+  net = bind_net(w->bind, w->f->plan, step_at(w, start), w->f->diag);
+  const float *a = weights(w, net, trio[0]), *b = weights(w, net, trio[1]);
+  net = bind_net(w->bind, w->f->plan, step_at(w, start), w->f->diag);
+  assert_true(fabs(of_bodies - plain_task_cosine(net, true, a, b, wide)) < 1e-12);
+  assert_true(fabs(of_bodies - plain_task_cosine(net, true, b, a, wide)) < 1e-12);
 }
 
 /* A body with the classifier of an untrained model: what `head = new` makes, too. */
@@ -1053,6 +1106,7 @@ int main(void)
       WORLD_TEST(negative_variances_are_no_model),
       WORLD_TEST(statistics_may_be_of_some_samples),
       WORLD_TEST(two_models_are_compared),
+      WORLD_TEST(task_vectors_are_compared),
       WORLD_TEST(a_classifier_may_be_lent),
       WORLD_TEST(data_must_fit_the_model),
       WORLD_TEST(every_step_has_its_cost),

@@ -328,6 +328,15 @@ static void distances_and_angles(void **state)
   const float large[] = {3e38f, -3e38f};
   assert_true(fabs(measure_distance(large, zero, 2) / (sqrt(2) * (double)3e38f) - 1) < 1e-12);
   assert_true(fabs(measure_cosine(large, large, 2) - 1) < 1e-12);
+  /* (-1, 0, 0) and (-4, 4, 0) from (2, 2, 2); the angle from 0 is the plain one. */
+  const float base[] = {2, 2, 2, 7};
+  assert_true(fabs(measure_task_cosine(a, b, base, 3) - 1 / sqrt(2)) < 1e-15);
+  assert_true(measure_task_cosine(a, b, zero, 3) == measure_cosine(a, b, 3));
+  assert_true(fabs(measure_task_cosine(a, zero, base, 3) - 1 / sqrt(3)) < 1e-15);
+  assert_true(isnan(measure_task_cosine(a, base, base, 3)));
+  /* A step of the last place from a weight of its own size is a whole step. */
+  const float near[] = {1, 1}, up[] = {nextafterf(1, 2), 1}, side[] = {1, nextafterf(1, 2)};
+  assert_true(measure_task_cosine(up, side, near, 2) == 0);
 }
 
 /* Random numbers, a column's mean its number. */

@@ -26,6 +26,8 @@ struct measure_evaluation measure_evaluate(struct net_work *, unsigned batch, co
 double measure_distance(const float *a, const float *b, size_t n);
 double measure_cosine(const float *a, const float *b, size_t n);
 double measure_norm(const float *a, size_t n);
+/* The same cosine of the task vectors a - base and b - base (Ilharco et al. 2023). */
+double measure_task_cosine(const float *a, const float *b, const float *base, size_t n);
 
 /* The penultimate layer's features of up to `samples` samples, evenly spaced over
  * the split: [*count][net_features(net)], in inference mode, without augmentation;

@@ -33,30 +33,38 @@ static bool evaluate(struct work *w, bool diverged)
   return true;
 }
 
-/* Classifiers of different shapes can't be compared: they are left out. */
+/* Weights of one of the models, with zeros for a classifier that is not compared. */
+static const float *weights_of(struct work *w, const struct net *net, uint32_t k, bool whole)
+{
+  if (whole)
+    return work_weights(w, net, work_input(w, k));
+  float *flat = arena_array(w->arena, net_count(net), sizeof *flat);
+  return work_body(w, net, work_input(w, k), flat) ? flat : NULL;
+}
+
+/* Of two models, and the base of their task vectors.  Classifiers of different shapes cannot be
+ * compared: they are left out. */
 static bool between_weights(struct work *w, double *value)
 {
-  const struct plan_step *second = work_input(w, 1);
+  const uint32_t n_models = w->step->n_inputs - 1;
   const struct net *net = bind_net_as(w->bind, w->plan, work_input(w, 0),
                                       bind_is_canonical(w->plan, w->step), w->diag);
-  float *a = net ? work_weights(w, net, work_input(w, 0)) : NULL, *b = NULL;
-  if (!a)
-    return false;
-  if (bind_shape(w->plan, second).classes == net_classes(net)) {
-    b = work_weights(w, net, second);
-  } else {
-    size_t n;
-    const struct net_tensor *t = net_tensors(net, &n);
-    b = arena_array(w->arena, net_count(net), sizeof *b);
-    for (size_t i = 0; i < n; i++)
-      if (net_in_classifier(net, &t[i]))
-        memset(a + t[i].offset, 0, t[i].count * sizeof *a);
-    b = work_body(w, net, second, b) ? b : NULL;
+  const float *v[3] = {NULL};
+  bool whole = net != NULL;
+  for (uint32_t k = 1; whole && k < n_models; k++)
+    whole = bind_shape(w->plan, work_input(w, k)).classes == net_classes(net);
+  for (uint32_t k = 0; net && k < n_models; k++) {
+    v[k] = weights_of(w, net, k, whole);
+    if (!v[k])
+      return false;
   }
-  if (!b)
+  if (!net)
     return false;
-  bool distance = !strcmp(plan_str(w->step, PLAN_A_measurement), "distance");
-  *value = (distance ? measure_distance : measure_cosine)(a, b, net_params(net));
+  const size_t n = net_params(net);
+  if (!strcmp(plan_str(w->step, PLAN_A_measurement), "distance"))
+    *value = measure_distance(v[0], v[1], n);
+  else
+    *value = v[2] ? measure_task_cosine(v[0], v[1], v[2], n) : measure_cosine(v[0], v[1], n);
   return true;
 }
 
@@ -109,17 +117,18 @@ static bool disagreement(struct work *w, double *value)
 struct measurement {
   const char *name; /* of the value, too */
   bool (*measure)(struct work *, double *value);
+  bool base; /* it may have one */
 };
 
-static const struct measurement of_two[] = {{"cka", cka},
-                                            {"distance", between_weights},
-                                            {"cosine", between_weights},
-                                            {"disagreement", disagreement}};
+static const struct measurement of_two[] = {{"cka", cka, false},
+                                            {"distance", between_weights, false},
+                                            {"cosine", between_weights, true},
+                                            {"disagreement", disagreement, false}};
 
 static bool two_models(struct work *w, const struct measurement *m, bool diverged)
 {
   double value = NAN;
-  if (w->step->n_inputs != 3) {
+  if (w->step->n_inputs != 3 && !(m->base && w->step->n_inputs == 4)) {
     diag_error(w->diag, SPAN_NONE, "`%s` is measured on two models", m->name);
     return false;
   }
