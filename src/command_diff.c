@@ -22,6 +22,8 @@ static const char usage[] =
     "folders of shards; types may differ. The total leaves out batch norm's running statistics.\n"
     "\n"
     "Options:\n"
+    "  -b, --base=BASE  compares the task vectors A - BASE and B - BASE: norms, share and cosine\n"
+    "               are theirs, the norm of A - B is as it was\n"
     "  -l, --layers   one row for each layer: for tensors whose names differ behind the last dot\n"
     "      --csv      the rows as CSV\n"
     "      --json     all of it as JSON\n"
@@ -39,7 +41,8 @@ struct row {
 
 struct result {
   struct arena *arena;
-  const char *path[2];
+  const char *path[MEASURE_FILES]; /* of the base: NULL where there is none */
+  size_t n_files;
   struct row *rows;
   size_t n, cap;
   struct measure_sums total;
@@ -68,7 +71,7 @@ static struct row *row_of(struct result *r, const struct measure_row *m, bool la
       r->rows[i].shape = NULL;
       return &r->rows[i];
     }
-  struct row row = {.name = name, .shape = m->a};
+  struct row row = {.name = name, .shape = m->of[MEASURE_A]};
   ARENA_PUSH(r->arena, r->rows, r->n, r->cap, row);
   return &r->rows[r->n - 1];
 }
@@ -100,22 +103,29 @@ static void values_of(const struct measure_sums *s, double v[5])
 
 static const char *const columns[5] = {"norm_a", "norm_b", "distance", "relative", "cosine"};
 
+/* "only in a, base"; "F32 [2] in a, F32 [3] in b" */
+static const char *why_no_fit(struct arena *a, const struct result *r, const struct measure_row *m)
+{
+  const char *text = m->fit == MEASURE_MISSING ? "only in " : "";
+  const char *comma = "";
+  for (size_t k = 0; k < r->n_files; k++) {
+    const struct checkpoint_tensor *t = m->of[k];
+    if (m->fit == MEASURE_MISSING && t)
+      text = arena_printf(a, "%s%s%s", text, comma, r->path[k]);
+    else if (t)
+      text = arena_printf(a, "%s%s%s %s in %s", text, comma, safetensors_dtype_name(t->dtype),
+                          checkpoint_shape(a, t), r->path[k]);
+    comma = t ? ", " : comma;
+  }
+  return text;
+}
+
 static const char *why(struct arena *a, const struct result *r, const struct measure_row *m)
 {
-  switch (m->fit) {
-  case MEASURE_ONLY_A:
-    return arena_printf(a, "only in %s", r->path[0]);
-  case MEASURE_ONLY_B:
-    return arena_printf(a, "only in %s", r->path[1]);
-  case MEASURE_NO_FIT:
-    return arena_printf(a, "%s %s in %s, %s %s in %s", safetensors_dtype_name(m->a->dtype),
-                        checkpoint_shape(a, m->a), r->path[0], safetensors_dtype_name(m->b->dtype),
-                        checkpoint_shape(a, m->b), r->path[1]);
-  case MEASURE_DIFFERENT:
-    return arena_printf(a, "%s, differs", safetensors_dtype_name(m->a->dtype));
-  default:
-    return arena_printf(a, "%s, equal", safetensors_dtype_name(m->a->dtype));
-  }
+  if (m->fit >= MEASURE_NO_FIT)
+    return why_no_fit(a, r, m);
+  return arena_printf(a, "%s, %s", safetensors_dtype_name(m->of[MEASURE_A]->dtype),
+                      m->fit == MEASURE_DIFFERENT ? "differs" : "equal");
 }
 
 /* ---- printing ---- */
@@ -141,8 +151,9 @@ static void print_table(struct result *r)
     width = n > width ? n : width;
     shapes = m > shapes ? m : shapes;
   }
-  printf("%-*s  %-*s  %9s %9s %9s %9s  %10s\n", width, "tensor", shapes, "shape", "|A|", "|B|",
-         "|A-B|", "relative", "cosine");
+  const bool tasks = r->n_files > MEASURE_BASE;
+  printf("%-*s  %-*s  %9s %9s %9s %9s  %10s\n", width, "tensor", shapes, "shape",
+         tasks ? "|A-base|" : "|A|", tasks ? "|B-base|" : "|B|", "|A-B|", "relative", "cosine");
   for (size_t i = 0; i < r->n; i++) {
     const struct row *row = &r->rows[i];
     printf("%-*s  %-*s", width, row->name, shapes,
@@ -215,6 +226,8 @@ static void print_json(struct result *r)
   json_t *root =
       json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "a", r->path[0], "b", r->path[1], "rows", rows,
                 "total", values_json(&r->total), "not_numbers", other, "mismatched", misfit);
+  if (r->n_files > MEASURE_BASE)
+    json_object_set_new(root, "base", json_string(r->path[MEASURE_BASE]));
   json_dumpf(root, stdout, JSON_INDENT(2));
   putchar('\n');
   json_decref(root);
@@ -222,16 +235,20 @@ static void print_json(struct result *r)
 
 /* ---- the command ---- */
 
-static int compare(struct arena *a, char **paths, bool layers, enum format format, struct diag *d)
+/* `base`: NULL where there is none. */
+static int compare(struct arena *a, char **paths, const char *base, bool layers,
+                   enum format format, struct diag *d)
 {
-  struct result r = {.arena = a, .path = {paths[0], paths[1]}};
-  struct checkpoint c[2] = {{.fd = -1}, {.fd = -1}};
-  bool ok = checkpoint_open(a, paths[0], &c[0], d);
-  ok = checkpoint_open(a, paths[1], &c[1], d) && ok;
+  struct result r = {
+      .arena = a, .path = {paths[0], paths[1], base}, .n_files = base ? 3 : 2};
+  struct checkpoint c[MEASURE_FILES] = {{.fd = -1}, {.fd = -1}, {.fd = -1}};
+  bool ok = true;
+  for (size_t k = 0; k < r.n_files; k++)
+    ok = checkpoint_open(a, r.path[k], &c[k], d) && ok;
   if (ok)
-    r.all = measure_files(a, &c[0], &c[1], &r.n_all, d);
-  checkpoint_close(&c[0]);
-  checkpoint_close(&c[1]);
+    r.all = measure_files(a, c, r.n_files, &r.n_all, d);
+  for (size_t k = 0; k < r.n_files; k++)
+    checkpoint_close(&c[k]);
   if (!r.all)
     return EXIT_ENVIRONMENT;
   collect(&r, layers);
@@ -251,16 +268,18 @@ int command_diff(int argc, char **argv)
 {
   static char name[] = "mergescape diff"; /* before getopt's messages */
   static const struct option options[] = {
+      {"base", required_argument, NULL, 'b'},
       {"layers", no_argument, NULL, 'l'},
       {"csv", no_argument, NULL, 'c'},
       {"json", no_argument, NULL, 'j'},
       {"help", no_argument, NULL, 'h'},
       {NULL, 0, NULL, 0},
   };
+  const char *base = NULL;
   bool layers = false;
   enum format format = TABLE;
   argv[0] = name;
-  for (int o; (o = getopt_long(argc, argv, "lh", options, NULL)) != -1;) {
+  for (int o; (o = getopt_long(argc, argv, "b:lh", options, NULL)) != -1;) {
     if (o == 'h') {
       fputs(usage, stdout);
       return EXIT_DONE;
@@ -269,6 +288,7 @@ int command_diff(int argc, char **argv)
       fputs("hint: mergescape diff --help lists its options\n", stderr);
       return EXIT_ENVIRONMENT;
     }
+    base = o == 'b' ? optarg : base;
     layers |= o == 'l';
     format = o == 'c' ? CSV : o == 'j' ? JSON : format;
   }
@@ -281,7 +301,7 @@ int command_diff(int argc, char **argv)
   }
   struct arena *a = arena_new();
   struct diag *d = diag_new(a);
-  int status = compare(a, argv + optind, layers, format, d);
+  int status = compare(a, argv + optind, base, layers, format, d);
   /* A full disk or a closed pipe must not look like success. */
   if (fflush(stdout) || ferror(stdout))
     status = EXIT_ENVIRONMENT;

@@ -37,13 +37,15 @@ struct side {
   double *values;
 };
 
+enum { A, B, BASE, SIDES };
+
 struct pair {
   const char *name, *layer;
   bool buffer;
-  struct side side[2];
+  struct side side[SIDES];
 };
 
-/* ---- random pairs ---- */
+/* ---- random pairs, and a base ---- */
 
 static void fill(struct arena *a, struct rng *r, struct side *s, const struct side *like)
 {
@@ -109,7 +111,22 @@ static void draw_pair(struct arena *a, struct rng *r, struct pair *p, unsigned k
     memcpy(two->bytes, one->bytes, one->count * safetensors_dtype_bytes(one->dtype));
 }
 
-static const char *write_side(struct scratch *s, struct rng *r, const struct pair *pairs, int side,
+static void draw_base(struct arena *a, struct rng *r, struct pair *p)
+{
+  const struct side *one = &p->side[A];
+  struct side *base = &p->side[BASE];
+  *base = *one;
+  base->there = rng_below(r, 25) > 0;
+  base->shape[0] += base->rank && !rng_below(r, 25);
+  if (safetensors_is_float(one->dtype))
+    base->dtype = types[rng_below(r, FLOATS)];
+  base->values = NULL;
+  fill(a, r, base, one);
+  if (!safetensors_is_float(one->dtype) && base->count == one->count && rng_below(r, 2))
+    memcpy(base->bytes, one->bytes, one->count * safetensors_dtype_bytes(one->dtype));
+}
+
+static char *write_side(struct scratch *s, struct rng *r, const struct pair *pairs, int side,
                               unsigned round)
 {
   struct safetensors_tensor t[MOST];
@@ -117,7 +134,7 @@ static const char *write_side(struct scratch *s, struct rng *r, const struct pai
   const void *bytes[MOST];
   const bool folder = rng_below(r, 3) == 0;
   char *path = scratch_path(
-      s, arena_printf(s->arena, "%c%u%s", "ab"[side], round, folder ? "" : ".safetensors"));
+      s, arena_printf(s->arena, "%c%u%s", "abc"[side], round, folder ? "" : ".safetensors"));
   for (unsigned k = 0; k < MOST; k++) {
     const struct side *v = &pairs[k].side[side];
     if (!v->there)
@@ -146,33 +163,51 @@ struct sums {
   size_t n;
 };
 
-static void add_pair(struct sums *s, const struct pair *p)
+/* `n`: 2 sides, or 3, of which the last is the base of task vectors. */
+static void add_pair(struct sums *s, const struct pair *p, int n)
 {
-  const double *a = p->side[0].values, *b = p->side[1].values;
-  for (size_t i = 0; i < p->side[0].count; i++) {
-    const long double x = (long double)a[i], y = (long double)b[i];
+  const double *a = p->side[A].values, *b = p->side[B].values, *base = p->side[BASE].values;
+  for (size_t i = 0; i < p->side[A].count; i++) {
+    const long double from = n > BASE ? (long double)base[i] : 0;
+    const long double x = (long double)a[i] - from, y = (long double)b[i] - from;
     s->aa += x * x;
     s->bb += y * y;
     s->ab += x * y;
     s->dd += (x - y) * (x - y);
   }
-  s->n += p->side[0].count;
+  s->n += p->side[A].count;
 }
 
 enum fit { COMPARED, EQUAL, DIFFERENT, MISFIT };
 
-static enum fit fit_of(const struct pair *p)
+static unsigned sides_there(const struct pair *p, int n)
 {
-  const struct side *a = &p->side[0], *b = &p->side[1];
-  if (!a->there || !b->there || a->rank != b->rank ||
-      memcmp(a->shape, b->shape, a->rank * sizeof *a->shape))
+  unsigned there = 0;
+  for (int k = 0; k < n; k++)
+    there += p->side[k].there;
+  return there;
+}
+
+static enum fit fit_of(const struct pair *p, int n)
+{
+  const struct side *a = &p->side[A];
+  bool floats = true, equal = true;
+  if (sides_there(p, n) < (unsigned)n)
     return MISFIT;
-  if (a->values && b->values)
+  for (int k = 0; k < n; k++) {
+    const struct side *b = &p->side[k];
+    if (a->rank != b->rank || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape))
+      return MISFIT;
+    floats &= b->values != NULL;
+  }
+  if (floats)
     return COMPARED;
-  if (a->dtype != b->dtype)
-    return MISFIT;
-  return memcmp(a->bytes, b->bytes, a->count * safetensors_dtype_bytes(a->dtype)) ? DIFFERENT
-                                                                                  : EQUAL;
+  for (int k = 1; k < n; k++) {
+    if (a->dtype != p->side[k].dtype)
+      return MISFIT;
+    equal &= !memcmp(a->bytes, p->side[k].bytes, a->count * safetensors_dtype_bytes(a->dtype));
+  }
+  return equal ? EQUAL : DIFFERENT;
 }
 
 static void check_number(const json_t *row, const char *key, long double wanted, long double size)
@@ -230,7 +265,7 @@ static const json_t *find_row(const json_t *rows, const char *name)
 }
 
 /* A row for each tensor that is compared, the others by the reason. */
-static void check_tensors(const json_t *root, const struct pair *pairs)
+static void check_tensors(const json_t *root, const struct pair *pairs, int sides)
 {
   const json_t *rows = json_object_get(root, "rows"), *other = json_object_get(root, "not_numbers");
   const json_t *misfit = json_object_get(root, "mismatched");
@@ -238,15 +273,15 @@ static void check_tensors(const json_t *root, const struct pair *pairs)
   size_t n[4] = {0};
   for (unsigned k = 0; k < MOST; k++) {
     const struct pair *p = &pairs[k];
-    const enum fit fit = fit_of(p);
-    if (!p->side[0].there && !p->side[1].there)
+    const enum fit fit = fit_of(p, sides);
+    if (!sides_there(p, sides))
       continue;
     n[fit]++;
     if (fit == COMPARED) {
       struct sums s = {0};
-      add_pair(&s, p);
+      add_pair(&s, p, sides);
       if (!p->buffer)
-        add_pair(&total, p);
+        add_pair(&total, p, sides);
       assert_non_null(find_row(rows, p->name));
       check_row(find_row(rows, p->name), &s);
       continue;
@@ -255,7 +290,7 @@ static void check_tensors(const json_t *root, const struct pair *pairs)
     assert_non_null(why);
     if (fit != MISFIT)
       assert_non_null(strstr(why, fit == EQUAL ? ", equal" : ", differs"));
-    else if (!p->side[0].there || !p->side[1].there)
+    else if (sides_there(p, sides) < (unsigned)sides)
       assert_non_null(strstr(why, "only in "));
     else
       assert_non_null(strstr(why, safetensors_dtype_name(p->side[1].dtype)));
@@ -267,7 +302,7 @@ static void check_tensors(const json_t *root, const struct pair *pairs)
 }
 
 /* A row for each layer, without running statistics. */
-static void check_layers(const json_t *root, const struct pair *pairs)
+static void check_layers(const json_t *root, const struct pair *pairs, int sides)
 {
   const json_t *rows = json_object_get(root, "rows");
   size_t layers = 0;
@@ -275,9 +310,10 @@ static void check_layers(const json_t *root, const struct pair *pairs)
     struct sums s = {0};
     bool before = false, any = false;
     for (unsigned j = 0; j < MOST; j++) {
-      if (strcmp(pairs[j].layer, pairs[k].layer) || pairs[j].buffer || fit_of(&pairs[j]))
+      if (strcmp(pairs[j].layer, pairs[k].layer) || pairs[j].buffer ||
+          fit_of(&pairs[j], sides))
         continue;
-      add_pair(&s, &pairs[j]);
+      add_pair(&s, &pairs[j], sides);
       before |= j < k;
       any = true;
     }
@@ -285,7 +321,7 @@ static void check_layers(const json_t *root, const struct pair *pairs)
     assert_true(any == (row != NULL));
     if (row)
       check_row(row, &s);
-    layers += any && !before && !pairs[k].buffer && !fit_of(&pairs[k]);
+    layers += any && !before && !pairs[k].buffer && !fit_of(&pairs[k], sides);
   }
   assert_true(layers <= json_array_size(rows));
 }
@@ -324,37 +360,55 @@ static void check_csv(const char *text, const json_t *root)
   assert_string_equal(line + 1, "");
 }
 
+/* What all kinds of output say of the first `sides` checkpoints; false: something does not fit. */
+static bool check_output(struct scratch *s, const struct pair *pairs, char *const *paths, int sides)
+{
+  const char *base =
+      sides > BASE ? arena_printf(s->arena, "--base='%s'", paths[BASE]) : "";
+  json_error_t error;
+  int status[3];
+  bool misfit = false;
+  for (unsigned k = 0; k < MOST; k++)
+    misfit |= sides_there(&pairs[k], sides) && fit_of(&pairs[k], sides) == MISFIT;
+  json_t *root = json_loads(run(s, arena_printf(s->arena, "--json %s", base), paths[A], paths[B],
+                                &status[0]), 0, &error);
+  json_t *layers = json_loads(run(s, arena_printf(s->arena, "--json -l %s", base), paths[A],
+                                  paths[B], &status[1]), 0, &error);
+  assert_non_null(root);
+  assert_non_null(layers);
+  check_tensors(root, pairs, sides);
+  check_layers(layers, pairs, sides);
+  assert_true((json_object_get(root, "base") != NULL) == (sides > BASE));
+  check_csv(run(s, arena_printf(s->arena, "--csv %s", base), paths[A], paths[B], &status[2]), root);
+  for (int k = 0; k < 3; k++)
+    assert_int_equal(status[k], misfit);
+  json_decref(root);
+  json_decref(layers);
+  return !misfit;
+}
+
 static void all_numbers_are_those_of_plain_sums(void **state)
 {
   struct scratch *s = *state;
   struct rng r = rng_at(21, RNG_TEST, 0, 0, 0);
-  json_error_t error;
-  unsigned fits = 0;
+  unsigned fits = 0, tasks_fit = 0;
   for (unsigned round = 0; round < ROUNDS; round++) {
     struct pair pairs[MOST];
-    int status[3];
-    bool misfit = false;
+    char *paths[SIDES];
     for (unsigned k = 0; k < MOST; k++) {
       draw_pair(s->arena, &r, &pairs[k], k);
-      if (round % 4 == 0 && fit_of(&pairs[k]) == MISFIT)
-        pairs[k].side[0].there = pairs[k].side[1].there = false;
-      misfit |= (pairs[k].side[0].there || pairs[k].side[1].there) && fit_of(&pairs[k]) == MISFIT;
+      if (round % 4 == 0 && fit_of(&pairs[k], 2) == MISFIT)
+        pairs[k].side[A].there = pairs[k].side[B].there = false;
+      draw_base(s->arena, &r, &pairs[k]);
+      pairs[k].side[BASE].there &= sides_there(&pairs[k], 2) > 0 || round % 4 != 0;
     }
-    const char *a = write_side(s, &r, pairs, 0, round), *b = write_side(s, &r, pairs, 1, round);
-    json_t *root = json_loads(run(s, "--json", a, b, &status[0]), 0, &error);
-    json_t *layers = json_loads(run(s, "--json -l", a, b, &status[1]), 0, &error);
-    assert_non_null(root);
-    assert_non_null(layers);
-    check_tensors(root, pairs);
-    check_layers(layers, pairs);
-    check_csv(run(s, "--csv", a, b, &status[2]), root);
-    for (int k = 0; k < 3; k++)
-      assert_int_equal(status[k], misfit);
-    fits += !misfit;
-    json_decref(root);
-    json_decref(layers);
+    for (int k = 0; k < SIDES; k++)
+      paths[k] = write_side(s, &r, pairs, k, round);
+    fits += check_output(s, pairs, paths, 2);
+    tasks_fit += check_output(s, pairs, paths, 3);
   }
   assert_in_range(fits, ROUNDS / 4, ROUNDS - 1);
+  assert_in_range(tasks_fit, ROUNDS / 10, ROUNDS - 1);
 }
 
 int main(void)

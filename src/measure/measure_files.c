@@ -9,8 +9,8 @@
 enum { PIECE = 4096, BLOCK = 8 * PIECE };
 
 struct pieces {
-  unsigned char bytes[2][BLOCK];
-  double x[2][PIECE];
+  unsigned char bytes[MEASURE_FILES][BLOCK];
+  double x[MEASURE_FILES][PIECE];
 };
 
 double measure_sums_cosine(const struct measure_sums *s)
@@ -28,11 +28,17 @@ void measure_sums_add(struct measure_sums *to, const struct measure_sums *s)
   to->dd += s->dd;
 }
 
+/* Of equal infinities, too, the difference is 0. */
+static double difference(double a, double b)
+{
+  return a == b ? 0 : a - b;
+}
+
 static void add_piece(struct measure_sums *s, const double *a, const double *b, size_t n)
 {
   double aa = s->aa, bb = s->bb, ab = s->ab, dd = s->dd;
   for (size_t i = 0; i < n; i++) {
-    double d = a[i] == b[i] ? 0 : a[i] - b[i]; /* of equal infinities too */
+    const double d = difference(a[i], b[i]);
     aa += a[i] * a[i];
     bb += b[i] * b[i];
     ab += a[i] * b[i];
@@ -41,69 +47,102 @@ static void add_piece(struct measure_sums *s, const double *a, const double *b, 
   *s = (struct measure_sums){s->n + n, aa, bb, ab, dd};
 }
 
-static bool compare_floats(struct checkpoint *const c[2], struct measure_row *r, struct pieces *p,
-                           struct diag *d)
+/* The distance is that of a and b themselves: differences of differences would be rounded. */
+static void add_tasks(struct measure_sums *s, double *a, double *b, const double *base, size_t n)
 {
-  const struct checkpoint_tensor *const t[2] = {r->a, r->b};
-  for (uint64_t at = 0; at < r->a->count; at += PIECE) {
-    size_t n = r->a->count - at < PIECE ? (size_t)(r->a->count - at) : PIECE;
-    for (int k = 0; k < 2; k++) {
-      size_t width = safetensors_dtype_bytes(t[k]->dtype);
-      if (!checkpoint_read(c[k], t[k], at * width, p->bytes[k], n * width, d))
+  double dd = s->dd;
+  for (size_t i = 0; i < n; i++) {
+    const double d = difference(a[i], b[i]);
+    dd += d * d;
+    a[i] = difference(a[i], base[i]);
+    b[i] = difference(b[i], base[i]);
+  }
+  add_piece(s, a, b, n);
+  s->dd = dd;
+}
+
+static bool compare_floats(struct checkpoint *files, size_t n_files, struct measure_row *r,
+                           struct pieces *p, struct diag *d)
+{
+  const uint64_t count = r->of[MEASURE_A]->count;
+  for (uint64_t at = 0; at < count; at += PIECE) {
+    const size_t n = count - at < PIECE ? (size_t)(count - at) : PIECE;
+    for (size_t k = 0; k < n_files; k++) {
+      const size_t width = safetensors_dtype_bytes(r->of[k]->dtype);
+      if (!checkpoint_read(&files[k], r->of[k], at * width, p->bytes[k], n * width, d))
         return false;
-      floats_read(t[k]->dtype, p->bytes[k], n, p->x[k]);
+      floats_read(r->of[k]->dtype, p->bytes[k], n, p->x[k]);
     }
-    add_piece(&r->sums, p->x[0], p->x[1], n);
+    if (n_files > MEASURE_BASE)
+      add_tasks(&r->sums, p->x[MEASURE_A], p->x[MEASURE_B], p->x[MEASURE_BASE], n);
+    else
+      add_piece(&r->sums, p->x[MEASURE_A], p->x[MEASURE_B], n);
   }
   return true;
 }
 
-static bool compare_bytes(struct checkpoint *const c[2], struct measure_row *r, struct pieces *p,
-                          struct diag *d)
+static bool compare_bytes(struct checkpoint *files, size_t n_files, struct measure_row *r,
+                          struct pieces *p, struct diag *d)
 {
-  for (uint64_t at = 0; at < r->a->bytes; at += BLOCK) {
-    size_t n = r->a->bytes - at < BLOCK ? (size_t)(r->a->bytes - at) : BLOCK;
-    if (!checkpoint_read(c[0], r->a, at, p->bytes[0], n, d) ||
-        !checkpoint_read(c[1], r->b, at, p->bytes[1], n, d))
-      return false;
-    if (memcmp(p->bytes[0], p->bytes[1], n))
-      r->fit = MEASURE_DIFFERENT;
+  const uint64_t bytes = r->of[MEASURE_A]->bytes;
+  for (uint64_t at = 0; at < bytes; at += BLOCK) {
+    const size_t n = bytes - at < BLOCK ? (size_t)(bytes - at) : BLOCK;
+    for (size_t k = 0; k < n_files; k++)
+      if (!checkpoint_read(&files[k], r->of[k], at, p->bytes[k], n, d))
+        return false;
+    for (size_t k = 1; k < n_files; k++)
+      if (memcmp(p->bytes[0], p->bytes[k], n))
+        r->fit = MEASURE_DIFFERENT;
   }
   return true;
 }
 
-static enum measure_fit fit_of(const struct checkpoint_tensor *a, const struct checkpoint_tensor *b)
+static enum measure_fit fit_of(const struct measure_row *r, size_t n_files)
 {
-  if (a->rank != b->rank || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape))
-    return MEASURE_NO_FIT;
-  if (safetensors_is_float(a->dtype) && safetensors_is_float(b->dtype))
-    return MEASURE_COMPARED;
-  return a->dtype == b->dtype ? MEASURE_EQUAL : MEASURE_NO_FIT;
+  const struct checkpoint_tensor *a = r->of[MEASURE_A];
+  bool floats = true, same = true;
+  for (size_t k = 0; k < n_files; k++)
+    if (!r->of[k])
+      return MEASURE_MISSING;
+  for (size_t k = 0; k < n_files; k++) {
+    const struct checkpoint_tensor *t = r->of[k];
+    if (a->rank != t->rank || memcmp(a->shape, t->shape, a->rank * sizeof *a->shape))
+      return MEASURE_NO_FIT;
+    floats = floats && safetensors_is_float(t->dtype);
+    same = same && a->dtype == t->dtype;
+  }
+  return floats ? MEASURE_COMPARED : same ? MEASURE_EQUAL : MEASURE_NO_FIT;
 }
 
-struct measure_row *measure_files(struct arena *arena, struct checkpoint *a, struct checkpoint *b,
-                                  size_t *n, struct diag *d)
+struct measure_row *measure_files(struct arena *a, struct checkpoint *files, size_t n,
+                                  size_t *n_rows, struct diag *d)
 {
-  struct measure_row *rows = arena_array(arena, a->n_tensors + b->n_tensors + 1, sizeof *rows);
-  struct checkpoint *const both[2] = {a, b};
+  struct measure_row *rows;
   struct pieces *p = mem_alloc(sizeof *p);
+  size_t most = 1;
   bool ok = true;
-  *n = 0;
-  for (size_t i = 0; i < a->n_tensors && ok; i++) {
-    struct measure_row *r = &rows[(*n)++];
-    r->name = a->tensors[i].name;
-    r->a = &a->tensors[i];
-    r->b = checkpoint_find(b, r->name);
-    r->fit = r->b ? fit_of(r->a, r->b) : MEASURE_ONLY_A;
-    if (r->fit == MEASURE_COMPARED)
-      ok = compare_floats(both, r, p, d);
-    else if (r->fit == MEASURE_EQUAL)
-      ok = compare_bytes(both, r, p, d);
-  }
-  for (size_t i = 0; i < b->n_tensors; i++)
-    if (!checkpoint_find(a, b->tensors[i].name))
-      rows[(*n)++] = (struct measure_row){
-          .name = b->tensors[i].name, .b = &b->tensors[i], .fit = MEASURE_ONLY_B};
+  for (size_t k = 0; k < n; k++)
+    most += files[k].n_tensors;
+  rows = arena_array(a, most, sizeof *rows);
+  *n_rows = 0;
+  for (size_t k = 0; k < n; k++)
+    for (size_t i = 0; i < files[k].n_tensors && ok; i++) {
+      struct measure_row *r = &rows[*n_rows];
+      size_t first = n;
+      *r = (struct measure_row){.name = files[k].tensors[i].name};
+      for (size_t j = n; j--;) {
+        r->of[j] = checkpoint_find(&files[j], r->name);
+        first = r->of[j] ? j : first;
+      }
+      if (first < k)
+        continue; /* it has its row */
+      (*n_rows)++;
+      r->fit = fit_of(r, n);
+      if (r->fit == MEASURE_COMPARED)
+        ok = compare_floats(files, n, r, p, d);
+      else if (r->fit == MEASURE_EQUAL)
+        ok = compare_bytes(files, n, r, p, d);
+    }
   free(p);
   return ok ? rows : NULL;
 }
