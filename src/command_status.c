@@ -2,10 +2,9 @@
  * Nothing is written, so that it works beside a run. */
 #include "config.h"
 
+#include "command_json.h"
 #include "run/status.h"
-#include "session.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -250,19 +249,7 @@ static void print_scene(const struct scene *c)
 
 static json_t *text_json(const struct scene *c, const char *text)
 {
-  json_t *j = json_string(text);
-  if (j)
-    return j;
-  char *plain = arena_strdup(c->s->arena, text);
-  for (char *p = plain; *p; p++)
-    if ((unsigned char)*p >= 0x80)
-      *p = '?';
-  return json_string(plain);
-}
-
-static json_t *number_json(double v)
-{
-  return isfinite(v) ? json_real(v) : json_null();
+  return command_json_text(c->s->arena, text);
 }
 
 static const char *const count_names[LOOKS] = {"", "done", "running", "failed", "held_up",
@@ -270,28 +257,11 @@ static const char *const count_names[LOOKS] = {"", "done", "running", "failed", 
 
 static json_t *count_json(const struct count *n)
 {
-  json_t *j = json_pack("{s:i, s:o}", "steps", (int)n->all, "time_left", number_json(n->seconds));
+  json_t *j = json_pack("{s:i, s:o}", "steps", (int)n->all, "time_left",
+                        command_json_number(n->seconds));
   for (int k = LOOK_DONE; k < LOOKS; k++)
     json_object_set_new(j, count_names[k], json_integer(n->of[k]));
   return j;
-}
-
-/* What a step is called, added to `j`. */
-static void add_name(const struct scene *c, json_t *j, struct hash key)
-{
-  const uint32_t i = plan_find(c->s->plan, key);
-  char hex[HASH_HEX];
-  hash_hex(key, hex);
-  json_object_set_new(j, "key", json_string(hex));
-  if (i == UINT32_MAX)
-    return;
-  const struct plan_step *step = plan_step(c->s->plan, i);
-  json_object_set_new(j, "number", json_integer(i));
-  json_object_set_new(j, "kind", json_string(plan_kind_name(step->kind)));
-  json_object_set_new(j, "experiment", text_json(c, step->origin.experiment));
-  json_object_set_new(j, "point", text_json(c, step->origin.point));
-  json_object_set_new(j, "line", text_json(c, source_line_name(c->s->program->sources,
-                                                               step->origin.span, c->s->arena)));
 }
 
 static json_t *run_json(const struct scene *c, const struct status_run *r)
@@ -302,16 +272,17 @@ static json_t *run_json(const struct scene *c, const struct status_run *r)
     const struct status_step *at = &r->steps[k];
     json_t *step = json_pack("{s:i, s:I, s:i, s:b, s:o, s:o}", "worker", (int)at->worker, "pid",
                              (json_int_t)at->pid, "threads", (int)at->threads, "alive", at->alive,
-                             "since", number_json(at->since), "expected", number_json(at->cost));
-    add_name(c, step, at->key);
+                             "since", command_json_number(at->since), "expected",
+                             command_json_number(at->cost));
+    command_json_add_step(c->s, step, at->key);
     json_array_append_new(steps, step);
   }
   return json_pack("{s:o, s:I, s:s, s:i, s:o, s:o, s:I, s:I, s:o, s:o}", "host",
                    text_json(c, r->host), "pid", (json_int_t)r->pid, "state", states[r->state],
-                   "workers", (int)r->workers, "begun", number_json(r->begun), "heard",
-                   number_json(r->heard), "done", (json_int_t)r->count.done, "steps",
-                   (json_int_t)r->count.total, "time_left", number_json(status_left(r)), "running",
-                   steps);
+                   "workers", (int)r->workers, "begun", command_json_number(r->begun), "heard",
+                   command_json_number(r->heard), "done", (json_int_t)r->count.done, "steps",
+                   (json_int_t)r->count.total, "time_left", command_json_number(status_left(r)),
+                   "running", steps);
 }
 
 static json_t *failures_json(const struct scene *c)
@@ -323,8 +294,8 @@ static json_t *failures_json(const struct scene *c)
       continue;
     json_t *j = json_pack("{s:o, s:o, s:o, s:o}", "error", text_json(c, f->error), "hint",
                           text_json(c, f->hint), "host", text_json(c, f->host), "when",
-                          number_json(f->when));
-    add_name(c, j, plan_step(c->s->plan, i)->key);
+                          command_json_number(f->when));
+    command_json_add_step(c->s, j, plan_step(c->s->plan, i)->key);
     json_array_append_new(list, j);
   }
   return list;
@@ -351,9 +322,7 @@ static bool write_json(const struct scene *c)
                            text_json(c, c->s->options.store), "workers", (int)c->jobs, "all",
                            count_json(&all), "targets", targets, "runs", runs, "failures",
                            failures_json(c));
-  const bool good = json && !json_dumpf(json, stdout, JSON_INDENT(1)) && putchar('\n') != EOF;
-  json_decref(json);
-  return good;
+  return command_json_print(json);
 }
 
 int command_status(struct session *s)

@@ -1,15 +1,22 @@
 /* verify: are the stored results whole, and do the same bits come out again? */
 #include "config.h"
 
+#include "command_json.h"
 #include "run/bind.h"
 #include "run/verify.h"
-#include "session.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* On one host, with one set of versions. */
+struct maker {
+  const char *text;
+  struct store_provenance from;
+  unsigned n; /* results that were computed again */
+};
 
 struct verification {
   struct session *s;
@@ -18,6 +25,9 @@ struct verification {
   uint32_t n_stored, n_may, n_chosen;
   double bytes; /* of the stored ones */
   unsigned of[VERIFY_FAILED + 1];
+  struct maker *makers;
+  size_t n_makers, cap_makers;
+  unsigned n_others; /* made with another instruction set or other libraries than there are here */
 };
 
 /* ---- what there is ---- */
@@ -37,8 +47,7 @@ static void check_stored(struct verification *v)
     v->n_stored++;
     v->bytes += store_bytes(s->store, step->key);
     if (wrong)
-      v->findings[i] =
-          (struct verify_finding){VERIFY_DAMAGED, NAN, arena_strdup(s->arena, wrong)};
+      v->findings[i] = (struct verify_finding){VERIFY_DAMAGED, NAN, arena_strdup(s->arena, wrong)};
     arena_free(a);
   }
 }
@@ -51,8 +60,8 @@ static void find_computable(struct verification *v)
     const struct plan_step *step = plan_step(plan, i);
     v->may[i] = v->stored[i] && v->findings[i].verdict != VERIFY_DAMAGED;
     for (uint32_t k = 0; v->may[i] && k < step->n_inputs; k++)
-      v->may[i] = v->stored[step->inputs[k]] &&
-                  v->findings[step->inputs[k]].verdict != VERIFY_DAMAGED;
+      v->may[i] =
+          v->stored[step->inputs[k]] && v->findings[step->inputs[k]].verdict != VERIFY_DAMAGED;
     v->n_may += v->may[i];
   }
 }
@@ -67,7 +76,65 @@ static uint32_t sample_size(const struct verification *v)
   return o->sample < v->n_may ? (uint32_t)o->sample : v->n_may;
 }
 
-/* ---- what is told ---- */
+/* ---- what came out ---- */
+
+static bool made_otherwise(const struct store_provenance *p)
+{
+  for (size_t i = 0; i < p->n_versions; i++)
+    if (!strcmp(p->versions[i].name, "libraries"))
+      return *p->versions[i].value && strcmp(p->versions[i].value, bind_libraries());
+  return false;
+}
+
+static struct maker maker_of(struct session *s, uint32_t step)
+{
+  struct arena *a = s->arena;
+  struct maker m = {"unknown", {.host = NULL}, 1};
+  if (!store_read_provenance(s->store, plan_step(s->plan, step)->key, a, &m.from)) {
+    m.from = (struct store_provenance){0};
+    return m;
+  }
+  m.text = arena_printf(a, "on %s", m.from.host);
+  for (size_t i = 0; i < m.from.n_versions; i++)
+    m.text =
+        arena_printf(a, "%s, %s %s", m.text, m.from.versions[i].name, m.from.versions[i].value);
+  return m;
+}
+
+static void count_makers(struct verification *v)
+{
+  for (uint32_t i = 0; i < plan_count(v->s->plan); i++) {
+    size_t k = 0;
+    if (!v->chosen[i])
+      continue;
+    const struct maker m = maker_of(v->s, i);
+    v->n_others += made_otherwise(&m.from);
+    while (k < v->n_makers && strcmp(v->makers[k].text, m.text))
+      k++;
+    if (k < v->n_makers)
+      v->makers[k].n++;
+    else
+      ARENA_PUSH(v->s->arena, v->makers, v->n_makers, v->cap_makers, m);
+  }
+}
+
+static void count_findings(struct verification *v)
+{
+  for (uint32_t i = 0; i < plan_count(v->s->plan); i++)
+    v->of[v->findings[i].verdict]++;
+  v->of[VERIFY_NOT_TRIED] =
+      v->n_chosen - v->of[VERIFY_SAME] - v->of[VERIFY_DIFFERS] - v->of[VERIFY_FAILED];
+}
+
+/* Inputs of them are missing or damaged. */
+static uint32_t n_lost(const struct verification *v)
+{
+  return v->n_stored - v->n_may - v->of[VERIFY_DAMAGED];
+}
+
+/* ---- as text ---- */
+
+static const char *const verdict_words[] = {"", "", "differs", "damaged", "not computed"};
 
 /* "train noise lr=0.1 (seed 0) [fig01.exp:12]" */
 static const char *name_of(struct session *s, uint32_t i)
@@ -83,14 +150,13 @@ static const char *name_of(struct session *s, uint32_t i)
 
 static void print_findings(const struct verification *v, const char *bad, const char *off)
 {
-  static const char *const words[] = {"", "", "differs", "damaged", "not computed"};
   for (uint32_t i = 0; i < plan_count(v->s->plan); i++) {
     const struct verify_finding *f = &v->findings[i];
     char hex[HASH_HEX];
     if (f->verdict <= VERIFY_SAME)
       continue;
     hash_hex(plan_step(v->s->plan, i)->key, hex);
-    printf("%s%s:%s %s, key %.12s: %s", bad, words[f->verdict], off, name_of(v->s, i), hex,
+    printf("%s%s:%s %s, key %.12s: %s", bad, verdict_words[f->verdict], off, name_of(v->s, i), hex,
            f->what);
     if (f->verdict == VERIFY_DIFFERS && !isnan(f->difference))
       printf("; the largest difference is %.3g", f->difference);
@@ -98,64 +164,12 @@ static void print_findings(const struct verification *v, const char *bad, const 
   }
 }
 
-struct maker {
-  const char *text, *libraries;
-  unsigned n;
-};
-
-static struct maker maker_of(struct session *s, uint32_t step, struct arena *a)
-{
-  struct store_provenance p;
-  struct maker m = {"unknown", "", 1};
-  if (!store_read_provenance(s->store, plan_step(s->plan, step)->key, a, &p))
-    return m;
-  m.text = arena_printf(a, "on %s", p.host);
-  for (size_t i = 0; i < p.n_versions; i++) {
-    const struct store_text *t = &p.versions[i];
-    m.text = arena_printf(a, "%s, %s %s", m.text, t->name, t->value);
-    if (!strcmp(t->name, "libraries"))
-      m.libraries = t->value;
-  }
-  return m;
-}
-
-/* Who made what was computed again; returns how many were made with other libraries or another
- * instruction set than this program has. */
-static unsigned print_makers(const struct verification *v)
-{
-  struct arena *a = arena_new();
-  struct maker *makers = NULL;
-  size_t n = 0, cap = 0;
-  unsigned others = 0;
-  for (uint32_t i = 0; i < plan_count(v->s->plan); i++) {
-    size_t k = 0;
-    if (!v->chosen[i])
-      continue;
-    const struct maker m = maker_of(v->s, i, a);
-    others += *m.libraries && strcmp(m.libraries, bind_libraries());
-    while (k < n && strcmp(makers[k].text, m.text))
-      k++;
-    if (k < n)
-      makers[k].n++;
-    else
-      ARENA_PUSH(a, makers, n, cap, m);
-  }
-  for (size_t k = 0; k < n; k++)
-    printf("made %s: %u\n", makers[k].text, makers[k].n);
-  arena_free(a);
-  return others;
-}
-
-static void print_verification(struct verification *v)
+static void print_verification(const struct verification *v)
 {
   const struct options *o = &v->s->options;
   const bool colour = diag_colour(stdout);
   const char *bad = colour ? "\033[1;31m" : "", *off = colour ? "\033[0m" : "";
   char amount[32], share[32];
-  for (uint32_t i = 0; i < plan_count(v->s->plan); i++)
-    v->of[v->findings[i].verdict]++;
-  v->of[VERIFY_NOT_TRIED] =
-      v->n_chosen - v->of[VERIFY_SAME] - v->of[VERIFY_DIFFERS] - v->of[VERIFY_FAILED];
   print_findings(v, bad, off);
   printf("checksums: %u results in %s, %s: %u damaged\n", (unsigned)v->n_stored, o->store,
          cost_amount(v->bytes, "B", amount), v->of[VERIFY_DAMAGED]);
@@ -169,19 +183,77 @@ static void print_verification(struct verification *v)
   if (v->of[VERIFY_NOT_TRIED])
     printf(", %u not tried", v->of[VERIFY_NOT_TRIED]);
   putchar('\n');
-  const uint32_t lost = v->n_stored - v->n_may - v->of[VERIFY_DAMAGED];
-  if (lost)
+  if (n_lost(v))
     printf("%u more cannot be computed again: inputs of them are missing or damaged\n",
-           (unsigned)lost);
-  const unsigned others = print_makers(v);
+           (unsigned)n_lost(v));
+  for (size_t k = 0; k < v->n_makers; k++)
+    printf("made %s: %u\n", v->makers[k].text, v->makers[k].n);
   printf("here: %s\n", bind_libraries());
-  if (others)
+  if (v->n_others)
     printf("%u were made with another instruction set or library than is used here: their last "
            "bits may differ, and whole runs with them\n",
-           others);
+           v->n_others);
   else
     puts("another instruction set or library may give other last bits (MERGESCAPE_ISA chooses)");
 }
+
+/* ---- as data ---- */
+
+static json_t *findings_json(const struct verification *v)
+{
+  json_t *list = json_array();
+  for (uint32_t i = 0; i < plan_count(v->s->plan); i++) {
+    const struct verify_finding *f = &v->findings[i];
+    const struct plan_step *step = plan_step(v->s->plan, i);
+    const struct plan_attr *seed = plan_attr(step, PLAN_A_seed);
+    if (f->verdict <= VERIFY_SAME)
+      continue;
+    json_t *j = json_pack("{s:s, s:o, s:o, s:o}", "verdict", verdict_words[f->verdict], "what",
+                          command_json_text(v->s->arena, f->what), "largest_difference",
+                          command_json_number(f->difference), "seed",
+                          seed ? json_integer((json_int_t)seed->num) : json_null());
+    command_json_add_step(v->s, j, step->key);
+    json_array_append_new(list, j);
+  }
+  return list;
+}
+
+static json_t *makers_json(const struct verification *v)
+{
+  json_t *list = json_array();
+  for (size_t k = 0; k < v->n_makers; k++) {
+    const struct store_provenance *p = &v->makers[k].from;
+    json_t *versions = json_object();
+    for (size_t i = 0; i < p->n_versions; i++)
+      json_object_set_new(versions, p->versions[i].name,
+                          command_json_text(v->s->arena, p->versions[i].value));
+    json_array_append_new(list,
+                          json_pack("{s:o, s:o, s:i}", "host",
+                                    p->host ? command_json_text(v->s->arena, p->host) : json_null(),
+                                    "versions", versions, "results", (int)v->makers[k].n));
+  }
+  return list;
+}
+
+static bool write_json(const struct verification *v)
+{
+  const struct options *o = &v->s->options;
+  json_t *stored =
+      json_pack("{s:i, s:f, s:i, s:i}", "results", (int)v->n_stored, "bytes", v->bytes, "damaged",
+                (int)v->of[VERIFY_DAMAGED], "not_computable", (int)n_lost(v));
+  json_t *computed =
+      json_pack("{s:i, s:i, s:I, s:i, s:i, s:i, s:i}", "results", (int)v->n_chosen, "of",
+                (int)v->n_may, "seed", (json_int_t)o->seed, "same", (int)v->of[VERIFY_SAME],
+                "differ", (int)v->of[VERIFY_DIFFERS], "failed", (int)v->of[VERIFY_FAILED],
+                "not_tried", (int)v->of[VERIFY_NOT_TRIED]);
+  return command_json_print(json_pack(
+      "{s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i}", "tier", command_json_text(v->s->arena, o->tier),
+      "store", command_json_text(v->s->arena, o->store), "stored", stored, "computed_again",
+      computed, "findings", findings_json(v), "made", makers_json(v), "here", bind_libraries(),
+      "made_otherwise", (int)v->n_others));
+}
+
+/* ---- the command ---- */
 
 static int status_of(const struct verification *v, const struct run_summary *done)
 {
@@ -206,8 +278,9 @@ int command_verify(struct session *s)
                            .findings = arena_array(s->arena, n, sizeof *v.findings)};
   check_stored(&v);
   if (!v.n_stored) {
-    fprintf(stderr, "mergescape: error: %s has no result of these experiments at tier %s\n"
-                    "hint: `mergescape run` makes them; --store=DIR names another store\n",
+    fprintf(stderr,
+            "mergescape: error: %s has no result of these experiments at tier %s\n"
+            "hint: `mergescape run` makes them; --store=DIR names another store\n",
             s->options.store, s->options.tier);
     return EXIT_ENVIRONMENT;
   }
@@ -220,7 +293,12 @@ int command_verify(struct session *s)
     done = verify_run(s->plan, v.chosen, s->store, s->kinds, &options,
                       temporary && *temporary ? temporary : "/tmp", s->arena, v.findings, s->diag);
   const bool fine = session_report(s);
-  print_verification(&v);
+  count_findings(&v);
+  count_makers(&v);
+  if (s->options.json && !write_json(&v))
+    return EXIT_ENVIRONMENT;
+  if (!s->options.json)
+    print_verification(&v);
   const int status = status_of(&v, &done);
   return status == EXIT_DONE && !fine ? EXIT_ENVIRONMENT : status;
 }
