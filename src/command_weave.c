@@ -43,7 +43,7 @@ int session_paper(struct session *s, struct paper *paper)
   size_t n;
   if (!choose(s, &rows, &n))
     return EXIT_EXPERIMENT;
-  if (!session_can_write(s) || !session_open_store(s))
+  if (!session_can_draw(s) || !session_open_store(s))
     return EXIT_ENVIRONMENT;
   *paper = (struct paper){.arena = s->arena,
                           .program = s->program,

@@ -177,10 +177,18 @@ bool session_can_write(struct session *s)
   return session_report(s);
 }
 
-static bool can_draw(struct session *s)
+static bool draws(const struct session *s)
+{
+  for (uint32_t i = 0; i < plan_count(s->plan); i++)
+    if (s->wanted[i] && plan_step(s->plan, i)->kind == PLAN_FIGURE)
+      return true;
+  return false;
+}
+
+bool session_can_draw(struct session *s)
 {
   const char *style = find_style(s);
-  if (access(style, R_OK)) {
+  if (draws(s) && access(style, R_OK)) {
     diag_error(s->diag, SPAN_NONE, "cannot read the gnuplot style %s: %s", style, strerror(errno));
     diag_hint(s->diag, "name the file figures/style.gp of the sources with --style=FILE");
   }
@@ -266,7 +274,7 @@ static int command_figures(struct session *s)
   }
   if (!session_choose(s, false))
     return EXIT_EXPERIMENT;
-  if (!can_draw(s))
+  if (!session_can_draw(s))
     return EXIT_ENVIRONMENT;
   int status = session_run(s);
   for (uint32_t i = 0; status == EXIT_DONE && i < plan_count(s->plan); i++) {

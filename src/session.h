@@ -45,6 +45,8 @@ bool session_open_store(struct session *);
 bool session_view_store(struct session *);
 /* Can the folder of the figures be written into?  It is made where missing. */
 bool session_can_write(struct session *);
+/* The same, and is the style there that the wanted figures are drawn with? */
+bool session_can_draw(struct session *);
 /* As the command line has them. */
 struct run_options session_run_options(struct session *);
 /* Opens the store, where it is not open, and runs what is wanted; an exit status. */
