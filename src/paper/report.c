@@ -77,6 +77,26 @@ static void expected(const struct report *r, const struct plan_claim *c)
   }
 }
 
+/* A cell that says what it is where the table is too narrow for columns. */
+static void cell(const struct report *r, const char *label, const char *text)
+{
+  fprintf(r->out, "</td><td role=cell data-is=\"%s\">", label);
+  html_text(r->out, text);
+}
+
+/* "0.12 [0.10, 0.15]": a line may end before the interval, not within. */
+static void statistic(const struct report *r, const char *text)
+{
+  const char *interval = strchr(text, '[');
+  fputs("</td><td role=cell data-is=\"Statistic [interval]\">", r->out);
+  html_bytes(r->out, text, interval ? (size_t)(interval - text) : strlen(text));
+  if (!interval)
+    return;
+  fputs("<span class=line>", r->out);
+  html_text(r->out, interval);
+  fputs("</span>", r->out);
+}
+
 static void claim_row(const struct report *r, const struct claims_row *row)
 {
   FILE *out = r->out;
@@ -84,13 +104,14 @@ static void claim_row(const struct report *r, const struct claims_row *row)
   const struct plan_claim *c = row->claim;
   const char *notes[CLAIMS_MAX_NOTES];
   const size_t n = claims_notes(a, row, notes);
-  fprintf(out, "<tr class=v%d id=\"claim-", row->result.verdict);
+  const bool judged = row->result.verdict <= CLAIMS_UNDECIDED;
+  fprintf(out, "<tr role=row class=v%d id=\"claim-", row->result.verdict);
   html_text(out, c->name);
-  fputs("\"><th scope=row>", out);
+  fputs("\"><th scope=row role=rowheader>", out);
   html_text(out, c->name);
-  fputs("</th><td>", out);
+  fputs("</th><td role=cell>", out);
   verdict(r, row->result.verdict);
-  fputs("</td><td class=text>", out);
+  fputs("</td><td role=cell class=text>", out);
   html_text(out, c->text);
   expected(r, c);
   for (size_t i = 0; i < n; i++) {
@@ -103,14 +124,10 @@ static void claim_row(const struct report *r, const struct claims_row *row)
     html_text(out, c->omitted);
     fputs("</span>", out);
   }
-  const bool judged = row->result.verdict <= CLAIMS_UNDECIDED;
-  fputs("</td><td class=line>", out);
-  html_text(out, judged ? claims_interval_text(a, &row->result) : "–");
-  fputs("</td><td class=line>", out);
-  html_text(out, claims_bound_text(a, c));
-  fputs("</td><td class=line>", out);
-  html_text(out, judged ? claims_units_text(a, c, row->result.n_units) : "–");
-  fputs("</td><td class=line>", out);
+  statistic(r, judged ? claims_interval_text(a, &row->result) : "–");
+  cell(r, "Claimed", claims_bound_text(a, c));
+  cell(r, "Units", judged ? claims_units_text(a, c, row->result.n_units) : "–");
+  cell(r, "Figure", "");
   claim_figures(r, c);
   fputs("</td></tr>\n", out);
 }
@@ -121,6 +138,20 @@ static size_t count(const struct report *r, int v)
   for (size_t i = 0; i < r->p->n_claims; i++)
     n += (int)r->p->claims[i].result.verdict == v;
   return n;
+}
+
+/* It is no table any more where its rows are laid out as blocks, unless roles say so. */
+static void claims_head(const struct report *r)
+{
+  static const char *const columns[] = {"Claim", "Verdict", "What is claimed",
+                                        "Statistic [interval]", "Claimed", "Units", "Figure"};
+  fputs("<div class=wide>\n<table class=claims role=table>\n"
+        "<caption>What the paper says, and what these results say of it</caption>\n"
+        "<thead role=rowgroup><tr class=head role=row>",
+        r->out);
+  for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+    fprintf(r->out, "<th scope=col role=columnheader>%s</th>", columns[i]);
+  fputs("</tr></thead>\n<tbody role=rowgroup>\n", r->out);
 }
 
 static void claims(const struct report *r)
@@ -143,12 +174,7 @@ static void claims(const struct report *r)
               "<input class=only type=radio name=only id=only-%d><label for=only-%d>%zu %s"
               "</label>\n",
               v, v, count(r, v), claims_verdict_name((enum claims_verdict)v));
-  report_table(r, "Claims and verdicts, scrolls sideways",
-               "What the paper says, and what these results say of it");
-  fputs("<th scope=col>Claim</th><th scope=col>Verdict</th><th scope=col>What is claimed</th>"
-        "<th scope=col>Statistic [interval]</th><th scope=col>Claimed</th>"
-        "<th scope=col>Units</th><th scope=col>Figure</th></tr></thead>\n<tbody>\n",
-        out);
+  claims_head(r);
   for (size_t i = 0; i < r->p->n_claims; i++)
     claim_row(r, &r->p->claims[i]);
   fputs("</tbody>\n</table></div>\n</div>\n</section>\n", out);

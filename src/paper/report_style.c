@@ -40,7 +40,8 @@ const char *const report_style[] = {
     "border-top:1px solid var(--line);overflow-wrap:normal}\n",
     "thead th{background:var(--panel)}\n",
     "td.num,th.num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n",
-    "td.line{white-space:nowrap;font-variant-numeric:tabular-nums}\n",
+    ".line{white-space:nowrap}.line,.claims td{font-variant-numeric:tabular-nums}\n",
+    ".claims th,.claims td{padding-inline:.5rem}.claims code{overflow-wrap:anywhere}\n",
     "td.text{min-width:16rem;width:60%}\n",
     ".verdict{display:inline-block;padding:0 .5rem;border-radius:.4rem;white-space:nowrap;"
     "font-weight:600;font-size:.85rem;background:var(--none-bg)}\n",
@@ -77,6 +78,14 @@ const char *const report_style[] = {
     "code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}\n",
     "pre .k{color:var(--k);font-weight:600}pre .m{color:var(--m)}pre .q{color:var(--q)}"
     "pre .c{color:var(--soft);font-style:italic}pre .n{color:var(--n)}pre .s{color:inherit}\n",
+    /* A claim is a block where seven columns have no room; what a cell says stands before it. */
+    "@media(max-width:58rem){.claims,.claims tbody,.claims caption,.claims td,.claims tbody th"
+    "{display:block}.claims thead{position:absolute;left:-99rem}"
+    ".claims tbody tr{display:grid;grid-template-columns:auto minmax(0,1fr);gap:.1rem .75rem;"
+    "padding:.6rem .75rem;border-top:1px solid var(--line)}"
+    ".claims tbody th,.claims td{padding:0;border:0}"
+    ".claims td.text,.claims td[data-is]{grid-column:1/-1;width:auto;min-width:0}"
+    ".claims td[data-is]::before{content:attr(data-is) \": \";color:var(--soft)}}\n",
     "@media(max-width:40rem){h1{font-size:1.35rem}th,td,caption{padding-inline:.45rem}"
     "td.text{min-width:12.5rem}}\n",
     "@media print{nav,.skip,.only,.only+label{display:none}body{max-width:none;font-size:.8rem}"
