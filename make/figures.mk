@@ -53,9 +53,7 @@ compare: mergescape$(EXEEXT)
 	@./mergescape$(EXEEXT) claims $(FIGURE_FLAGS) $(EXPERIMENT_FILES) > /dev/null || test $$? -eq 1
 	@./mergescape$(EXEEXT) diff-results '$(reference_dir)' '$(figures_dir)'
 
-# What no experiment draws any more must not stay.
 record-reference: mergescape$(EXEEXT)
-	@rm -f '$(reference_dir)'/fig$(numbered).csv
 	@./mergescape$(EXEEXT) record $(FIGURE_FLAGS) --reference='$(reference_dir)' \
 	  --commit='$(commit)' $(EXPERIMENT_FILES)
 

@@ -5,9 +5,11 @@ tests_make_idx_LDADD = libbase.a $(LIBB2_LIBS) $(ZLIB_LIBS) -lm
 CLEANFILES += tests/make_idx$(EXEEXT)
 check_DATA += tests/make_idx$(EXEEXT)
 
-TESTS += tests/layout.sh tests/cli.sh tests/bits.sh tests/merge.sh tests/merge_property.sh \
+TESTS += tests/layout.sh tests/cli.sh tests/cli_faults.sh tests/cli_results.sh tests/bits.sh \
+  tests/merge.sh tests/merge_property.sh \
   tests/forward.sh
-EXTRA_DIST += tests/layout.sh tests/cli.sh tests/bits.sh tests/merge.sh tests/merge.py \
+EXTRA_DIST += tests/layout.sh tests/cli.sh tests/cli_common.sh tests/cli_faults.sh \
+  tests/cli_results.sh tests/page_whole.sh tests/bits.sh tests/merge.sh tests/merge.py \
   tests/merge_property.sh tests/merge_property.py \
   tests/forward.sh tests/forward.py
 

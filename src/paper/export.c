@@ -6,6 +6,7 @@
 #include "paper/paper_int.h"
 
 #include "base/file.h"
+#include "paper/stage.h"
 #include "plan/explain.h"
 
 #include <dirent.h>
@@ -13,11 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define INSIDE "mergescape-results"
+#define ARCHIVE "archive.tar.gz"
 
-struct stage {
+struct pack {
   const struct paper *p;
   const struct paper_export *how;
   const char *folder; /* what becomes the archive's one folder */
@@ -26,13 +29,14 @@ struct stage {
 
 /* ---- links and texts ---- */
 
-static char *place(const struct stage *s, const char *name)
+static char *place(const struct pack *s, const char *name)
 {
   char *path = file_join(s->p->arena, s->folder, name);
-  return file_make_dir(file_dir_name(s->p->arena, path), s->d) ? path : NULL;
+  return !stage_interrupted() && file_make_dir(file_dir_name(s->p->arena, path), s->d) ? path
+                                                                                       : NULL;
 }
 
-static bool put_link(const struct stage *s, const char *name, const char *target)
+static bool put_link(const struct pack *s, const char *name, const char *target)
 {
   char *path = place(s, name), *whole = realpath(target, NULL);
   const bool ok = path && whole && !symlink(whole, path);
@@ -42,7 +46,7 @@ static bool put_link(const struct stage *s, const char *name, const char *target
   return ok;
 }
 
-static bool put_text(const struct stage *s, const char *name, const char *text, size_t length)
+static bool put_text(const struct pack *s, const char *name, const char *text, size_t length)
 {
   char *path = text ? place(s, name) : NULL;
   return path && file_write_atomic(path, text, length, s->d);
@@ -50,7 +54,7 @@ static bool put_text(const struct stage *s, const char *name, const char *text, 
 
 /* ---- what goes in ---- */
 
-static bool put_figures(const struct stage *s)
+static bool put_figures(const struct pack *s)
 {
   static const char *const endings[] = {"csv", "gp", "json", "pdf", "svg"};
   const struct paper *p = s->p;
@@ -71,7 +75,7 @@ static bool put_figures(const struct stage *s)
 }
 
 /* An object's files; weights only where they are asked for. */
-static bool put_object(const struct stage *s, struct hash key)
+static bool put_object(const struct pack *s, struct hash key)
 {
   char hex[HASH_HEX];
   bool ok = true;
@@ -90,7 +94,7 @@ static bool put_object(const struct stage *s, struct hash key)
   return ok;
 }
 
-static bool put_store(const struct stage *s)
+static bool put_store(const struct pack *s)
 {
   bool ok = true;
   for (uint32_t i = 0; ok && i < plan_count(s->p->plan); i++)
@@ -115,7 +119,7 @@ static const char *source_inside(const struct paper *p, const char *path)
 }
 
 /* As they were read: a file may have changed since.  Texts of the program's own are no files. */
-static bool put_sources(const struct stage *s)
+static bool put_sources(const struct pack *s)
 {
   const struct source_set *sources = s->p->program->sources;
   bool ok = true;
@@ -130,7 +134,7 @@ static bool put_sources(const struct stage *s)
 }
 
 /* The plan with what each step took. */
-static bool put_plan(const struct stage *s)
+static bool put_plan(const struct pack *s)
 {
   const struct paper *p = s->p;
   const uint32_t n = plan_count(p->plan);
@@ -159,7 +163,7 @@ static bool put_plan(const struct stage *s)
   return ok;
 }
 
-static void write_readme(const struct stage *s, const char *last, FILE *out)
+static void write_readme(const struct pack *s, const char *last, FILE *out)
 {
   const struct paper *p = s->p;
   size_t of[CLAIMS_NOT_AVAILABLE + 1] = {0};
@@ -193,7 +197,7 @@ static void write_readme(const struct stage *s, const char *last, FILE *out)
           p->tier);
 }
 
-static bool put_readme(const struct stage *s, const char *last)
+static bool put_readme(const struct pack *s, const char *last)
 {
   char *text;
   size_t length;
@@ -216,21 +220,39 @@ static const char script[] =
     "tar --sort=name --mtime=\"$1\" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX "
     "--format=gnu --use-compress-program='gzip -9n' -chf \"$2\" " INSIDE "\n";
 
-static bool pack(const char *folder, const char *date, const char *output, struct diag *d)
+/* The shell has its children in a group of its own: a signal to us ends them all. */
+static bool wait_for(pid_t child)
 {
+  const struct timespec pause = {.tv_nsec = 20000000};
   int status = -1;
+  bool told = false;
+  pid_t ended = 0;
+  while (child > 0 &&
+         (!(ended = waitpid(child, &status, WNOHANG)) || (ended < 0 && errno == EINTR))) {
+    if (stage_interrupted() && !told)
+      told = !kill(-child, SIGTERM);
+    nanosleep(&pause, NULL);
+  }
+  return ended == child && WIFEXITED(status) && !WEXITSTATUS(status);
+}
+
+static bool pack(const char *folder, const char *path, const char *date, struct diag *d)
+{
   fflush(NULL);
   const pid_t child = fork();
   if (!child) {
+    setpgid(0, 0);
     if (!chdir(folder))
-      execlp("sh", "sh", "-c", script, "sh", date, output, (char *)NULL);
+      execlp("sh", "sh", "-c", script, "sh", date, ARCHIVE, (char *)NULL);
     _exit(126);
   }
-  while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
-    ;
-  if (child > 0 && WIFEXITED(status) && !WEXITSTATUS(status))
+  if (child > 0)
+    setpgid(child, child);
+  if (wait_for(child))
     return true;
-  diag_error(d, SPAN_NONE, "cannot pack %s", output);
+  if (stage_interrupted())
+    return false;
+  diag_error(d, SPAN_NONE, "cannot pack %s", path);
   diag_hint(d, "it takes GNU tar, gzip, find and sha256sum, and room on the disk");
   return false;
 }
@@ -250,7 +272,7 @@ static const char *last_date(const struct paper *p)
   return last;
 }
 
-static bool fill(const struct stage *s, const char *last)
+static bool fill(const struct pack *s, const char *last)
 {
   const char *claims = claims_csv(s->p->arena, s->p->claims, s->p->n_claims, s->p->tier);
   const char *run = paper_run_json(s->p, s->how->commit, s->d);
@@ -262,20 +284,15 @@ static bool fill(const struct stage *s, const char *last)
 bool paper_export(const struct paper *p, const char *path, const struct paper_export *how,
                   struct diag *d)
 {
-  char here[4096];
-  char *draft = arena_printf(p->arena, "%s.tmp.%ld", path, (long)getpid());
-  char *folder = arena_printf(p->arena, "%s.d", draft);
-  const char *output = draft;
-  const struct stage s = {p, how, file_join(p->arena, folder, INSIDE), d};
   const char *last = last_date(p);
-  if (draft[0] != '/' && getcwd(here, sizeof here))
-    output = file_join(p->arena, here, draft);
-  bool ok = file_make_dir(s.folder, d) && fill(&s, last) && pack(folder, last, output, d);
-  if (ok && rename(draft, path)) {
+  struct stage stage;
+  if (!stage_begin(p->arena, path, &stage, d))
+    return false;
+  const struct pack s = {p, how, file_join(p->arena, stage.path, INSIDE), d};
+  bool ok = file_make_dir(s.folder, d) && fill(&s, last) && pack(stage.path, path, last, d);
+  if (ok && rename(file_join(p->arena, stage.path, ARCHIVE), path)) {
     file_report(d, "write", path, errno);
     ok = false;
   }
-  if (!ok)
-    unlink(draft);
-  return file_remove_tree(folder, d) && ok;
+  return stage_end(&stage, d) && ok;
 }

@@ -10,6 +10,7 @@ libpaper_a_SOURCES = \
   src/paper/report.c \
   src/paper/report_style.c \
   src/paper/report_tables.c \
+  src/paper/stage.c src/paper/stage.h \
   src/paper/tables.c \
   src/paper/tex.c \
   src/paper/weave.c

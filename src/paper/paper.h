@@ -56,8 +56,9 @@ bool paper_weave(const struct paper *, const char *folder, struct diag *);
 bool paper_report(const struct paper *, const char *path, struct diag *);
 
 /* Writes what another run can be held against: figNN.csv of the wanted figures, claims.csv, and
- * run.json about the run (the plan's hash, machine, versions, costs).  `commit` of the program;
- * NULL: not known. */
+ * run.json about the run (the plan's hash, machine, versions, costs).  Files of figures that no
+ * experiment draws any more go, all else that the folder holds stays; it changes at once, when the
+ * new one is whole.  `commit` of the program; NULL: not known. */
 bool paper_record(const struct paper *, const char *folder, const char *commit, struct diag *);
 /* run.json by itself; NULL: a diagnostic. */
 char *paper_run_json(const struct paper *, const char *commit, struct diag *);
