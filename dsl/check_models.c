@@ -195,6 +195,23 @@ static void check_alpha(const struct ast_expr *call, size_t models, struct diag 
     }
 }
 
+static void check_samples(const struct ast_expr *call, struct diag *d)
+{
+  const struct ast_expr *samples = NULL;
+  for (size_t i = 0; i < call->n_args && !strcmp(call->text, "intra_fusion"); i++) {
+    const struct ast_expr *x = call->args[i].value;
+    const char *name = call->args[i].name.text;
+    if (name && !strcmp(name, "importance") && x->text && !strcmp(x->text, "taylor"))
+      return;
+    if (name && !strcmp(name, "samples"))
+      samples = x;
+  }
+  if (!samples)
+    return;
+  diag_error(d, samples->span, "`samples` are those whose gradient is taken, and none is");
+  diag_hint(d, "`importance = taylor` takes it; leave `samples` out otherwise");
+}
+
 /* One coefficient for all models, or one for each. */
 static void check_coefficients(const struct ast_expr *call, size_t models, struct diag *d)
 {
@@ -316,6 +333,7 @@ static void check_merge(struct dsl_experiment *e, const struct ast_stmt *s, stru
     return;
   check_count_of_models(call, w, models, branch, d);
   check_alpha(call, models, d);
+  check_samples(call, d);
   check_coefficients(call, models, d);
   if (s->n_words && !w->averages) {
     diag_error(d, s->words[0].value->span, "`%s` moves weights and statistics together: nothing is "

@@ -14,7 +14,7 @@ libdsl_a_SOURCES = \
   dsl/compile.c dsl/compile.h \
   dsl/check_models.c dsl/check_unused.c \
   dsl/lower.c dsl/lower.h dsl/lower_int.h dsl/lower_figure.c \
-  dsl/lower_run.c dsl/lower_models.c dsl/lower_point.c \
+  dsl/lower_run.c dsl/lower_fuse.c dsl/lower_models.c dsl/lower_point.c \
   dsl/resolve.c dsl/resolve.h dsl/resolve_int.h dsl/sweeps.c \
   dsl/rows.c dsl/rows.h \
   dsl/values.c dsl/values.h \

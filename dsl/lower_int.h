@@ -132,6 +132,19 @@ bool lower_row_points(struct lower_run *, struct lower_points *);
 bool lower_reference(struct lowering *, const struct formula_point *, const struct ast_expr *of,
                      struct lower_group *);
 
+/* lower_fuse.c */
+bool lower_fuses(const char *method);
+/* false: one of the models has units that the method does not know (diagnostic). */
+bool lower_check_fusable(const struct lower_run *, const struct ast_stmt *merge,
+                         const struct lower_model *, size_t n);
+/* What an init says of the network with a share of another one's units; `named`: what the share is
+ * called.  false: it is no whole number of units. */
+bool lower_narrower(const struct plan_step *wide, double keep, const char *named, struct span,
+                    struct lower_attrs *, struct diag *);
+/* Its init: the merge's own first input, from which all that follows knows its architecture. */
+bool lower_add_narrower(const struct lower_run *, const struct ast_stmt *merge, double keep,
+                        uint32_t model, const char *text, uint32_t *init);
+
 /* The figure's step; tables of its panels' experiments are in the result. */
 void lower_figure(struct lowering *, const struct ast_block *);
 void lower_claim(struct lowering *, const struct ast_block *);

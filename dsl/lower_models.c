@@ -194,36 +194,6 @@ static bool check_expectation(const struct lower_attrs *a, const struct ast_stmt
   return true;
 }
 
-/* An init of the network that a share of a model's units makes: the merge's own first input, from
- * which all that follows knows its architecture. */
-static bool add_narrower(struct lower_run *r, const struct ast_stmt *s, double keep, uint32_t model,
-                         const char *text, uint32_t *init)
-{
-  const struct plan *plan = r->l->plan;
-  const struct plan_step *wide = plan_model_of(plan, plan_step(plan, model));
-  const uint32_t data = wide->inputs[0];
-  struct lower_attrs a = {0};
-  for (uint32_t i = 0; i < wide->n_attrs; i++) {
-    struct plan_attr attr = wide->attrs[i];
-    if (attr.id == PLAN_A_weights || attr.id == PLAN_A_head)
-      continue;
-    if (attr.id == PLAN_A_width || attr.id == PLAN_A_growth) {
-      const double width = attr.num, kept = round(keep * width);
-      if (kept < 1 || fabs(kept - keep * width) > 1e-9 * width) {
-        diag_error(r->l->diag, s->value->span, "%g of a %s of %g are %g units", keep,
-                   plan_attr_name(attr.id), width, keep * width);
-        diag_hint(r->l->diag, "`keep` times the %s has to be a whole number",
-                  plan_attr_name(attr.id));
-        return false;
-      }
-      attr.num = kept;
-    }
-    a.list[a.n++] = attr;
-  }
-  *init = lower_add(r, PLAN_INIT, &a, &data, 1, text, s->span);
-  return true;
-}
-
 static double number_or(const struct lower_attrs *a, enum plan_attr_id id, double otherwise)
 {
   for (uint32_t i = 0; i < a->n; i++)
@@ -232,28 +202,11 @@ static double number_or(const struct lower_attrs *a, enum plan_attr_id id, doubl
   return otherwise;
 }
 
-static bool fuses(const char *method)
-{
-  return !strcmp(method, "intra_fusion") || !strcmp(method, "ot_fusion");
-}
-
-static bool check_fusable(struct lower_run *r, const struct ast_stmt *s, const struct inputs *in)
-{
-  for (size_t i = 0; fuses(s->value->text) && i < in->n; i++) {
-    const struct plan_step *step = plan_step(r->l->plan, in->v[i].step);
-    const char *model = plan_str(plan_model_of(r->l->plan, step), PLAN_A_model);
-    if (words_is_fusable(model))
-      continue;
-    diag_error(r->l->diag, s->value->span, "`%s` does not know the units of %s", s->value->text,
-               model);
-    return false;
-  }
-  return true;
-}
-
 static const char *attr_text(struct arena *a, const struct plan_step *s, enum plan_attr_id id)
 {
   const struct plan_attr *attr = plan_attr(s, id);
+  if (!attr && id == PLAN_A_hidden)
+    return "4 times the width";
   return !attr ? "not said" : attr->str ? attr->str : arena_printf(a, "%g", attr->num);
 }
 
@@ -264,8 +217,9 @@ static bool check_architectures(struct lower_run *r, const struct ast_stmt *s,
 {
   static const enum plan_attr_id shape[] = {PLAN_A_model,  PLAN_A_stages, PLAN_A_blocks,
                                             PLAN_A_layers, PLAN_A_heads,  PLAN_A_patch,
-                                            PLAN_A_stem,   PLAN_A_width,  PLAN_A_growth};
-  const size_t n = sizeof shape / sizeof *shape - (fuses(s->value->text) ? 2 : 0);
+                                            PLAN_A_hidden, PLAN_A_stem,   PLAN_A_width,
+                                            PLAN_A_growth};
+  const size_t n = sizeof shape / sizeof *shape - (lower_fuses(s->value->text) ? 2 : 0);
   const struct plan *plan = r->l->plan;
   const struct plan_step *first = plan_model_of(plan, plan_step(plan, in->v[0].step));
   for (size_t i = 1; i < in->n; i++) {
@@ -293,11 +247,11 @@ static bool add_merge(struct lower_run *r, const struct ast_stmt *s, struct inpu
   lower_put(&a, PLAN_A_method, 0, s->value->text);
   if (!model_maps(s->value) && !lower_params(r, &a, WORDS_METHOD, s->value))
     return false;
-  if (!check_expectation(&a, s, in, r->l->diag) || !check_fusable(r, s, in) ||
+  if (!check_expectation(&a, s, in, r->l->diag) || !lower_check_fusable(r, s, in->v, in->n) ||
       !check_architectures(r, s, in))
     return false;
   if (!strcmp(s->value->text, "intra_fusion") &&
-      !add_narrower(r, s, number_or(&a, PLAN_A_keep, 1), in->v[0].step, text, &inputs[n++]))
+      !lower_add_narrower(r, s, number_or(&a, PLAN_A_keep, 1), in->v[0].step, text, &inputs[n++]))
     return false;
   for (size_t i = 0; i < in->n; i++)
     inputs[n++] = in->v[i].step;

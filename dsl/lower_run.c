@@ -77,7 +77,8 @@ static const struct ast_expr *argument(const struct ast_expr *call, const char *
 static bool is_later(enum plan_attr_id id)
 {
   return id == PLAN_A_stem || id == PLAN_A_labels || id == PLAN_A_transform || id == PLAN_A_shift ||
-         id == PLAN_A_symmetries;
+         id == PLAN_A_symmetries || id == PLAN_A_hidden || id == PLAN_A_importance ||
+         id == PLAN_A_marginals || id == PLAN_A_order;
 }
 
 /* "0.3 0.5": one a model. */
@@ -129,8 +130,19 @@ static bool put_param(const struct lower_run *r, struct lower_attrs *a, const st
                                     r->l->diag))) {
     return false;
   }
-  lower_put(a, w->attr, v, NULL);
+  if (!is_later(w->attr) || v != strtod(w->def, NULL))
+    lower_put(a, w->attr, v, NULL);
   return true;
+}
+
+/* Does the argument say nothing beside what else is said? */
+static bool is_idle(const struct ast_expr *x, const struct words_param *w)
+{
+  const struct ast_expr *importance = argument(x, "importance");
+  if (w->attr == PLAN_A_alpha)
+    return argument(x, "weights") != NULL;
+  return w->attr == PLAN_A_samples && !strcmp(w->owner, "intra_fusion") &&
+         !(importance && !strcmp(importance->text, "taylor"));
 }
 
 bool lower_params(const struct lower_run *r, struct lower_attrs *a, enum words_type sort,
@@ -139,8 +151,7 @@ bool lower_params(const struct lower_run *r, struct lower_attrs *a, enum words_t
   const struct words_thing *thing = words_thing(sort, x->text);
   const struct words_param *w;
   for (size_t k = 0; (w = words_param_at(thing, k)); k++)
-    if (w->type != WORDS_WEIGHTS && !(w->attr == PLAN_A_alpha && argument(x, "weights")) &&
-        !put_param(r, a, w, argument(x, w->name)))
+    if (w->type != WORDS_WEIGHTS && !is_idle(x, w) && !put_param(r, a, w, argument(x, w->name)))
       return false;
   return true;
 }
@@ -324,6 +335,18 @@ static bool check_patch(struct lower_run *r, struct lower_attrs *a)
   return false;
 }
 
+/* Said or not, 4 times the width are one network. */
+static void drop_usual_hidden(struct lower_attrs *a)
+{
+  const double *hidden = number_of(a, PLAN_A_hidden);
+  if (!hidden || *hidden != 4 * *number_of(a, PLAN_A_width))
+    return;
+  a->n--;
+  for (uint32_t i = 0; i < a->n; i++)
+    if (a->list[i].id >= PLAN_A_hidden)
+      a->list[i] = a->list[i + 1];
+}
+
 static bool put_model(struct lower_run *r, struct lower_attrs *a)
 {
   const struct ast_expr *x = r->model_value = lower_value(r->l, &r->at, "model");
@@ -336,7 +359,10 @@ static bool put_model(struct lower_run *r, struct lower_attrs *a)
   lower_put(a, PLAN_A_model, 0, x->text);
   lower_put(a, PLAN_A_seed, seed, NULL);
   r->has_batchnorm = words_has_batchnorm(x->text);
-  return lower_params(r, a, WORDS_MODEL, x) && check_patch(r, a);
+  if (!lower_params(r, a, WORDS_MODEL, x))
+    return false;
+  drop_usual_hidden(a);
+  return check_patch(r, a);
 }
 
 /* Is it the architecture that the other one trained? */

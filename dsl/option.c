@@ -28,3 +28,15 @@ bool dsl_model_option(struct ast_program *program, const char *option, const cha
   step->n_attrs = attrs->n;
   return true;
 }
+
+bool dsl_narrow_option(struct arena *a, const struct plan_step *wide, double keep,
+                       const char *option, struct plan_step *out, struct diag *d)
+{
+  struct lower_attrs *attrs = arena_alloc(a, sizeof *attrs);
+  if (!lower_narrower(wide, keep, option, SPAN_NONE, attrs, d))
+    return false;
+  *out = *wide;
+  out->attrs = attrs->list;
+  out->n_attrs = attrs->n;
+  return true;
+}

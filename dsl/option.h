@@ -12,4 +12,9 @@
 bool dsl_model_option(struct ast_program *, const char *option, const char *text,
                       struct plan_step *, struct diag *);
 
+/* The model with a share of its units, as fusing within it leaves it; `option`: what the share is
+ * called.  false: no whole number of units. */
+bool dsl_narrow_option(struct arena *, const struct plan_step *wide, double keep,
+                       const char *option, struct plan_step *, struct diag *);
+
 #endif

@@ -33,8 +33,11 @@ static const char *const batchnorm_models[] = {
 #include "dsl/words.def"
 };
 
-static const char *const fusable_models[] = {
-#define FUSABLE(model) #model,
+static const struct {
+  const char *model;
+  enum plan_attr_id attr;
+} fusable[] = {
+#define FUSABLE(model, attr) {#model, PLAN_A_##attr},
 #include "dsl/words.def"
 };
 
@@ -156,12 +159,12 @@ bool words_has_batchnorm(const char *model)
   return false;
 }
 
-bool words_is_fusable(const char *model)
+enum plan_attr_id words_fused(const char *model)
 {
-  for (size_t i = 0; i < COUNT(fusable_models); i++)
-    if (!strcmp(fusable_models[i], model))
-      return true;
-  return false;
+  for (size_t i = 0; i < COUNT(fusable); i++)
+    if (!strcmp(fusable[i].model, model))
+      return fusable[i].attr;
+  return PLAN_A_none;
 }
 
 const struct words_reads *words_reads(const char *model)

@@ -4,9 +4,12 @@
 
 #include "command_merge.h"
 #include "base/safetensors.h"
+#include "dsl/option.h"
 #include "dsl/parse.h"
 #include "dsl/words.h"
+#include "engine/ops.h"
 #include "inputs.h"
+#include "measure/measure.h"
 #include "merge/fuse.h"
 #include "option_table.h"
 #include "run/bind.h"
@@ -18,18 +21,47 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MODEL, MODEL_B, SHAPE, KEEP, ALPHA, PASSES, OUTPUT, QUIET, HELP, OPTIONS };
+enum {
+  MODEL,
+  MODEL_B,
+  SHAPE,
+  INPUT,
+  KEEP,
+  IMPORTANCE,
+  MARGINALS,
+  ORDER,
+  SAMPLES,
+  ALPHA,
+  PASSES,
+  OUTPUT,
+  QUIET,
+  HELP,
+  OPTIONS
+};
+enum { BATCH = 64 };
 
 /* Of an experiment's methods of the same names. */
 static const struct option_row options[OPTIONS] = {
     [MODEL] = {"model", "MODEL", NULL, NULL,
-               "the network that A is of, with its arguments, as in an experiment:\n"
-               "mlp, resnet18, densenet121 or convnext_tiny, such as 'mlp(width = 256)'"},
+               "the network that A is of, with its arguments, as in an experiment,\n"
+               "such as 'mlp(width = 256)'"},
     [MODEL_B] = {"model-b", "MODEL", " ot_fusion ", NULL,
                  "that of B, where its width is another (default: A's)"},
     [SHAPE] = {"shape", "CxHxW", NULL, "3x32x32", "of an image; it matters to mlp"},
+    [INPUT] = {"input", "X", " intra_fusion ", NULL,
+               "what `forward` reads, of images with a tensor \"labels\", I64 [samples]"},
     [KEEP] = {"keep", "SHARE", " intra_fusion ", "0.5",
-              "share of each layer's units that stays: of the width, or growth"},
+              "share of each layer's units that stays: of the width, or growth; of a\n"
+              "transformer of its feed-forward neurons, and all else stays"},
+    [IMPORTANCE] = {"importance", "l1|l2|taylor", " intra_fusion ", "l1",
+                    "which units stay: sum of magnitudes of a unit's weights, their\n"
+                    "length, or sum of magnitudes of weight x gradient (needs --input)"},
+    [MARGINALS] = {"marginals", "uniform|importance", " intra_fusion ", "uniform",
+                   "how much of each unit goes, and each that stays takes up"},
+    [ORDER] = {"order", "together|sequential", " intra_fusion ", "together",
+               "layers as they are, or as those before have been fused"},
+    [SAMPLES] = {"samples", "N", " intra_fusion ", "256",
+                 "most samples of X, evenly spaced, whose gradient taylor takes"},
     [ALPHA] = {"alpha", "ALPHA", " ot_fusion ", "0.5",
                "weight of B, whose units have been carried to A's"},
     [PASSES] = {"passes", "N", " ot_fusion ", "10", "most passes over all groups of units"},
@@ -49,7 +81,8 @@ struct command {
   struct inputs in[2]; /* A and B; or A and what becomes of it */
   struct inputs_weights weights[2];
   double keep, alpha;
-  unsigned passes;
+  unsigned passes, samples;
+  struct fuse_how how;
 };
 
 static const char *const about[] = {
@@ -90,6 +123,17 @@ static void check_command(struct command *c)
   c->passes = (unsigned)option_whole(&c->o, PASSES, 1, 1e6);
   if (c->keep == 0)
     diag_error(c->diag, SPAN_NONE, "--keep=0 keeps nothing");
+  c->samples = (unsigned)option_whole(&c->o, SAMPLES, 1, 1e9);
+  c->how = (struct fuse_how){.importance = (enum fuse_importance)option_word(&c->o, IMPORTANCE),
+                             .marginals_by_importance = option_word(&c->o, MARGINALS),
+                             .sequential = option_word(&c->o, ORDER)};
+  const bool taylor = c->how.importance == FUSE_TAYLOR;
+  if (taylor && !c->o.said[INPUT])
+    diag_error(c->diag, SPAN_NONE, "--importance=taylor needs --input: samples with labels");
+  if (!taylor && (c->o.said[INPUT] || c->o.said[SAMPLES]))
+    diag_error(c->diag, SPAN_NONE, "only --importance=taylor looks at samples");
+  if (c->o.said[INPUT] && c->o.said[SHAPE])
+    diag_error(c->diag, SPAN_NONE, "--shape: that of the images in --input counts");
   if (diag_errors(c->diag) > before)
     diag_hint(c->diag, "mergescape merge %s --help lists what it takes", name);
 }
@@ -104,39 +148,33 @@ static int choose_model(struct command *c, int k, unsigned row)
   const int status = inputs_model(in, row == MODEL ? "--model" : "--model-b", c->o.value[row]);
   if (status != EXIT_DONE)
     return status;
-  if (words_is_fusable(in->spec.model))
-    return inputs_shape(in, c->o.value[SHAPE]);
-  diag_error(c->diag, SPAN_NONE, "the units of %s are not known to fusing", in->spec.model);
-  return EXIT_EXPERIMENT;
+  const enum plan_attr_id fused = words_fused(in->spec.model);
+  if (fused == PLAN_A_none || (c->method == FUSE_OT && fused == PLAN_A_hidden)) {
+    diag_error(c->diag, SPAN_NONE, "the units of %s are not known to %s", in->spec.model, c->name);
+    if (fused == PLAN_A_hidden)
+      diag_hint(c->diag, "`intra_fusion` fuses its feed-forward neurons");
+    return EXIT_EXPERIMENT;
+  }
+  if (c->o.said[INPUT])
+    return inputs_samples(in, c->o.value[INPUT], true);
+  return inputs_shape(in, c->o.said[SHAPE] ? c->o.value[SHAPE] : NULL);
 }
 
-/* in[1] becomes in[0] with a share of its units. */
+/* in[1] becomes in[0] with a share of its units; its head is its own where that of A is. */
 static int choose_narrower(struct command *c)
 {
   struct inputs *to = &c->in[1];
+  const struct net_spec shape = c->in[0].spec;
   *to = c->in[0];
-  struct plan_attr *attrs = arena_copy(c->arena, to->init.attrs, to->init.n_attrs * sizeof *attrs);
-  for (uint32_t i = 0; i < to->init.n_attrs; i++) {
-    if (attrs[i].id != PLAN_A_width && attrs[i].id != PLAN_A_growth)
-      continue;
-    const double width = attrs[i].num, kept = round(c->keep * width);
-    const char *what = plan_attr_name(attrs[i].id);
-    if (kept < 1 || fabs(kept - c->keep * width) > 1e-9 * width) {
-      diag_error(c->diag, SPAN_NONE, "%g of a %s of %g are %g units", c->keep, what, width,
-                 c->keep * width);
-      diag_hint(c->diag, "--keep times the %s has to be a whole number", what);
-      return EXIT_ENVIRONMENT;
-    }
-    attrs[i].num = kept;
-  }
-  to->init.attrs = attrs;
-  const unsigned classes = to->spec.classes;
-  const struct net_spec shape = to->spec;
+  if (!dsl_narrow_option(c->arena, &c->in[0].init, c->keep, "--keep", &to->init, c->diag))
+    return EXIT_ENVIRONMENT;
   bind_model_spec(&to->init, &to->spec);
   to->spec.channels = shape.channels;
   to->spec.height = shape.height;
   to->spec.image_width = shape.image_width;
-  to->spec.classes = classes;
+  to->spec.classes = shape.classes;
+  to->spec.block = shape.block;
+  c->weights[1].untied = c->weights[0].untied;
   return EXIT_DONE;
 }
 
@@ -157,10 +195,42 @@ static int load(struct command *c)
 
 static bool prepare(struct command *c, int k, struct fuse_model *m)
 {
-  m->net = c->weights[k].net ? c->weights[k].net : inputs_net(&c->in[k], false);
+  m->net = c->weights[k].net ? c->weights[k].net : inputs_net(&c->in[k], c->weights[k].untied);
   m->groups = m->net ? net_groups_new(c->arena, m->net, c->diag) : NULL;
   m->flat = c->weights[k].flat;
   return m->groups != NULL;
+}
+
+/* Of the mean loss of A on the samples, by its weights. */
+static bool find_gradient(struct command *c, const struct fuse_model *m)
+{
+  struct inputs *in = &c->in[0];
+  const struct net *net = inputs_sample_net(in, c->weights[0].untied);
+  if (!net)
+    return false;
+  const size_t n = net_params(net);
+  float *flat = arena_array(c->arena, net_count(net), sizeof *flat);
+  float *there = arena_array(c->arena, net_count(net), sizeof *there);
+  float *here = arena_array(c->arena, net_count(m->net), sizeof *here);
+  double *gradient = arena_array(c->arena, n, sizeof *gradient);
+  inputs_convey(m->net, m->flat, net, flat);
+  struct net_work *work = net_work_new(net, ops_cpu(), BATCH, true);
+  const struct measure_loss loss = {.work = work,
+                                    .net = net,
+                                    .set = &in->samples,
+                                    .split = DATA_TRAIN,
+                                    .samples = c->samples,
+                                    .batch = BATCH};
+  measure_gradient(&loss, flat, gradient);
+  net_work_free(work);
+  for (size_t i = 0; i < n; i++)
+    there[i] = (float)gradient[i];
+  inputs_convey(net, there, m->net, here);
+  gradient = arena_array(c->arena, net_params(m->net), sizeof *gradient);
+  for (size_t i = 0; i < net_params(m->net); i++)
+    gradient[i] = (double)here[i];
+  c->how.gradient = gradient;
+  return true;
 }
 
 /* ---- the result ---- */
@@ -175,7 +245,7 @@ static const char *describe(struct command *c, const char *model)
     json_array_append_new(models, json_string(inputs_last_part(c->arena, c->models[k])));
   json_object_set_new(root, "models", models);
   for (int i = KEEP; i < OUTPUT; i++)
-    if (option_is_of(&options[i], c->name))
+    if (option_is_of(&options[i], c->name) && (i != SAMPLES || c->how.importance == FUSE_TAYLOR))
       json_object_set_new(root, options[i].name, json_string(c->o.value[i]));
   char *text = json_dumps(root, JSON_COMPACT);
   const char *copy = text ? arena_strdup(c->arena, text) : NULL;
@@ -196,15 +266,17 @@ static bool fuse(struct command *c)
 {
   struct fuse_model m[2];
   const int to = c->method == FUSE_INTRA;
-  const char *output = c->o.value[OUTPUT], *read[] = {c->models[0], c->weights[1].path};
+  const char *output = c->o.value[OUTPUT];
+  const char *read[] = {c->models[0], c->weights[1].path, c->o.value[INPUT]};
   if (!prepare(c, 0, &m[0]) || !prepare(c, 1, &m[1]) ||
-      !inputs_check_output(&c->in[0], output, read, 2))
+      !inputs_check_output(&c->in[0], output, read, 3) ||
+      (c->how.importance == FUSE_TAYLOR && !find_gradient(c, &m[0])))
     return false;
   const struct net *net = m[to].net;
   const char *model = inputs_expression(c->arena, &c->in[to].init);
   const struct safetensors_meta how = {"merged", describe(c, model)};
   float *fused = arena_array(c->arena, net_count(net), sizeof *fused);
-  const bool ok = to ? fuse_narrower(&m[0], &m[1], fused, c->diag)
+  const bool ok = to ? fuse_narrower(&m[0], NULL, &c->how, &m[1], fused, c->diag)
                      : fuse_pair(&m[0], &m[1], c->alpha, c->passes, fused, c->diag);
   if (!ok)
     return false;

@@ -881,6 +881,50 @@ static void fusing_makes_models(void **state)
   }
 }
 
+static uint32_t add_with_hidden(struct world *w, unsigned hidden)
+{
+  struct attrs a = model("vit_s_16", 1);
+  put(&a, PLAN_A_hidden, hidden, NULL);
+  return add(w, PLAN_INIT, &a, &w->data, 1, NULL);
+}
+
+/* By its variants, of convolutions and of a transformer's feed-forward neurons. */
+static void fusing_has_variants(void **state)
+{
+  struct world *w = *state;
+  static const char *const names[] = {"resnet18", "vit_s_16"};
+  for (int i = 0; i < 2; i++) {
+    const uint32_t model = add_train(w, add_init(w, names[i], 1), 0, 8, 0, constant);
+    const uint32_t narrow = i ? add_with_hidden(w, 12) : add_narrow_init(w, names[i], 3);
+    const uint32_t inputs[] = {narrow, model};
+    const char *batchnorm = i ? "none" : "recalibrated";
+    struct attrs plain = {0}, length = {0}, taylor = {0}, all = {0};
+    put(&length, PLAN_A_importance, 0, "l2");
+    put(&taylor, PLAN_A_importance, 0, "taylor");
+    put(&taylor, PLAN_A_samples, 20, NULL);
+    all = taylor;
+    put(&all, PLAN_A_marginals, 0, "importance");
+    put(&all, PLAN_A_order, 0, "sequential");
+    const struct attrs *const ways[] = {&plain, &length, &taylor, &all};
+    const float *fused[4];
+    struct cost cost[4];
+    for (int k = 0; k < 4; k++) {
+      struct attrs a = *ways[k];
+      put(&a, PLAN_A_keep, 0.5, NULL);
+      const uint32_t step = add_merge(w, "intra_fusion", batchnorm, &a, inputs, 2);
+      assert_true(isfinite(loss_of(w, step)));
+      run(w, step);
+      const struct net *net = bind_net(w->bind, w->f->plan, step_at(w, step), w->f->diag);
+      fused[k] = weights(w, net, step);
+      cost[k] = bind_cost(w->bind, w->f->plan, step_at(w, step));
+      for (int other = 0; other < k && k == 3; other++) /* by any importance the same may stay */
+        assert_memory_not_equal(fused[k], fused[other], net_params(net) * sizeof(float));
+    }
+    assert_true(cost[2].flops > cost[1].flops && cost[2].memory > cost[1].memory);
+    assert_true(cost[1].flops == cost[0].flops);
+  }
+}
+
 /* base - 50 (model - base) of running variances is below 0 for some. */
 static void negative_variances_are_no_model(void **state)
 {
@@ -1103,6 +1147,7 @@ int main(void)
       WORLD_TEST(fishers_of_other_classes),
       WORLD_TEST(regmean_merges_layers),
       WORLD_TEST(fusing_makes_models),
+      WORLD_TEST(fusing_has_variants),
       WORLD_TEST(negative_variances_are_no_model),
       WORLD_TEST(statistics_may_be_of_some_samples),
       WORLD_TEST(two_models_are_compared),

@@ -97,6 +97,55 @@ static void a_narrower_model_is_read(void **state)
     assert_true(isfinite(logits[i]));
 }
 
+/* Importance by gradients, of a ResNet and of a GPT, whose feed-forward neurons alone are fewer. */
+static void variants_are_taken(void **state)
+{
+  struct scratch *s = *state;
+  static const struct net_spec GPT = {.model = "gpt",
+                                      .width = 8,
+                                      .layers = 2,
+                                      .heads = 2,
+                                      .channels = 1,
+                                      .height = 1,
+                                      .image_width = 7,
+                                      .block = 7,
+                                      .classes = 11};
+  static const char *const texts[][2] = {
+      {RESNET_TEXT, "resnet18(width = 4, stages = 2, blocks = 1)"},
+      {"gpt(width = 8, layers = 2, heads = 2)",
+       "gpt(width = 8, layers = 2, heads = 2, hidden = 16)"}};
+  static const char *const ways[] = {
+      "", "--importance l2", "--importance taylor --samples 8",
+      "--importance taylor --marginals importance --order sequential"};
+  for (int m = 0; m < 2; m++) {
+    const struct net_spec *spec = m ? &GPT : &RESNET;
+    const struct net *net = net_new(s->arena, spec, s->diag);
+    const char *a = save(s, "a.safetensors", net, draw(s, net, 1));
+    const char *x = scratch_path(s, "x.safetensors"), *out = scratch_path(s, "out.safetensors");
+    const float *logits[4];
+    size_t n = 0;
+    command_write_input(s, x, spec, 12, 4);
+    for (int k = 0; k < 4; k++) {
+      const bool taylor = strstr(ways[k], "taylor");
+      command_does(s,
+                   arena_printf(s->arena, "merge intra_fusion --model '%s' %s %s %s %s -o %s",
+                                texts[m][0], ways[k],
+                                taylor ? "--input"
+                                : m    ? ""
+                                       : "--shape",
+                                taylor ? x
+                                : m    ? ""
+                                       : "2x8x8",
+                                a, out),
+                   texts[m][1]);
+      logits[k] = command_forward(s, texts[m][1], out, x, &n);
+      assert_true(isfinite(logits[k][0]));
+    }
+    assert_memory_not_equal(logits[3], logits[0], n * sizeof **logits);
+    assert_memory_not_equal(logits[3], logits[2], n * sizeof **logits);
+  }
+}
+
 /* Units 2 k and 2 k + 1 of A are unit k of B. */
 static void twins_become_one(void **state)
 {
@@ -169,7 +218,12 @@ static void mistakes_are_named(void **state)
       {"intra_fusion --model '" RESNET_TEXT "' --keep 0.5", 1, 2, "[8, 3, 3, 3]"},
       {"intra_fusion --model resnet18", 1, 2, "\"layer3.0.conv1.weight\" is missing"},
       {"intra_fusion --model resnet81", 1, 3, "did you mean"},
-      {"intra_fusion --model gpt", 1, 3, "units of gpt are not known"},
+      {"ot_fusion --model gpt", 2, 3, "units of gpt are not known"},
+      {"intra_fusion --model gpt --keep 0.3", 1, 2, "is missing"},
+      {"intra_fusion --model '" RESNET_TEXT "' --importance l3", 1, 2, "l3"},
+      {"intra_fusion --model '" RESNET_TEXT "' --importance taylor", 1, 2, "needs --input"},
+      {"intra_fusion --model '" RESNET_TEXT "' --samples 9", 1, 2, "only --importance=taylor"},
+      {"ot_fusion --model '" RESNET_TEXT "' --order sequential", 2, 2, "takes no --order"},
       {"ot_fusion --model '" RESNET_TEXT "' --passes 0", 2, 2, "whole number from 1"},
       {"ot_fusion --model '" RESNET_TEXT "' --model-b mlp --shape 2x8x8", 2, 2, "is not of this"},
   };
@@ -197,6 +251,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       SCRATCH_TEST(another_arrangement_is_carried_back),
       SCRATCH_TEST(a_narrower_model_is_read),
+      SCRATCH_TEST(variants_are_taken),
       SCRATCH_TEST(twins_become_one),
       SCRATCH_TEST(mistakes_are_named),
   };

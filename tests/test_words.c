@@ -114,6 +114,7 @@ static struct net_spec spec_of(const struct words_thing *model, const struct wor
     s.growth = (unsigned)default_of(model, "growth");
     s.heads = (unsigned)default_of(model, "heads");
     s.patch = (unsigned)default_of(model, "patch");
+    s.hidden = (unsigned)default_of(model, "hidden");
   }
   return s;
 }

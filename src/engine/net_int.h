@@ -6,7 +6,7 @@
 #include "engine/ops.h"
 
 #define NET_NONE UINT32_MAX
-enum { NET_MAX_CHANNELS = 4096 };
+enum { NET_MAX_CHANNELS = 4096, NET_MAX_HIDDEN = 4 * NET_MAX_CHANNELS };
 
 /* What flows between layers: [n][h][w][c].  Value 0 is the input.  A value may be some
  * channels of another one, whose rows are longer: so a dense block's layers append to

@@ -5,7 +5,8 @@
  * epsilon 1e-6, timm's names and layouts (cls_token, pos_embed, patch_embed.proj.weight,
  * blocks.0.attn.qkv.weight, ..., norm, head).  timm draws linear weights and positions normal
  * 0.02, the class token normal 1e-6, biases zero, and the patches' convolution as PyTorch does.
- * Defaults: width 384 with 6 heads, width 768 with 12 heads; 12 layers, patches of 16.
+ * Defaults: width 384 with 6 heads, width 768 with 12 heads; 12 layers, patches of 16, 4 x width
+ * feed-forward neurons a block.
  *
  * clip_vit_b_16 is CLIP's vision encoder (Radford et al. 2021) without its language model, as
  * open_clip names and draws it (visual.conv1.weight, ..., visual.proj): no bias at the patches, a
@@ -70,7 +71,7 @@ static const struct style open_clip = {
 struct vit {
   struct net_builder *b;
   const struct style *style;
-  unsigned width, layers, heads, patch;
+  unsigned width, layers, heads, patch, hidden;
 };
 
 enum { MLP_RATIO = 4 };
@@ -125,14 +126,13 @@ static void draw_clip_block(const struct vit *v, const char *name)
 {
   const struct style *s = v->style;
   struct net_builder *b = v->b;
-  const unsigned inner = MLP_RATIO * v->width;
   /* Xavier, [3 * width][width] taken as one matrix. */
   draw(v, net_name(b, "%s.%s", name, s->qkv_weight), INIT_UNIFORM, sqrt(6.0 / (4 * v->width)));
   draw_as_pytorch(v, net_name(b, "%s.%s.weight", name, s->out), NULL, v->width);
   draw_as_pytorch(v, net_name(b, "%s.%s.weight", name, s->up),
                   net_name(b, "%s.%s.bias", name, s->up), v->width);
   draw_as_pytorch(v, net_name(b, "%s.%s.weight", name, s->down),
-                  net_name(b, "%s.%s.bias", name, s->down), inner);
+                  net_name(b, "%s.%s.bias", name, s->down), v->hidden);
 }
 
 /* The class token is taken before the norm that reads all: so the norm's gradient is there
@@ -154,7 +154,7 @@ static unsigned block(const struct vit *v, unsigned x, unsigned number)
   y = net_attention(b, y, v->heads, false, last ? 1 : 0);
   x = dense(v, y, net_name(b, "%s.%s", name, s->out), v->width, OPS_IDENTITY, kept);
   y = net_layernorm(b, x, net_name(b, "%s.%s", name, s->norm2), s->eps);
-  y = dense(v, y, net_name(b, "%s.%s", name, s->up), MLP_RATIO * v->width, s->act, NET_NONE);
+  y = dense(v, y, net_name(b, "%s.%s", name, s->up), v->hidden, s->act, NET_NONE);
   y = dense(v, y, net_name(b, "%s.%s", name, s->down), v->width, OPS_IDENTITY, x);
   if (s == &open_clip)
     draw_clip_block(v, name);
@@ -173,13 +173,15 @@ static unsigned encoder(const struct vit *v)
 static struct vit from_spec(struct net_builder *b, const struct net_spec *spec,
                             const struct style *style, unsigned width, unsigned heads)
 {
+  width = spec->width ? spec->width : width;
   return (struct vit){
       .b = b,
       .style = style,
-      .width = spec->width ? spec->width : width,
+      .width = width,
       .layers = spec->layers ? spec->layers : 12,
       .heads = spec->heads ? spec->heads : heads,
       .patch = spec->patch ? spec->patch : 16,
+      .hidden = spec->hidden ? spec->hidden : MLP_RATIO * width,
   };
 }
 
@@ -190,6 +192,9 @@ static bool fits(const struct vit *v, const struct net_spec *spec, struct diag *
     diag_error(diag, SPAN_NONE, "%s: width %u with %u heads", spec->model, v->width, v->heads);
     diag_hint(diag, "the width is from 2 to %d and a multiple of the heads", NET_MAX_CHANNELS);
   }
+  if (v->hidden > NET_MAX_HIDDEN)
+    diag_error(diag, SPAN_NONE, "%s: %u feed-forward neurons, of at most %d", spec->model,
+               v->hidden, NET_MAX_HIDDEN);
   if (spec->height % v->patch || spec->image_width % v->patch) {
     diag_error(diag, SPAN_NONE, "%s: images of %ux%u pixels cannot be cut into patches of %ux%u",
                spec->model, spec->height, spec->image_width, v->patch, v->patch);

@@ -62,6 +62,9 @@ struct measure_loss {
   unsigned samples, batch;
 };
 
+/* The mean loss and its gradient [net_params], both in double. */
+double measure_gradient(const struct measure_loss *, const float *flat, double *gradient);
+
 /* A number, and how far off it may be. */
 struct measure_estimate {
   double value, error;

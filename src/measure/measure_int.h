@@ -20,9 +20,6 @@ void measure_batches_begin(struct measure_batches *, const struct data_set *, en
 bool measure_batches_next(struct measure_batches *); /* false: that was the last */
 void measure_batches_end(struct measure_batches *);
 
-/* The mean loss over the samples and its gradient [net_params], both in double. */
-double measure_gradient(const struct measure_loss *, const float *flat, double *gradient);
-
 /* A language model's logits are many a sample: as many samples as fit in 64 MB. */
 unsigned measure_at_once(const struct net *, unsigned batch);
 

@@ -14,121 +14,7 @@ bool fuse_find(const char *name, enum fuse_method *out)
   return true;
 }
 
-/* ---- features ---- */
-
-/* A row a unit. */
-struct features {
-  size_t n, width;
-  double *v;
-};
-
-static bool is_weight(const struct net *net, const struct net_use *u)
-{
-  size_t n;
-  const struct net_tensor *t = &net_tensors(net, &n)[u->tensor];
-  return !u->buffer && (t->rank == 2 || t->rank == 4);
-}
-
-/* Are all channels of a tensor's axis where they belong? */
-static bool is_carried(const struct fuse_model *m, const struct fuse_map *maps, uint32_t tensor,
-                       unsigned axis)
-{
-  for (size_t g = 0; g < m->groups->n; g++)
-    for (size_t k = 0; k < m->groups->v[g].n_uses; k++)
-      if (!maps[g].known && m->groups->v[g].uses[k].tensor == tensor &&
-          m->groups->v[g].uses[k].axis == axis)
-        return false;
-  return true;
-}
-
-static void append(struct arena *a, struct features *f, const struct fuse_tensor *t, unsigned axis,
-                   size_t first, size_t run)
-{
-  const size_t outer = axis ? t->d[0] : 1, inner = axis ? t->rest : t->d[1] * t->rest;
-  const size_t added = outer * run * inner, width = f->width + added;
-  double *v = arena_array(a, f->n * width + 1, sizeof *v);
-  for (size_t i = 0; i < f->n; i++) {
-    double *row = v + i * width;
-    if (f->width)
-      memcpy(row, f->v + i * f->width, f->width * sizeof *row);
-    row += f->width;
-    for (size_t o = 0; o < outer; o++, row += run * inner)
-      memcpy(row, t->v + (o * t->d[axis] + first + i * run) * inner, run * inner * sizeof *row);
-  }
-  f->v = v;
-  f->width = width;
-}
-
-/* Of a group's units.  maps NULL: all weights as they are.  Else those whose other axis is carried,
- * and with `carries` they are carried along it. */
-static struct features features_of(struct arena *a, const struct fuse_model *m, const double *w,
-                                   size_t group, const struct fuse_map *maps, bool carries)
-{
-  const struct net_group *g = &m->groups->v[group];
-  struct features f = {.n = g->size, .v = arena_array(a, 1, sizeof *f.v)}; /* there may be none */
-  size_t n, first, run;
-  const struct net_tensor *tensors = net_tensors(m->net, &n);
-  for (size_t k = 0; k < g->n_uses; k++) {
-    const struct net_use *u = &g->uses[k];
-    if (!is_weight(m->net, u) || (maps && !is_carried(m, maps, u->tensor, !u->axis)))
-      continue;
-    struct fuse_tensor t = fuse_view(&tensors[u->tensor], w);
-    fuse_place(m->net, u, &first, &run);
-    if (carries)
-      t = fuse_carry(a, m, maps, u->tensor, !u->axis, t);
-    append(a, &f, &t, u->axis, first, run);
-  }
-  return f;
-}
-
-static double importance(const struct features *f, size_t i)
-{
-  double sum = 0;
-  for (size_t k = 0; k < f->width; k++)
-    sum += fabs(f->v[i * f->width + k]);
-  return sum;
-}
-
-static void normalize(struct features *f)
-{
-  for (size_t i = 0; i < f->n; i++) {
-    double square = 0;
-    for (size_t k = 0; k < f->width; k++)
-      square += f->v[i * f->width + k] * f->v[i * f->width + k];
-    for (size_t k = 0; k < f->width && square > 0; k++)
-      f->v[i * f->width + k] /= sqrt(square);
-  }
-}
-
-/* The m most important, in their own order; of equal ones the first. */
-static struct features most_important(struct arena *a, const struct features *f, size_t m)
-{
-  struct features kept = {m, f->width, arena_array(a, m * f->width + 1, sizeof *kept.v)};
-  double *of = arena_array(a, f->n, sizeof *of);
-  size_t taken = 0;
-  for (size_t i = 0; i < f->n; i++)
-    of[i] = importance(f, i);
-  for (size_t i = 0; i < f->n && taken < m; i++) {
-    size_t before = 0;
-    for (size_t k = 0; k < f->n; k++)
-      before += of[k] > of[i] || (k < i && of[k] >= of[i]);
-    if (before < m)
-      memcpy(kept.v + taken++ * f->width, f->v + i * f->width, f->width * sizeof *kept.v);
-  }
-  return kept;
-}
-
 /* ---- maps ---- */
-
-static size_t divisor(size_t a, size_t b)
-{
-  while (b) {
-    const size_t rest = a % b;
-    a = b;
-    b = rest;
-  }
-  return a;
-}
 
 static double distance(const double *x, const double *y, size_t n)
 {
@@ -138,18 +24,20 @@ static double distance(const double *x, const double *y, size_t n)
   return sum;
 }
 
-/* Returns whether the map has changed.  Costs are finite where the weights are. */
-static bool find_map(struct arena *a, const struct features *from, const struct features *to,
+static double share(double part, double whole)
+{
+  return whole > 0 ? part / whole : 0;
+}
+
+/* What the sources [n] supply, and targets [m] want.  Returns whether the map has changed.  Costs
+ * are finite where the weights are. */
+static bool find_map(struct arena *a, const struct fuse_features *from,
+                     const struct fuse_features *to, const double *supply, const double *demand,
                      struct fuse_map *map)
 {
-  const size_t n = from->n, m = to->n, common = divisor(n, m);
+  const size_t n = from->n, m = to->n;
   double *cost = arena_array(a, n * m, sizeof *cost), *plan = arena_array(a, n * m, sizeof *plan);
-  double *supply = arena_array(a, n, sizeof *supply), *demand = arena_array(a, m, sizeof *demand);
   bool changed = !map->known;
-  for (size_t i = 0; i < n; i++)
-    supply[i] = (double)(m / common);
-  for (size_t j = 0; j < m; j++)
-    demand[j] = (double)(n / common);
   for (size_t i = 0; i < n; i++)
     for (size_t j = 0; j < m; j++)
       cost[i * m + j] = distance(from->v + i * from->width, to->v + j * to->width, from->width);
@@ -157,22 +45,26 @@ static bool find_map(struct arena *a, const struct features *from, const struct 
   for (size_t i = 0; i < n; i++)
     for (size_t j = 0; j < m; j++) {
       double *make = &map->make[j * n + i];
-      changed |= *make != plan[i * m + j] / demand[j];
-      *make = plan[i * m + j] / demand[j];
-      map->read[j * n + i] = plan[i * m + j] / supply[i];
+      const double part = share(plan[i * m + j], demand[j]);
+      changed |= *make != part;
+      *make = part;
+      map->read[j * n + i] = share(plan[i * m + j], supply[i]);
     }
   map->known = true;
   return changed;
 }
 
+/* `narrower`: groups that are as large there get none. */
 static struct fuse_map *new_maps(struct arena *a, const struct fuse_model *from,
-                                 const struct fuse_model *to)
+                                 const struct fuse_model *to, bool narrower)
 {
   struct fuse_map *maps = arena_array(a, from->groups->n + 1, sizeof *maps);
   for (size_t g = 0; g < from->groups->n; g++) {
     maps[g].from = from->groups->v[g].size;
     maps[g].to = to->groups->v[g].size;
     const size_t n = (size_t)maps[g].from * maps[g].to;
+    if (narrower && maps[g].to >= maps[g].from)
+      continue;
     maps[g].make = arena_array(a, n, sizeof(double));
     maps[g].read = arena_array(a, n, sizeof(double));
   }
@@ -213,6 +105,17 @@ static bool check_finite(const struct fuse_model *m, struct diag *d)
   return bad == 0;
 }
 
+static bool check_widths(const struct fuse_model *a, const struct fuse_model *b, struct diag *d)
+{
+  for (size_t g = 0; g < a->groups->n; g++)
+    if (a->groups->v[g].size != b->groups->v[g].size) {
+      diag_error(d, SPAN_NONE, "the units of `%s` are %u in one network and %u in the other",
+                 a->groups->v[g].name, a->groups->v[g].size, b->groups->v[g].size);
+      return false;
+    }
+  return true;
+}
+
 /* All tensors along both axes, as `to` has them.  false: it has other shapes. */
 static bool carry_all(const struct fuse_model *from, const double *w, const struct fuse_map *maps,
                       const struct fuse_model *to, double *out, struct diag *d)
@@ -236,36 +139,130 @@ static bool carry_all(const struct fuse_model *from, const double *w, const stru
   return ok;
 }
 
-bool fuse_narrower(const struct fuse_model *from, const struct fuse_model *to, float *out,
+/* What a narrowing looks at: weights and derivatives with norms folded, what has been found so far,
+ * and the same for derivatives. */
+struct narrowing {
+  const struct fuse_model *from;
+  const struct fuse_how *how;
+  const double *weights, *gradient;
+  struct fuse_map *maps, *duals;
+};
+
+/* Of a sum that units are merged in, a reader's derivative is the mean that makes the unit, and a
+ * maker's the sum of its readers' shares: where units are alike, exactly. */
+static struct fuse_map *duals_of(struct arena *a, const struct fuse_map *maps, size_t n)
+{
+  struct fuse_map *duals = arena_copy(a, maps, (n + 1) * sizeof *duals);
+  for (size_t g = 0; g < n; g++) {
+    duals[g].make = maps[g].read;
+    duals[g].read = maps[g].make;
+  }
+  return duals;
+}
+
+static struct fuse_features rows_of(struct arena *a, const struct fuse_features *f,
+                                    const size_t *kept, size_t m)
+{
+  struct fuse_features out = {m, f->width, arena_array(a, m * f->width + 1, sizeof *out.v)};
+  for (size_t j = 0; j < m; j++)
+    memcpy(out.v + j * f->width, f->v + kept[j] * f->width, f->width * sizeof *out.v);
+  return out;
+}
+
+static void narrow_group(const struct narrowing *w, size_t g)
+{
+  struct arena *a = arena_new();
+  const enum fuse_which which = w->how->sequential ? FUSE_CARRIED : FUSE_AS_THEY_ARE;
+  const bool taylor = w->how->importance == FUSE_TAYLOR;
+  const size_t n = w->maps[g].from, m = w->maps[g].to;
+  double *supply = arena_array(a, n, sizeof *supply), *demand = arena_array(a, m, sizeof *demand);
+  size_t *kept = arena_array(a, m, sizeof *kept);
+  struct fuse_features all = fuse_features_of(a, w->from, w->weights, g, w->maps, which);
+  struct fuse_features slope = {0};
+  if (taylor)
+    slope = fuse_features_of(a, w->from, w->gradient, g, w->duals, which);
+  const double *importance = fuse_importances(a, &all, w->how->importance, &slope);
+  fuse_most_important(n, importance, m, kept);
+  fuse_marginals(n, m, w->how->marginals_by_importance ? importance : NULL, kept, supply, demand);
+  fuse_normalize(&all);
+  const struct fuse_features targets = rows_of(a, &all, kept, m);
+  find_map(a, &all, &targets, supply, demand, &w->maps[g]);
+  w->duals[g].known = true;
+  arena_free(a);
+}
+
+static bool check_narrower(const struct fuse_model *from, const struct fuse_map *maps,
+                           struct diag *d)
+{
+  for (size_t g = 0; g < from->groups->n; g++) {
+    if (maps[g].to <= maps[g].from)
+      continue;
+    diag_error(d, SPAN_NONE, "`%s` makes %u units, and would make %u: fusing makes none",
+               from->groups->v[g].name, maps[g].from, maps[g].to);
+    return false;
+  }
+  return true;
+}
+
+static bool check_gradient(const struct fuse_model *m, const struct fuse_how *how, struct diag *d)
+{
+  double bad = 0;
+  for (size_t i = 0; how->importance == FUSE_TAYLOR && i < net_params(m->net); i++)
+    bad += 0 * how->gradient[i];
+  if (bad != 0)
+    diag_error(d, SPAN_NONE, "the loss has no finite gradient, by which units would be important");
+  return bad == 0;
+}
+
+bool fuse_narrower(const struct fuse_model *from, const struct fuse_model *carried,
+                   const struct fuse_how *how, const struct fuse_model *to, float *out,
                    struct diag *d)
 {
-  if (!check_networks(from, to, d) || !check_finite(from, d))
+  carried = carried ? carried : from;
+  if (!check_networks(from, to, d) || !check_networks(carried, from, d) ||
+      !check_widths(carried, from, d) || !check_finite(from, d) || !check_finite(carried, d) ||
+      !check_gradient(from, how, d))
     return false;
   struct arena *a = arena_new();
-  struct fuse_map *maps = new_maps(a, from, to);
-  const double *w = fuse_fold(a, from);
+  struct fuse_map *maps = new_maps(a, from, to, true);
+  const struct narrowing w = {.from = from,
+                              .how = how,
+                              .weights = fuse_fold(a, from),
+                              .gradient = how->importance == FUSE_TAYLOR
+                                              ? fuse_fold_gradient(a, from, how->gradient)
+                                              : NULL,
+                              .maps = maps,
+                              .duals = duals_of(a, maps, from->groups->n)};
   double *fused = arena_array(a, net_count(to->net), sizeof *fused);
-  bool ok = true;
-  for (size_t g = 0; g < from->groups->n && ok; g++) {
-    struct arena *scratch = arena_new();
-    struct features all = features_of(scratch, from, w, g, NULL, false);
-    ok = maps[g].to <= maps[g].from;
-    if (ok) {
-      struct features kept = most_important(scratch, &all, maps[g].to);
-      normalize(&all);
-      normalize(&kept);
-      find_map(scratch, &all, &kept, &maps[g]);
-    } else {
-      diag_error(d, SPAN_NONE, "`%s` makes %u units, and would make %u: fusing makes none",
-                 from->groups->v[g].name, maps[g].from, maps[g].to);
-    }
-    arena_free(scratch);
-  }
-  ok = ok && carry_all(from, w, maps, to, fused, d);
+  bool ok = check_narrower(from, maps, d);
+  for (size_t g = 0; g < from->groups->n && ok; g++)
+    if (maps[g].to < maps[g].from)
+      narrow_group(&w, g);
+  const double *taken = carried == from ? w.weights : fuse_fold(a, carried);
+  ok = ok && carry_all(carried, taken, maps, to, fused, d);
   if (ok)
     fuse_unfold(to->net, fused, out);
   arena_free(a);
   return ok;
+}
+
+/* All units count the same. */
+static bool find_pair_map(const struct fuse_model *a, const struct fuse_model *b,
+                          double *const *weights, size_t g, struct fuse_map *maps)
+{
+  struct arena *scratch = arena_new();
+  const size_t n = maps[g].from, m = maps[g].to;
+  double *supply = arena_array(scratch, n, sizeof *supply);
+  double *demand = arena_array(scratch, m, sizeof *demand);
+  struct fuse_features from =
+      fuse_features_of(scratch, b, weights[1], g, maps, FUSE_SETTLED_CARRIED);
+  struct fuse_features to = fuse_features_of(scratch, a, weights[0], g, maps, FUSE_SETTLED);
+  fuse_normalize(&from);
+  fuse_normalize(&to);
+  fuse_marginals(n, m, NULL, NULL, supply, demand);
+  const bool changed = find_map(scratch, &from, &to, supply, demand, &maps[g]);
+  arena_free(scratch);
+  return changed;
 }
 
 bool fuse_pair(const struct fuse_model *a, const struct fuse_model *b, double alpha,
@@ -274,22 +271,15 @@ bool fuse_pair(const struct fuse_model *a, const struct fuse_model *b, double al
   if (!check_networks(b, a, d) || !check_finite(a, d) || !check_finite(b, d))
     return false;
   struct arena *arena = arena_new();
-  struct fuse_map *maps = new_maps(arena, b, a);
-  const double *w[] = {fuse_fold(arena, a), fuse_fold(arena, b)};
+  struct fuse_map *maps = new_maps(arena, b, a, false);
+  double *const w[] = {fuse_fold(arena, a), fuse_fold(arena, b)};
   const size_t count = net_count(a->net);
   double *fused = arena_array(arena, count, sizeof *fused);
   bool changed = true;
   for (unsigned pass = 0; pass < passes && changed; pass++) {
     changed = false;
-    for (size_t g = 0; g < b->groups->n; g++) {
-      struct arena *scratch = arena_new();
-      struct features from = features_of(scratch, b, w[1], g, maps, true);
-      struct features to = features_of(scratch, a, w[0], g, maps, false);
-      normalize(&from);
-      normalize(&to);
-      changed |= find_map(scratch, &from, &to, &maps[g]);
-      arena_free(scratch);
-    }
+    for (size_t g = 0; g < b->groups->n; g++)
+      changed |= find_pair_map(a, b, w, g, maps);
   }
   const bool ok = carry_all(b, w[1], maps, a, fused, d);
   for (size_t i = 0; i < count && ok; i++)

@@ -35,6 +35,29 @@ double *fuse_fold(struct arena *a, const struct fuse_model *m)
   return w;
 }
 
+double *fuse_fold_gradient(struct arena *a, const struct fuse_model *m, const double *gradient)
+{
+  size_t n;
+  const struct net_tensor *t = net_tensors(m->net, &n);
+  double *g = arena_array(a, net_count(m->net), sizeof *g);
+  for (size_t i = 0; i < n; i++)
+    if (t[i].rank == 2 || t[i].rank == 4)
+      memcpy(g + t[i].offset, gradient + t[i].offset, t[i].count * sizeof *g);
+  const struct net_norm *norms = net_norms(a, m->net, &n);
+  for (size_t k = 0; k < n; k++) {
+    const struct net_norm *norm = &norms[k];
+    for (size_t i = 0; i < norm->c && norm->conv != SIZE_MAX; i++) {
+      const double scale = (double)m->flat[norm->weight + i] /
+                           sqrt((double)m->flat[norm->var + i] + (double)NET_NORM_EPS);
+      for (size_t r = 0; r < norm->row; r++) {
+        double *at = &g[norm->conv + i * norm->row + r];
+        *at = scale != 0 ? *at / scale : 0;
+      }
+    }
+  }
+  return g;
+}
+
 /* Behind a folded convolution gamma / sqrt(var + eps) is 1, and beta - mean the shift; gamma is
  * kept away from where that would need a variance below 0. */
 void fuse_unfold(const struct net *net, const double *folded, float *out)
@@ -103,7 +126,8 @@ static const struct net_use *use_at(const struct fuse_model *m, const struct fus
   return NULL;
 }
 
-/* A stretch of the axis: places `from` of the source become `to` by a map, or stay. */
+/* A stretch of the axis: places `from` of the source become `to` by a map, or stay: then it is as
+ * long as can be. */
 struct stretch {
   size_t from, to, run;
   const double *by; /* [to / run][from / run]; NULL: they stay */
@@ -114,15 +138,19 @@ static struct stretch *find_stretches(struct arena *a, const struct fuse_model *
                                       size_t length, size_t *n, size_t *new_length)
 {
   struct stretch *list = NULL;
-  size_t cap = 0, g, run;
+  size_t cap = 0, g, run, last;
   *n = *new_length = 0;
-  for (size_t at = 0; at < length; at += list[*n - 1].from) {
+  for (size_t at = 0; at < length; at += last) {
     const struct net_use *u = use_at(m, maps, tensor, axis, at, &g, &run);
     struct stretch s = {1, 1, 1, NULL};
     if (u)
       s = (struct stretch){maps[g].from * run, maps[g].to * run, run,
                            u->role == NET_READS ? maps[g].read : maps[g].make};
-    ARENA_PUSH(a, list, *n, cap, s);
+    if (!u && *n && !list[*n - 1].by)
+      list[*n - 1].from = ++list[*n - 1].to;
+    else
+      ARENA_PUSH(a, list, *n, cap, s);
+    last = s.from;
     *new_length += s.to;
   }
   return list;
@@ -135,13 +163,15 @@ struct fuse_tensor fuse_carry(struct arena *a, const struct fuse_model *m,
   size_t n, length;
   const struct stretch *s = find_stretches(a, m, maps, tensor, axis, t.d[axis], &n, &length);
   const size_t outer = axis ? t.d[0] : 1, inner = axis ? t.rest : t.d[1] * t.rest;
+  if (n < 2 && !(n && s->by))
+    return t;
   double *out = arena_array(a, outer * length * inner, sizeof *out), *to = out;
   const double *from = t.v;
   for (size_t o = 0; o < outer; o++)
     for (size_t k = 0; k < n; k++) {
       const size_t width = s[k].run * inner;
       if (!s[k].by)
-        memcpy(to, from, inner * sizeof *to);
+        memcpy(to, from, s[k].from * inner * sizeof *to);
       else
         cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)(s[k].to / s[k].run),
                     (blasint)width, (blasint)(s[k].from / s[k].run), 1, s[k].by,

@@ -1,7 +1,7 @@
 noinst_LIBRARIES += libmerge.a
 libmerge_a_SOURCES = \
   src/merge/assignment.c src/merge/assignment.h \
-  src/merge/fuse.c src/merge/fuse.h src/merge/fuse_carry.c src/merge/fuse_int.h \
+  src/merge/fuse.c src/merge/fuse.h src/merge/fuse_carry.c src/merge/fuse_features.c src/merge/fuse_int.h \
   src/merge/match.c src/merge/match.h \
   src/merge/match_activations.c src/merge/match_canonical.c \
   src/merge/match_general.c src/merge/match_heads.c src/merge/match_int.h \

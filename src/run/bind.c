@@ -147,6 +147,7 @@ void bind_model_spec(const struct plan_step *init, struct net_spec *spec)
       .stem = plan_attr(init, PLAN_A_stem) ? plan_str(init, PLAN_A_stem) : NULL,
       .heads = optional(init, PLAN_A_heads),
       .patch = optional(init, PLAN_A_patch),
+      .hidden = optional(init, PLAN_A_hidden),
   };
 }
 

@@ -365,6 +365,26 @@ static void add_gram_cost(struct bind_costs *c, const struct network *n, const s
                    products / product_speed;
 }
 
+/* Distances of the units of the first model that is fused, and what its gradient takes. */
+static void add_fuse_cost(struct bind_costs *c, const struct plan *plan, const struct plan_step *s,
+                          struct cost *cost)
+{
+  enum fuse_method method;
+  if (s->kind != PLAN_MERGE || !fuse_find(plan_str(s, PLAN_A_method), &method))
+    return;
+  const bool pair = method == FUSE_OT;
+  const struct network *n = network_of(c, plan, plan_step(plan, s->inputs[!pair]));
+  const double passes = pair ? fmin(plan_num(s, PLAN_A_passes), fuse_passes) : 1;
+  cost->flops += passes * n->match_flops;
+  cost->seconds += passes * n->match_flops / distance_speed;
+  if (!n->net || !plan_attr(s, PLAN_A_samples))
+    return;
+  const double samples = fmin(plan_num(s, PLAN_A_samples), n->shape.split[DATA_TRAIN].n);
+  cost->flops += 3 * samples * net_flops(n->net);
+  cost->seconds += samples * sample_seconds(c, n, CALIBRATE_GRADIENT, BIND_GRADIENT_BATCH, false);
+  cost->memory += room_bytes(c, n, BIND_GRADIENT_BATCH, true) + 8 * (double)net_params(n->net);
+}
+
 /* Bytes of the models that a step reads.  All are about as large as its own. */
 static double read_bytes(const struct network *n, const struct plan *plan,
                          const struct plan_step *s)
@@ -380,7 +400,6 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
 {
   struct cost cost = {0};
   enum match_method method;
-  enum fuse_method fuse;
   double flops = net_flops(n->net), samples = 0;
   if (s->kind == PLAN_TRAIN) {
     unsigned batch = (unsigned)plan_num(s, PLAN_A_batch);
@@ -401,11 +420,6 @@ static struct cost model_cost(struct bind_costs *c, const struct network *n,
     samples = asked(s, PLAN_A_recalibration, n->shape.split[DATA_TRAIN].n);
     cost.flops = flops * samples;
     cost.seconds = samples * sample_seconds(c, n, CALIBRATE_STATISTICS, batch, augments(s));
-  }
-  if (s->kind == PLAN_MERGE && fuse_find(plan_str(s, PLAN_A_method), &fuse)) {
-    const double passes = fuse == FUSE_OT ? fmin(plan_num(s, PLAN_A_passes), fuse_passes) : 1;
-    cost.flops += passes * n->match_flops;
-    cost.seconds += passes * n->match_flops / distance_speed;
   }
   if (s->kind == PLAN_MERGE && plan_attr(s, PLAN_A_expectation))
     add_fisher_cost(c, n, s, &cost);
@@ -438,6 +452,7 @@ struct cost bind_cost(void *context, const struct plan *plan, const struct plan_
     if (n->net) {
       cost = model_cost(b->costs, n, s);
       cost.memory = step_memory(b->costs, n, s);
+      add_fuse_cost(b->costs, plan, s, &cost);
       cost.seconds += read_bytes(n, plan, s) / read_speed;
     }
     files += (s->kind != PLAN_MEASURE) + (s->kind == PLAN_TRAIN && bind_keeps_momentum(s));

@@ -44,6 +44,7 @@ static bool set(struct options *o, const char *key, const char *value)
                 {"growth", &s->growth, NULL, NULL},
                 {"heads", &s->heads, NULL, NULL},
                 {"patch", &s->patch, NULL, NULL},
+                {"hidden", &s->hidden, NULL, NULL},
                 {"stem", NULL, NULL, &s->stem},
                 {"channels", &s->channels, NULL, NULL},
                 {"classes", &s->classes, NULL, NULL},

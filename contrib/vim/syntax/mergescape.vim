@@ -68,6 +68,7 @@ syn keyword expName
   \ stem
   \ growth
   \ heads
+  \ hidden
   \ patch
   \ decay
   \ beta1
@@ -90,6 +91,9 @@ syn keyword expName
   \ x
   \ y
   \ passes
+  \ importance
+  \ marginals
+  \ order
   \ to
   \ symmetries
   \ restarts
@@ -233,6 +237,12 @@ syn keyword expValue
   \ sampled
   \ empirical
   \ unfolded
+  \ l1
+  \ l2
+  \ taylor
+  \ uniform
+  \ together
+  \ sequential
   \ no
   \ length
   \ scratch
