@@ -1,10 +1,11 @@
-/* mergescape merge weight_matching|activation_matching [OPTION]... A B -o OUT: B with its channels
- * in the order that fits A. */
+/* mergescape merge weight_matching|activation_matching|learned_matching [OPTION]... A B -o OUT: B
+ * in the arrangement that fits A. */
 #include "config.h"
 
-#include "base/checkpoint.h"
 #include "command_merge.h"
 #include "dsl/parse.h"
+#include "engine/net_copy.h"
+#include "engine/ops_threads.h"
 #include "inputs.h"
 #include "option_table.h"
 #include "session.h"
@@ -15,9 +16,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 64, A = 0, B = 1 };
+enum { LOOKED_AT = 64, A = 0, B = 1 };
 
-enum { MODEL, SHAPE, INPUT, SAMPLES, PASSES, RESTARTS, SEED, OUTPUT, QUIET, HELP, OPTIONS };
+enum {
+  MODEL,
+  SHAPE,
+  INPUT,
+  SYMMETRIES,
+  CANONICAL_A,
+  SAMPLES,
+  EPOCHS,
+  BATCH,
+  LR,
+  MOMENTUM,
+  PASSES,
+  RESTARTS,
+  SEED,
+  OUTPUT,
+  THREADS,
+  QUIET,
+  HELP,
+  OPTIONS
+};
 
 /* Of an experiment's methods of the same names. */
 static const struct option_row options[OPTIONS] = {
@@ -27,16 +47,33 @@ static const struct option_row options[OPTIONS] = {
                "clip_vit_b_16, with its arguments, such as 'mlp(width = 256)'"},
     [SHAPE] = {"shape", "CxHxW", " weight_matching ", NULL,
                "of an image (default: 3x32x32); it matters to mlp and vit"},
-    [INPUT] = {"input", "X", " activation_matching ", NULL,
+    [INPUT] = {"input", "X", " activation_matching learned_matching ", NULL,
                ".safetensors: the tensor \"input\", F32 [samples, channels, height, width],\n"
-               "normalised as in training; or I64 [samples, tokens]"},
+               "normalised as in training; or I64 [samples, tokens]. learned_matching\n"
+               "needs \"labels\" of images: whole numbers [samples]"},
+    [SYMMETRIES] = {"symmetries", "permutations|general", " weight_matching learned_matching ",
+                    "permutations",
+                    "general: of transformers also turns of the residual stream and\n"
+                    "inside heads (Theus et al. 2025)"},
+    [CANONICAL_A] = {"canonical-a", "FILE", " weight_matching learned_matching ", NULL,
+                     "with general symmetries: where A goes in the form that OUT has"},
     [SAMPLES] = {"samples", "N", " activation_matching ", "2048",
                  "most samples of X, evenly spaced"},
-    [PASSES] = {"passes", "N", " weight_matching ", "100",
-                "most passes over all groups of channels"},
-    [RESTARTS] = {"restarts", "N", " weight_matching ", "1", "searches, of which the best is kept"},
-    [SEED] = {"seed", "N", " weight_matching ", "0", "of the search"},
+    [EPOCHS] = {"epochs", "N", " learned_matching ", "10", "passes over the samples of X"},
+    [BATCH] = {"batch", "N", " learned_matching ", "128", "samples a step"},
+    [LR] = {"lr", "LR", " learned_matching ", "0.01",
+            "learning rate of SGD; of Adam where symmetries are general"},
+    [MOMENTUM] = {"momentum", "M", " learned_matching ", "0.9",
+                  "momentum of SGD; Adam's first decay"},
+    [PASSES] = {"passes", "N", " weight_matching learned_matching ", "100",
+                "most passes over all groups of channels, in each step"},
+    [RESTARTS] = {"restarts", "N", " weight_matching learned_matching ", "1",
+                  "permutations: searches, of which the best is kept"},
+    [SEED] = {"seed", "N", " weight_matching learned_matching ", "0",
+              "of the search, and of the order of samples"},
     [OUTPUT] = {"output", "OUT", NULL, NULL, "a file where it ends in .safetensors, else a folder"},
+    [THREADS] = {"threads", "N", NULL, NULL,
+                 "threads (default: one a core); the result does not depend on it"},
     [QUIET] = {"quiet", NULL, NULL, NULL, "say nothing but errors"},
     [HELP] = {"help", NULL, NULL, NULL, "print this help and exit"},
 };
@@ -57,8 +94,21 @@ static const char *const about[] = {
         "\n"
         "Permutes the channels of B so that they fit those of A: the permutations for which\n"
         "channels are most alike on the samples of X (Li et al. 2016).\n",
-    [MATCH_LEARNED] = "",
+    [MATCH_LEARNED] =
+        "Usage: mergescape merge learned_matching --model=MODEL --input=X [OPTION]... A B -o OUT\n"
+        "\n"
+        "Permutes the channels of B so that the loss midway between A and OUT is low on the\n"
+        "samples of X: learned, beginning at weight matching (Ainsworth et al. 2023).\n",
 };
+
+static const char about_general[] =
+    "\n"
+    "With --symmetries=general OUT has another form than B, which only this form can be turned\n"
+    "in: norms scale nothing, what is written to the residual stream has no mean, keys have no\n"
+    "bias. It computes what B computes, in F32. Of images, names and all else are B's. Of gpt,\n"
+    "names are those of Hugging Face's GPT2LMHeadModel, and the head is no longer tied:\n"
+    "\"lm_head.weight\" is a tensor of its own (tie_word_embeddings=False). Merge OUT with A in\n"
+    "the same form, --canonical-a=FILE, and not with A itself.\n";
 
 struct command {
   struct arena *arena;
@@ -68,9 +118,14 @@ struct command {
   const char *name; /* the method's */
   char **models;
   size_t n_models;
-  struct match_search search;
+  struct match_learning how;
   struct inputs in;
   struct inputs_weights weights[2];
+  bool general;
+  unsigned threads;
+  const struct net *whole; /* that both are matched in, with all positions */
+  const struct ops *ops;
+  double loss; /* of learned matching, midway */
 };
 
 /* ---- the command line ---- */
@@ -80,6 +135,8 @@ static void print_help(const struct command *c)
   fputs(about[c->method], stdout);
   printf("OUT computes what B computes, with B's names and types; merge it with A then.\n\n");
   option_print_all(options, OPTIONS, c->name);
+  if (option_is_of(&options[SYMMETRIES], c->name))
+    fputs(about_general, stdout);
   printf("\nA and B are what `mergescape forward` reads.\n\n"
          "Exit status: 0 done; 2 a file does not fit, or the command line is wrong; 3 MODEL is\n"
          "wrong.\n\n"
@@ -93,23 +150,29 @@ static void check_command(struct command *c)
 {
   const char *name = c->name;
   const unsigned before = diag_errors(c->diag);
-  if (c->method == MATCH_LEARNED) {
-    diag_error(c->diag, SPAN_NONE,
-               "`%s` trains on labelled samples: it is to be had in experiments", name);
-    return;
-  }
   option_check(&c->o, name);
   if (c->n_models != 2)
     diag_error(c->diag, SPAN_NONE, "`%s` takes two models, not %zu", name, c->n_models);
   if (!c->o.said[MODEL])
     diag_error(c->diag, SPAN_NONE, "`%s` needs --model: the network that the weights are of", name);
   if (option_is_of(&options[INPUT], name) && !c->o.said[INPUT])
-    diag_error(c->diag, SPAN_NONE, "`%s` needs --input: samples to look at activations of", name);
+    diag_error(c->diag, SPAN_NONE, "`%s` needs --input: samples to %s", name,
+               c->method == MATCH_LEARNED ? "learn from" : "look at activations of");
   if (!c->o.said[OUTPUT])
     diag_error(c->diag, SPAN_NONE, "-o OUT is missing: where does the result go?");
-  c->search = (struct match_search){(unsigned)option_whole(&c->o, PASSES, 1, 1e6),
-                                    (unsigned)option_whole(&c->o, RESTARTS, 1, 1e6),
-                                    (uint64_t)option_whole(&c->o, SEED, 0, 4294967295.0)};
+  c->general = option_word(&c->o, SYMMETRIES) == 1;
+  c->how = (struct match_learning){.search = {(unsigned)option_whole(&c->o, PASSES, 1, 1e6),
+                                              (unsigned)option_whole(&c->o, RESTARTS, 1, 1e6),
+                                              (uint64_t)option_whole(&c->o, SEED, 0, 4294967295.0)},
+                                   .epochs = (unsigned)option_whole(&c->o, EPOCHS, 0, 1e6),
+                                   .batch = (unsigned)option_whole(&c->o, BATCH, 1, 1e9),
+                                   .lr = option_number(&c->o, LR, 0, 1e30),
+                                   .momentum = option_number(&c->o, MOMENTUM, 0, 1)};
+  c->threads = option_threads(&c->o, THREADS);
+  if (!(c->how.lr > 0))
+    diag_error(c->diag, SPAN_NONE, "--lr is a number greater than 0");
+  if (c->how.momentum == 1)
+    diag_error(c->diag, SPAN_NONE, "--momentum is less than 1");
   if (diag_errors(c->diag) > before)
     diag_hint(c->diag, "mergescape merge %s --help lists what it takes", name);
 }
@@ -120,7 +183,7 @@ static int load(struct command *c)
   struct inputs *in = &c->in;
   int status = inputs_model(in, "--model", c->o.value[MODEL]);
   if (status == EXIT_DONE)
-    status = c->o.said[INPUT] ? inputs_samples(in, c->o.value[INPUT], false)
+    status = c->o.said[INPUT] ? inputs_samples(in, c->o.value[INPUT], c->method == MATCH_LEARNED)
                               : inputs_shape(in, c->o.value[SHAPE]);
   if (status == EXIT_DONE)
     status = inputs_sizes(in, c->models[A]);
@@ -136,32 +199,69 @@ static int load(struct command *c)
 
 /* ---- matching ---- */
 
-/* By a network for the samples, which may have fewer positions than the files: groups are the
- * same. */
-static bool match_activations_in(struct command *c, uint32_t **perms)
-{
-  const struct net *net = inputs_sample_net(&c->in, c->weights[A].untied);
-  const struct net_groups *groups = net ? net_groups_new(c->arena, net, c->diag) : NULL;
+/* Both models as the network that they are matched in has them. */
+struct pair {
+  struct match match;
   float *flat[2];
-  if (!groups)
-    return false;
-  for (int k = 0; k < 2; k++) {
-    flat[k] = arena_array(c->arena, net_count(net), sizeof **flat);
-    inputs_convey(c->weights[k].net, c->weights[k].flat, net, flat[k]);
+};
+
+/* weights[k] for `net`, in canonical form where it is wanted. */
+static bool prepare(struct command *c, const struct net *net, bool canonical, struct pair *p)
+{
+  const struct net_groups *groups = net ? net_groups_new(c->arena, net, c->diag) : NULL;
+  for (int k = 0; groups && k < 2; k++) {
+    const struct inputs_weights *w = &c->weights[k];
+    p->flat[k] = arena_array(c->arena, net_count(net), sizeof **p->flat);
+    if (!canonical) {
+      inputs_convey(w->net, w->flat, net, p->flat[k]);
+      continue;
+    }
+    /* Its own network with as many positions. */
+    const struct net *own = net == c->whole ? w->net : inputs_sample_net(&c->in, w->untied);
+    float *cut = arena_array(c->arena, net_count(own), sizeof *cut);
+    inputs_convey(w->net, w->flat, own, cut);
+    if (!match_canonical(own, cut, net, groups, p->flat[k], c->diag))
+      return false;
   }
-  const struct match match = {ops_cpu(), net, groups, flat[A], flat[B]};
-  struct net_work *work = net_work_new(net, match.ops, BATCH, false);
-  const bool ok = match_activations(&match, work, BATCH, &c->in.samples,
-                                    (unsigned)option_whole(&c->o, SAMPLES, 2, 1e9), perms, c->diag);
+  p->match = (struct match){c->ops, net, groups, p->flat[A], p->flat[B]};
+  return groups != NULL;
+}
+
+/* What learned matching and activations look at: the same with the positions that samples have, and
+ * the same groups. */
+static bool find_by_samples(struct command *c, uint32_t **perms, struct match_maps *maps)
+{
+  const struct net *net = inputs_sample_net(&c->in, maps ? true : c->weights[A].untied);
+  const bool learned = c->method == MATCH_LEARNED;
+  struct pair p;
+  if (!prepare(c, net, maps != NULL, &p))
+    return false;
+  const unsigned batch = learned ? c->how.batch : LOOKED_AT, n = c->in.samples.split[DATA_TRAIN].n;
+  struct net_work *work = net_work_new(net, c->ops, batch < n ? batch : n, learned);
+  bool ok = true;
+  if (!learned) {
+    ok = match_activations(&p.match, work, batch < n ? batch : n, &c->in.samples,
+                           (unsigned)option_whole(&c->o, SAMPLES, 2, 1e9), perms, c->diag);
+  } else if (maps) {
+    struct match_maps *found = match_maps_new(c->arena, p.match.groups);
+    c->loss = match_general_learned(&p.match, &c->how, work, &c->in.samples, found);
+    match_maps_copy(found, maps);
+  } else {
+    c->loss = match_learned(&p.match, &c->how, work, &c->in.samples, perms);
+  }
   net_work_free(work);
   return ok;
 }
 
-static bool find_perms(struct command *c, const struct match *match, uint32_t **perms)
+static bool find(struct command *c, const struct match *match, uint32_t **perms,
+                 struct match_maps *maps)
 {
-  if (c->method == MATCH_ACTIVATIONS)
-    return match_activations_in(c, perms);
-  match_weights(match, &c->search, perms);
+  if (c->method != MATCH_WEIGHTS)
+    return find_by_samples(c, perms, maps);
+  if (maps)
+    match_general(match, c->how.search.passes, maps);
+  else
+    match_weights(match, &c->how.search, perms);
   return true;
 }
 
@@ -177,17 +277,24 @@ static double cosine(const struct net *net, const float *a, const float *b)
   return ab / (sqrt(aa) * sqrt(bb));
 }
 
+/* perms NULL: general symmetries. */
 static void summarize(const struct command *c, const struct match *match, uint32_t *const *perms,
                       const float *matched)
 {
   const struct net_groups *groups = match->groups;
   size_t moved = 0, all = 0;
-  for (size_t g = 0; g < groups->n; g++)
+  for (size_t g = 0; perms && g < groups->n; g++)
     for (uint32_t i = 0; i < groups->v[g].size; i++, all++)
       moved += perms[g][i] != i;
-  printf("%s: %zu of %zu channels moved, in %zu groups; cosine with %s %.4f -> %.4f\n",
-         c->o.value[OUTPUT], moved, all, groups->n, c->models[A],
-         cosine(match->net, match->to, match->from), cosine(match->net, match->to, matched));
+  printf("%s: ", c->o.value[OUTPUT]);
+  if (perms)
+    printf("%zu of %zu channels moved, ", moved, all);
+  printf("in %zu groups; cosine with %s %.4f -> %.4f", groups->n,
+         perms ? c->models[A] : c->o.value[CANONICAL_A], cosine(match->net, match->to, match->from),
+         cosine(match->net, match->to, matched));
+  if (c->method == MATCH_LEARNED)
+    printf("; loss midway %.4f", c->loss);
+  putchar('\n');
 }
 
 /* {"method": "weight_matching", "model": "resnet18", "models": ["a", "b"], ...} */
@@ -196,8 +303,8 @@ static const char *describe(const struct command *c)
   json_t *root = json_pack("{s:s, s:s, s:s, s:[s,s]}", "program", PACKAGE_STRING, "method", c->name,
                            "model", c->in.model, "models", inputs_last_part(c->arena, c->models[A]),
                            inputs_last_part(c->arena, c->models[B]));
-  for (int i = SAMPLES; i < OUTPUT; i++)
-    if (option_is_of(&options[i], c->name))
+  for (int i = SYMMETRIES; i < OUTPUT; i++)
+    if (i != CANONICAL_A && option_is_of(&options[i], c->name))
       json_object_set_new(root, options[i].name, json_string(c->o.value[i]));
   char *text = json_dumps(root, JSON_COMPACT);
   const char *copy = text ? arena_strdup(c->arena, text) : NULL;
@@ -206,32 +313,105 @@ static const char *describe(const struct command *c)
   return copy;
 }
 
+/* Does `flat` compute what the file's weights do? */
+static bool is_same(struct command *c, const struct inputs_weights *own, const struct net *net,
+                    const float *flat)
+{
+  struct net_work *of_own = net_work_new(own->net, c->ops, MATCH_CHECKED, false);
+  struct net_work *work = net_work_new(net, c->ops, MATCH_CHECKED, false);
+  const bool same = match_same_function(own->net, of_own, own->flat, work, flat, c->diag);
+  net_work_free(of_own);
+  net_work_free(work);
+  return same;
+}
+
+/* A language model's head is a tensor more than the file may have. */
+static bool write_canonical(struct command *c, const struct net *net, const float *flat,
+                            const char *from, const char *to, const struct safetensors_meta *how)
+{
+  const uint64_t shard = inputs_shard_bytes(to);
+  return net_reads_text(net) ? net_save_as(net, flat, to, shard, how, c->diag)
+                             : net_copy_weights(net, flat, from, to, shard, how, c->diag);
+}
+
+static bool match_general_models(struct command *c)
+{
+  const struct safetensors_meta how = {"matched", describe(c)}, form = {"canonical", "general"};
+  const struct net *net = c->whole;
+  struct pair p;
+  if (!prepare(c, net, true, &p))
+    return false;
+  struct match_maps *maps = match_maps_new(c->arena, p.match.groups);
+  float *matched = arena_array(c->arena, net_count(net), sizeof *matched);
+  if (!find(c, &p.match, NULL, maps))
+    return false;
+  match_map(maps, p.flat[B], net_count(net), matched);
+  const bool ok =
+      is_same(c, &c->weights[A], net, p.flat[A]) && is_same(c, &c->weights[B], net, matched) &&
+      write_canonical(c, net, p.flat[A], c->models[A], c->o.value[CANONICAL_A], &form) &&
+      write_canonical(c, net, matched, c->models[B], c->o.value[OUTPUT], &how);
+  if (ok && !c->o.said[QUIET])
+    summarize(c, &p.match, NULL, matched);
+  return ok;
+}
+
+static bool permute_model(struct command *c)
+{
+  const struct safetensors_meta how = {"matched", describe(c)};
+  const struct net *net = c->whole;
+  struct pair p;
+  if (!prepare(c, net, false, &p))
+    return false;
+  uint32_t **perms = match_identity(c->arena, p.match.groups);
+  float *matched = arena_array(c->arena, net_count(net), sizeof *matched);
+  if (!find(c, &p.match, perms, NULL))
+    return false;
+  net_permute(net, p.match.groups, perms, p.flat[B], matched);
+  const char *output = c->o.value[OUTPUT];
+  const bool ok = is_same(c, &c->weights[B], net, matched) &&
+                  net_permute_file(net, p.match.groups, perms, c->models[B], output,
+                                   inputs_shard_bytes(output), &how, c->diag);
+  if (ok && !c->o.said[QUIET])
+    summarize(c, &p.match, perms, matched);
+  return ok;
+}
+
+/* Without heads, permutations are all there is. */
+static bool check_form(struct command *c)
+{
+  const struct net_groups *groups = net_groups_new(c->arena, c->weights[A].net, c->diag);
+  const char *canonical = c->o.value[CANONICAL_A];
+  if (!groups)
+    return false;
+  const bool general = c->general && match_has_heads(groups);
+  if (canonical && !general)
+    diag_error(c->diag, SPAN_NONE,
+               "--canonical-a: %s is matched by permutations, and A stays as it is",
+               c->in.spec.model);
+  else if (general && !canonical)
+    diag_error(c->diag, SPAN_NONE,
+               "--symmetries=general needs --canonical-a: OUT is merged with A in its form");
+  else if (general && !strcmp(canonical, c->o.value[OUTPUT]))
+    diag_error(c->diag, SPAN_NONE, "--canonical-a and -o are the same file");
+  else if (!general && c->weights[A].untied != c->weights[B].untied)
+    diag_error(c->diag, SPAN_NONE, "one of the models has a head of its own, the other has not");
+  else {
+    c->general = general;
+    return true;
+  }
+  return false;
+}
+
 static bool match_models(struct command *c)
 {
-  const struct net *net = c->weights[A].net;
-  const struct net_groups *groups = net_groups_new(c->arena, net, c->diag);
-  const char *output = c->o.value[OUTPUT];
   const char *const read[] = {c->models[A], c->models[B], c->o.value[INPUT]};
-  if (!groups || !inputs_check_output(&c->in, output, read, 3))
+  if (!check_form(c) || !inputs_check_output(&c->in, c->o.value[OUTPUT], read, 3) ||
+      (c->general && !inputs_check_output(&c->in, c->o.value[CANONICAL_A], read, 3)))
     return false;
-  if (c->weights[A].untied != c->weights[B].untied) {
-    diag_error(c->diag, SPAN_NONE, "one of the models has a head of its own, the other has not");
-    return false;
-  }
-  const struct match match = {ops_cpu(), net, groups, c->weights[A].flat, c->weights[B].flat};
-  const struct safetensors_meta how = {"matched", describe(c)};
-  uint32_t **perms = match_identity(c->arena, groups);
-  float *matched = arena_array(c->arena, net_count(net), sizeof *matched);
-  if (!find_perms(c, &match, perms))
-    return false;
-  net_permute(net, groups, perms, match.from, matched);
-  struct net_work *work = net_work_new(net, ops_cpu(), MATCH_CHECKED, false);
-  bool ok = match_same_function(net, work, match.from, work, matched, c->diag);
-  net_work_free(work);
-  ok = ok && net_permute_file(net, groups, perms, c->models[B], output, inputs_shard_bytes(output),
-                              &how, c->diag);
-  if (ok && !c->o.said[QUIET])
-    summarize(c, &match, perms, matched);
+  c->whole = inputs_net(&c->in, c->general || c->weights[A].untied);
+  c->ops = ops_threads_new(ops_cpu(), c->threads);
+  const bool ok = c->general ? match_general_models(c) : permute_model(c);
+  ops_threads_free(c->ops);
   return ok;
 }
 

@@ -118,8 +118,8 @@ static void print_help(void)
          "Merges checkpoints tensor by tensor.\n\nMethods:\n");
   for (size_t k = 0; merge_at(k); k++)
     printf("  %-16s %s\n", merge_at(k)->name, merge_at(k)->meaning);
-  printf("  weight_matching, activation_matching\n"
-         "  %-16s one model's channels in the order that fits another's\n"
+  printf("  weight_matching, activation_matching, learned_matching\n"
+         "  %-16s one model in the arrangement that fits another\n"
          "  intra_fusion     a narrower model, made by fusing units that are alike\n"
          "  ot_fusion        two models, the second's units carried to the first's\n",
          "");

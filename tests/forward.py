@@ -37,12 +37,16 @@ def save(path, tensors):
 
 
 def load(path):
+    """All tensors by their names."""
     with open(path, "rb") as f:
         data = f.read()
     n = struct.unpack("<Q", data[:8])[0]
-    t = json.loads(data[8:8 + n])["output"]
-    begin, end = (8 + n + x for x in t["data_offsets"])
-    return torch.frombuffer(bytearray(data[begin:end]), dtype=torch.float32).reshape(t["shape"])
+    header, types = json.loads(data[8:8 + n]), {name: t for t, name in DTYPES.items()}
+    header.pop("__metadata__", None)
+    return {name: torch.frombuffer(bytearray(data[8 + n + t["data_offsets"][0]:
+                                                  8 + n + t["data_offsets"][1]]),
+                                   dtype=types[t["dtype"]]).reshape(t["shape"])
+            for name, t in header.items()}
 
 
 def forward(program, folder, model, weights, x):
@@ -56,7 +60,7 @@ def forward(program, folder, model, weights, x):
         return None
     if done.returncode:
         sys.exit(f"forward: {model}: exit status {done.returncode}: {done.stderr}")
-    return load(o)
+    return load(o)["output"]
 
 
 def compare(what, ours, theirs):
@@ -100,7 +104,8 @@ def gpt2(t, ids, layers, heads):
         u = linear("mlp.c_fc", norm("ln_2", x))
         u = u * (1 + torch.tanh(math.sqrt(2 / math.pi) * (u + 0.044715 * u ** 3))) / 2
         x = x + linear("mlp.c_proj", u)
-    return F.layer_norm(x, (c,), t["ln_f.weight"], t["ln_f.bias"]) @ t["wte.weight"].t()
+    head = t.get("lm_head.weight", t["wte.weight"])
+    return F.layer_norm(x, (c,), t["ln_f.weight"], t["ln_f.bias"]) @ head.t()
 
 
 def gpt2_tensors(vocabulary, block, c, layers):
@@ -219,4 +224,5 @@ def main():
     sys.exit(0 if good else 1)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -220,7 +220,7 @@ static void mistakes_are_named(void **state)
       {"weight_matching", 2, "needs --model"},
       {"activation_matching --model mlp", 2, "needs --input"},
       {"weight_matching --model mlp --input x", 2, "takes no --input"},
-      {"learned_matching --model mlp", 2, "in experiments"},
+      {"learned_matching --model mlp", 2, "needs --input"},
       {"weight_matching --model mlpp", 3, "did you mean"},
       {"weight_matching --model gpt", 2, "Hugging Face"},
       {"weight_matching --model mlp --restarts 0", 2, "whole number from 1"},
