@@ -19,7 +19,7 @@ void figure_colours(struct figure_gp *s, const struct figure_panel *p,
 {
   struct arena *a = s->arena;
   const struct figure_page *page = s->page;
-  figure_add(&s->t, "set border 15; unset xzeroaxis; unset grid; set style fill solid\n");
+  figure_add(&s->t, "set border 15 front; unset xzeroaxis; unset grid; set style fill solid\n");
   if (!figure_is_coloured(p))
     return;
   figure_add(&s->t, "eval %s; set cbrange [%s:%s]\n", p->diverging ? "diverging" : "sequential",
@@ -204,6 +204,16 @@ static void marks(struct figure_gp *s, const struct figure_panel *p)
   }
 }
 
+/* A column of the map's points: with k = 0 where they are, with k = -1 a hair below. */
+static char *beside(struct arena *a, int column, const struct figure_range *axis, bool log)
+{
+  const double part = 0.002;
+  return log ? arena_printf(a, "($%d * %s**k)", column,
+                            figure_short_number(a, pow(axis->hi / axis->lo, part)))
+             : arena_printf(a, "($%d + %s*k)", column,
+                            figure_short_number(a, part * (axis->hi - axis->lo)));
+}
+
 void figure_contour_plot(struct figure_gp *s, const struct figure_panel *p,
                          const struct figure_place *at)
 {
@@ -213,15 +223,18 @@ void figure_contour_plot(struct figure_gp *s, const struct figure_panel *p,
     return;
   }
   contour_levels(s, p);
-  /* Drawn thrice, the facets leave no seams where a viewer smooths their edges. */
+  /* Drawn twice, the first time a hair aside: else there are seams between the facets where a
+   * viewer smooths their edges, or rounds them apart. */
   figure_add(&s->t,
              "set view map; set pm3d interpolate %d,%d; set zrange [*:*]\n"
              "unset border; unset xtics; unset ytics\n"
              "set datafile separator whitespace; set datafile nocolumnheaders\n"
-             "splot for [again=1:3] $grid_%s using 1:2:3 with pm3d nocontour, \\\n"
+             "splot for [k=-1:0] $grid_%s using %s:%s:3 with pm3d nocontour, \\\n"
              "  $grid_%s using 1:2:3 with lines nosurface lc rgb clear(0xffffff, 0.5) lw 1.2, \\\n"
              "  $grid_%s using 1:2:3 with lines nosurface lc rgb INK lw 0.5",
-             smoothing(p->categories.n), smoothing(p->rows.n), id, id, id);
+             smoothing(p->categories.n), smoothing(p->rows.n), id,
+             beside(s->arena, 1, &p->x, p->plan->x.log), beside(s->arena, 2, &p->y, p->plan->y.log),
+             id, id);
   if (p->n_failed > 0)
     figure_add(&s->t,
                ", \\\n  $grid_%s using ($4 > 0 ? $1 : NaN):2:(%s) with points nocontour ls 2", id,
