@@ -246,8 +246,9 @@ static void the_report_comes_from_the_store(void **state)
   assert_true(claims_judge(w.paper.store, w.paper.plan, row.claim, &row.result, s->diag));
   text = report(s, &w);
   expect(text, "2 measured points, of which 1 come of training that failed");
-  expect(text, "[interval]\">0.5</td><td role=cell data-is=\"Claimed\">&gt; 0.3</td>"
-               "<td role=cell data-is=\"Units\">1 seed</td>");
+  expect(text, "[interval]\">0.5</td><td role=cell data-is=\"Claimed\">&gt; "
+               "<span class=line>0.3</span></td><td role=cell data-is=\"Units\">1 "
+               "<span class=line>seed</span></td>");
   expect(text, "<a href=\"#fig01\">Figure&nbsp;1</a>");
   expect(text, "<a href=\"#claim-C1\">C1</a> <span class=\"verdict undecided\">UNDECIDED</span>");
   expect(text, "2.0 s of one worker");
