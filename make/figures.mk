@@ -16,7 +16,7 @@ archive = $(or $(ARCHIVE),mergescape-results.tar.gz)
 commit = $(shell git -C '$(srcdir)' describe --always --dirty 2> /dev/null)
 numbered = [0-9][0-9]
 
-.PHONY: figures claims compare record-reference export explain status verify paper report help clean-figures clean-paper clean-report clean-store always
+.PHONY: figures claims compare record-reference export explain status verify paper paper-packages report help clean-figures clean-paper clean-report clean-store always
 
 # mergescape itself knows what is up to date.
 figures: mergescape$(EXEEXT)
@@ -31,8 +31,10 @@ claims: mergescape$(EXEEXT)
 
 # TeX is large, and installed only when it is asked for.
 PAPER_PACKAGES = latexmk texlive-latex-base texlive-latex-recommended lmodern
-paper: mergescape$(EXEEXT)
+paper-packages:
 	@test '$(PACKAGES)' = no || command -v latexmk > /dev/null || sh '$(srcdir)/make/packages.sh' $(PAPER_PACKAGES)
+
+paper: mergescape$(EXEEXT) paper-packages
 	@$(MKDIR_P) paper
 	@./mergescape$(EXEEXT) weave $(FIGURE_FLAGS) --paper=paper/generated $(EXPERIMENT_FILES)
 	@cd paper && TEXINPUTS='.:$(abs_srcdir)/paper:' BIBINPUTS='.:$(abs_srcdir)/paper:' latexmk -pdf \
