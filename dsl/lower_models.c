@@ -59,8 +59,7 @@ static bool add_end(struct lower_run *r, const struct ast_stmt *s, const struct 
   return true;
 }
 
-static bool add_branches(struct lower_run *r, double from, const char *text,
-                         struct lower_models *m)
+static bool add_branches(struct lower_run *r, double from, const char *text, struct lower_models *m)
 {
   const struct dsl_experiment *e = r->at.experiment;
   double stream = 0;
@@ -75,8 +74,8 @@ static bool add_branches(struct lower_run *r, double from, const char *text,
     size_t members = model_branch_count(s), cuts = (size_t)ceil((c.to - c.from) / every);
     m->n_snapshots[b] = cuts;
     m->snapshots[b] = arena_array(r->l->arena, members, sizeof *m->snapshots[b]);
-    m->branches[b] = (struct lower_group){
-        arena_array(r->l->arena, members, sizeof *m->branches[b].v), members};
+    m->branches[b] =
+        (struct lower_group){arena_array(r->l->arena, members, sizeof *m->branches[b].v), members};
     for (size_t i = 0; i < members; i++) {
       uint32_t *ends = arena_array(r->l->arena, cuts, sizeof *ends);
       /* Every continuation has a stream of its own, whatever branch it is of. */
@@ -215,10 +214,9 @@ static const char *attr_text(struct arena *a, const struct plan_step *s, enum pl
 static bool check_architectures(struct lower_run *r, const struct ast_stmt *s,
                                 const struct inputs *in)
 {
-  static const enum plan_attr_id shape[] = {PLAN_A_model,  PLAN_A_stages, PLAN_A_blocks,
-                                            PLAN_A_layers, PLAN_A_heads,  PLAN_A_patch,
-                                            PLAN_A_hidden, PLAN_A_stem,   PLAN_A_width,
-                                            PLAN_A_growth};
+  static const enum plan_attr_id shape[] = {
+      PLAN_A_model,  PLAN_A_stages, PLAN_A_blocks,     PLAN_A_layers, PLAN_A_heads, PLAN_A_patch,
+      PLAN_A_hidden, PLAN_A_stem,   PLAN_A_activation, PLAN_A_width,  PLAN_A_growth};
   const size_t n = sizeof shape / sizeof *shape - (lower_fuses(s->value->text) ? 2 : 0);
   const struct plan *plan = r->l->plan;
   const struct plan_step *first = plan_model_of(plan, plan_step(plan, in->v[0].step));

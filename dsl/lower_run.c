@@ -77,8 +77,8 @@ static const struct ast_expr *argument(const struct ast_expr *call, const char *
 static bool is_later(enum plan_attr_id id)
 {
   return id == PLAN_A_stem || id == PLAN_A_labels || id == PLAN_A_transform || id == PLAN_A_shift ||
-         id == PLAN_A_symmetries || id == PLAN_A_hidden || id == PLAN_A_importance ||
-         id == PLAN_A_marginals || id == PLAN_A_order;
+         id == PLAN_A_symmetries || id == PLAN_A_hidden || id == PLAN_A_activation ||
+         id == PLAN_A_importance || id == PLAN_A_marginals || id == PLAN_A_order;
 }
 
 /* "0.3 0.5": one a model. */

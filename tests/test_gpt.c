@@ -119,7 +119,8 @@ static void gpt_is_drawn_as_gpt_2_was(void **state)
   arena_free(t.arena);
 }
 
-/* Along the gradient the loss rises as the gradient says, tensor by tensor. */
+/* Along the gradient the loss rises as the gradient says, tensor by tensor; ReLUs are held, for at
+ * their kinks it does not. */
 static void check_network_gradient(const struct net_spec *spec)
 {
   struct text t = setup(spec);
@@ -128,6 +129,9 @@ static void check_network_gradient(const struct net_spec *spec)
   float *scrap = arena_array(t.arena, net_count(t.net), sizeof *scrap);
   size_t n;
   const struct net_tensor *all = net_tensors(t.net, &n);
+  net_record_relu(w, t.flat, t.ids, BATCH);
+  net_fixed_relu_gradient(w, t.flat, t.ids, t.labels, BATCH, scrap);
+  assert_memory_equal(scrap, t.grad, net_params(t.net) * sizeof *scrap);
   for (size_t i = 0; i < n; i++) {
     const float *g = t.grad + all[i].offset;
     double square = 0, loss[2];
@@ -138,7 +142,7 @@ static void check_network_gradient(const struct net_spec *spec)
       float *moved = arena_copy(t.arena, t.flat, net_count(t.net) * sizeof *moved);
       for (size_t k = 0; k < all[i].count; k++)
         moved[all[i].offset + k] += (float)((side ? h : -h) * (double)g[k]);
-      loss[side] = (double)net_loss_gradient(w, moved, t.ids, t.labels, BATCH, scrap);
+      loss[side] = (double)net_fixed_relu_gradient(w, moved, t.ids, t.labels, BATCH, scrap);
     }
     const double rise = (loss[1] - loss[0]) / (2 * h);
     if (fabs(rise - square) > 0.02 * square + 2e-5 * sqrt(square))
@@ -155,6 +159,43 @@ static void gpt_gradient_is_the_losss(void **state)
   untied.untied = true;
   check_network_gradient(&GPT);
   check_network_gradient(&untied);
+  static const char *const activations[] = {"relu", "quick_gelu"};
+  for (int k = 0; k < 2; k++) {
+    struct net_spec other = GPT;
+    other.activation = activations[k];
+    check_network_gradient(&other);
+  }
+}
+
+/* The feed-forward part's units, and whether one of them is below 0. */
+static void look_for_negatives(void *context, unsigned value, const struct net_activation *a)
+{
+  bool *negative = context;
+  (void)value;
+  for (size_t i = 0; a->c == 4 * 24 && i < a->rows * a->row; i++)
+    *negative |= a->y[i] < 0;
+}
+
+static void the_activation_can_be_chosen(void **state)
+{
+  (void)state;
+  static const char *const words[] = {NULL, "gelu", "quick_gelu", "relu"};
+  float logits[4][BATCH * 7 * 29];
+  for (int k = 0; k < 4; k++) {
+    struct net_spec spec = GPT;
+    spec.activation = words[k];
+    struct text t = setup(&spec);
+    struct net_work *w = net_work_new(t.net, ops_cpu(), BATCH, false);
+    bool negative = false;
+    net_logits(w, t.flat, t.ids, BATCH, logits[k]);
+    net_visit(w, t.flat, t.ids, BATCH, look_for_negatives, &negative);
+    assert_int_equal(negative, k != 3);
+    net_work_free(w);
+    arena_free(t.arena);
+  }
+  assert_memory_equal(logits[0], logits[1], sizeof *logits);
+  for (int k = 2; k < 4; k++)
+    assert_memory_not_equal(logits[k - 1], logits[k], sizeof *logits);
 }
 
 /* With the embedding's words in it, an untied head computes what a tied one does. */
@@ -269,6 +310,7 @@ int main(void)
       cmocka_unit_test(gpt_has_hugging_faces_tensors),
       cmocka_unit_test(gpt_is_drawn_as_gpt_2_was),
       cmocka_unit_test(gpt_gradient_is_the_losss),
+      cmocka_unit_test(the_activation_can_be_chosen),
       cmocka_unit_test(an_untied_head_has_words_of_its_own),
       cmocka_unit_test(gpt_sees_the_past_alone),
       cmocka_unit_test_setup_teardown(gpt_goes_through_a_file, scratch_setup, scratch_teardown),

@@ -336,6 +336,7 @@ static void unknown_models_and_shapes_are_diagnosed(void **state)
       {.model = "densenet121", .stages = 4, .layers = 2}, /* 7 pixels: 7, 3, 1, 0 */
       {.model = "densenet121", .stages = 2, .layers = 2, .stem = "imagenet", .height = 4},
       {.model = "resnet18", .stem = "gpt"},
+      {.model = "vit_s_16", .patch = 1, .activation = "tanh"},
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     diag_clear(d);

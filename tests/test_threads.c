@@ -356,6 +356,7 @@ static void dense_layers_keep_every_bit(void **state)
       {{64, 200, true, OPS_GELU_TANH}, 1201, false}, {{100, 64, true, OPS_IDENTITY}, 700, true},
       {{96, 130, false, OPS_GELU}, 530, false},      {{300, 70, false, OPS_IDENTITY}, 300, true},
       {{40, 500, false, OPS_QUICK_GELU}, 99, false}, {{32, 1100, true, OPS_IDENTITY}, 257, false},
+      {{64, 210, true, OPS_RELU}, 900, false},
   };
   struct test_case cases[sizeof shapes / sizeof *shapes];
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)

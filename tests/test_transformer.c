@@ -36,6 +36,8 @@ static double activation(double u, enum ops_act act)
     return 0.5 * u * (1 + erf(u / sqrt(2)));
   case OPS_QUICK_GELU:
     return u / (1 + exp(-1.702 * u));
+  case OPS_RELU:
+    return u > 0 ? u : 0;
   case OPS_IDENTITY:
     break;
   }
@@ -137,6 +139,13 @@ static void dense_shapes(const struct ops *ops)
                                       .residual = act == OPS_IDENTITY && i % 8};
     check_dense(ops, &shape);
   }
+  /* Of sums that are not too long: a ReLU passes their rounding on whole. */
+  for (unsigned i = 0; i < 2 * sizeof shapes / sizeof *shapes; i++) {
+    const unsigned *s = shapes[i / 2];
+    const struct dense_shape shape = {.d = {s[1], s[2], i % 2 == 0, OPS_RELU}, .rows = s[0]};
+    if (s[1] <= 128)
+      check_dense(ops, &shape);
+  }
 }
 
 static void dense_matches_twin(void **state)
@@ -149,7 +158,7 @@ static void dense_matches_twin(void **state)
 static void activation_range(const struct ops *ops)
 {
   const float one = 1, zero = 0;
-  for (int act = OPS_GELU_TANH; act <= OPS_QUICK_GELU; act++) {
+  for (int act = OPS_GELU_TANH; act <= OPS_RELU; act++) {
     const struct ops_dense d = {1, 1, true, (enum ops_act)act};
     float *scratch = mem_alloc(ops->dense_scratch(ops, &d) * sizeof *scratch), y, slope;
     for (float u = -100; u <= 100; u += 0.37f) {

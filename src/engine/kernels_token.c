@@ -98,6 +98,12 @@ INLINE vec quick_gelu(vec u, vec *slope)
   return u * s;
 }
 
+INLINE vec relu(vec u, vec *slope)
+{
+  *slope = vec_select(u > 0.0f, vec_all(1), vec_all(0));
+  return vec_select(u <= 0.0f, vec_all(0), u);
+}
+
 INLINE vec activation(vec u, enum kernel_act act, vec *slope)
 {
   switch (act) {
@@ -107,6 +113,8 @@ INLINE vec activation(vec u, enum kernel_act act, vec *slope)
     return gelu_erf(u, slope);
   case KERNEL_QUICK_GELU:
     return quick_gelu(u, slope);
+  case KERNEL_RELU:
+    return relu(u, slope);
   case KERNEL_IDENTITY:
     break;
   }
@@ -165,6 +173,9 @@ static void act(size_t rows, unsigned c, const float *bias, enum kernel_act act,
     break;
   case KERNEL_QUICK_GELU:
     act_rows(rows, c, bias, KERNEL_QUICK_GELU, y, slope);
+    break;
+  case KERNEL_RELU:
+    act_rows(rows, c, bias, KERNEL_RELU, y, slope);
     break;
   case KERNEL_IDENTITY:
     act_rows(rows, c, bias, KERNEL_IDENTITY, y, slope);

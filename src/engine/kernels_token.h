@@ -27,7 +27,7 @@ struct kernel_layernorm {
   const float *x, *gamma, *beta;
 };
 
-enum kernel_act { KERNEL_IDENTITY, KERNEL_GELU_TANH, KERNEL_GELU, KERNEL_QUICK_GELU };
+enum kernel_act { KERNEL_IDENTITY, KERNEL_GELU_TANH, KERNEL_GELU, KERNEL_QUICK_GELU, KERNEL_RELU };
 
 struct kernels_token {
   unsigned panel;                                /* columns of a packed b that lie together */

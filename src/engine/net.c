@@ -199,6 +199,7 @@ unsigned net_dense_layer(struct net_builder *b, unsigned x, const struct net_den
   const size_t windows[] = {out, k ? in / k / k : 0, k, k};
   struct net_layer layer = {
       .kind = LAYER_DENSE, .in = x, .residual = d->residual, .dense = d->op, .bias = SIZE_MAX};
+  layer.relu = d->op.act == OPS_RELU;
   assert(d->residual == NET_NONE || d->op.act == OPS_IDENTITY);
   assert(!k || (in % (k * k) == 0 && !d->op.in_first));
   assert(d->bias || (d->residual == NET_NONE && d->op.act == OPS_IDENTITY));
@@ -419,6 +420,11 @@ static bool shape_fits(const struct net_spec *s, struct diag *diag)
   if (s->stem && strcmp(s->stem, "cifar") != 0 && strcmp(s->stem, "imagenet") != 0) {
     diag_error(diag, nowhere, "model \"%s\": unknown stem \"%s\"", s->model, s->stem);
     diag_hint(diag, "stems are cifar and imagenet");
+  }
+  if (s->activation && strcmp(s->activation, "gelu") != 0 && strcmp(s->activation, "relu") != 0 &&
+      strcmp(s->activation, "quick_gelu") != 0) {
+    diag_error(diag, nowhere, "model \"%s\": unknown activation \"%s\"", s->model, s->activation);
+    diag_hint(diag, "activations are gelu, quick_gelu and relu");
   }
   return diag_errors(diag) == before;
 }

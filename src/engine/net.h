@@ -30,6 +30,9 @@ struct net_spec {
   const char *stem; /* "cifar" (NULL too): 3x3, stride 1; "imagenet": 7x7 and pooling, stride 4 */
   unsigned heads, patch;
   unsigned hidden; /* transformers: feed-forward neurons of a block; 0: 4 times the width */
+  /* Of a transformer's feed-forward part: "gelu", in gpt its tanh form, else the exact one,
+   * "quick_gelu" or "relu"; NULL: the architecture's own. */
+  const char *activation;
   bool untied; /* gpt: a head of its own, lm_head.weight, drawn as the embedding is */
   unsigned channels, height, image_width, classes; /* the data's shape */
   unsigned block; /* text: tokens a sample, and then the shape is 1, 1, block, vocabulary */

@@ -72,6 +72,20 @@ static void norm_forward(const struct step *s, const struct net_layer *l,
                   s->work->value[l->out]);
 }
 
+/* A ReLU that is held as it was makes a layer without activation, of which let_through takes. */
+static void dense_forward(const struct step *s, const struct net_layer *l, size_t rows, float *y,
+                          float *slope)
+{
+  const struct ops *ops = s->work->ops;
+  struct ops_dense dense = l->dense;
+  const bool held = s->fixed && l->relu;
+  dense.act = held ? OPS_IDENTITY : dense.act;
+  ops->dense_forward(ops, &dense, rows, input(s, l->in), s->flat + l->weight,
+                     l->bias == SIZE_MAX ? NULL : s->flat + l->bias,
+                     l->residual == NET_NONE ? NULL : input(s, l->residual), y, held ? NULL : slope,
+                     s->work->scratch);
+}
+
 static void forward_token_layer(const struct step *s, size_t i)
 {
   const struct net_work *w = s->work;
@@ -88,9 +102,7 @@ static void forward_token_layer(const struct step *s, size_t i)
     ops->layernorm_forward(ops, rows, in->c, l->eps, x, weight, bias, y, saved,
                            saved ? saved + rows : NULL);
   else if (l->kind == LAYER_DENSE)
-    ops->dense_forward(ops, &l->dense, rows, x, weight, bias,
-                       l->residual == NET_NONE ? NULL : input(s, l->residual), y, saved,
-                       w->scratch);
+    dense_forward(s, l, rows, y, saved);
   else if (l->kind == LAYER_SCALED)
     ops->scaled_forward(ops, &l->dense, rows, x, weight, bias, s->flat + l->scale,
                         input(s, l->residual), y, w->scratch);
@@ -136,7 +148,8 @@ static void backward_token_layer(const struct step *s, size_t i, float *grad)
     ops->layernorm_backward(ops, rows, in->c, x, saved, saved + rows, weight, dy, dx, add, dweight,
                             dbias);
   else if (l->kind == LAYER_DENSE)
-    ops->dense_backward(ops, &l->dense, rows, x, weight, saved, dy, dx, add, dweight, dbias,
+    ops->dense_backward(ops, &l->dense, rows, x, weight,
+                        s->fixed && l->relu ? w->open[l->out] : saved, dy, dx, add, dweight, dbias,
                         w->scratch);
   else if (l->kind == LAYER_SCALED)
     backward_scaled(s, l, add, grad);

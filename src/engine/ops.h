@@ -52,8 +52,8 @@ struct ops_rows {
 };
 
 /* What a transformer's linear layer ends with: GELU as GPT-2 has it (tanh), exactly (erf),
- * or x * sigmoid(1.702 x) as CLIP has it (Hendrycks & Gimpel 2016). */
-enum ops_act { OPS_IDENTITY, OPS_GELU_TANH, OPS_GELU, OPS_QUICK_GELU };
+ * or x * sigmoid(1.702 x) as CLIP has it (Hendrycks & Gimpel 2016); ReLU, of slope 0 at 0. */
+enum ops_act { OPS_IDENTITY, OPS_GELU_TANH, OPS_GELU, OPS_QUICK_GELU, OPS_RELU };
 
 /* A linear layer over rows; w [out][in], or [in][out] where in_first (GPT-2's Conv1D). */
 struct ops_dense {

@@ -50,6 +50,8 @@ static enum kernel_act kernel_act(enum ops_act act)
     return KERNEL_GELU;
   case OPS_QUICK_GELU:
     return KERNEL_QUICK_GELU;
+  case OPS_RELU:
+    return KERNEL_RELU;
   case OPS_IDENTITY:
     break;
   }

@@ -25,6 +25,15 @@ bool zoo_large_stem(const struct net_spec *spec)
   return spec->stem && !strcmp(spec->stem, "imagenet");
 }
 
+enum ops_act zoo_activation(const struct net_spec *spec, enum ops_act own, enum ops_act gelu)
+{
+  if (!spec->activation)
+    return own;
+  if (!strcmp(spec->activation, "relu"))
+    return OPS_RELU;
+  return strcmp(spec->activation, "gelu") ? OPS_QUICK_GELU : gelu;
+}
+
 const struct zoo_model *zoo_find(const char *name, struct diag *diag)
 {
   const char *names[MODELS];

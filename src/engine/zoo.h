@@ -4,6 +4,7 @@
 #define MERGESCAPE_ENGINE_ZOO_H
 
 #include "engine/net.h"
+#include "engine/ops.h"
 
 struct net_builder;
 
@@ -16,6 +17,10 @@ struct zoo_model {
 /* Is it ImageNet's, 7x7? */
 bool zoo_reads_text(const char *model); /* or images */
 bool zoo_large_stem(const struct net_spec *);
+
+/* What a spec says of the activation: `own` where it says nothing, `gelu` where it says so; a word
+ * that net_new has let pass. */
+enum ops_act zoo_activation(const struct net_spec *, enum ops_act own, enum ops_act gelu);
 
 /* NULL: no such model (a diagnostic names the nearest). */
 const struct zoo_model *zoo_find(const char *name, struct diag *);

@@ -1,6 +1,7 @@
 /* GPT-2 (Radford et al. 2019) as nanoGPT trains it: norms before each half of a block, GELU in
- * its tanh form, a head tied to the embedding (but for net_spec.untied), no dropout.  Names and layouts are Hugging
- * Face's: transformer.wte.weight, transformer.h.0.attn.c_attn.weight [in][out], ...
+ * its tanh form (or net_spec.activation: ReLU as OPT has it, Zhang et al. 2022), a head tied to the
+ * embedding (but for net_spec.untied), no dropout.  Names and layouts are Hugging Face's:
+ * transformer.wte.weight, transformer.h.0.attn.c_attn.weight [in][out], ...
  * Weights start normal 0.02; what is added to the residual stream 0.02 / sqrt(2 layers).
  * Defaults: width 128, 2 layers, 4 heads, 4 x width feed-forward neurons a block. */
 #include "engine/net_int.h"
@@ -18,17 +19,16 @@ static unsigned half_block(struct net_builder *b, unsigned x, const char *name, 
 }
 
 static unsigned block(struct net_builder *b, unsigned x, const char *name, unsigned heads,
-                      unsigned hidden, double std)
+                      const struct ops_dense *up, double std)
 {
   const unsigned c = net_channels(b, x);
   const struct ops_dense qkv = {.out = 3 * c, .in_first = true};
-  const struct ops_dense up = {.out = hidden, .in_first = true, .act = OPS_GELU_TANH};
   unsigned y = net_layernorm(b, x, net_name(b, "%s.ln_1", name), EPS);
   y = net_dense(b, y, net_name(b, "%s.attn.c_attn", name), &qkv, 0.02, NET_NONE);
   y = net_attention(b, y, heads, true, 0);
   x = half_block(b, x, net_name(b, "%s.attn.c_proj", name), y, std);
   y = net_layernorm(b, x, net_name(b, "%s.ln_2", name), EPS);
-  y = net_dense(b, y, net_name(b, "%s.mlp.c_fc", name), &up, 0.02, NET_NONE);
+  y = net_dense(b, y, net_name(b, "%s.mlp.c_fc", name), up, 0.02, NET_NONE);
   return half_block(b, x, net_name(b, "%s.mlp.c_proj", name), y, std);
 }
 
@@ -51,9 +51,11 @@ bool zoo_gpt(struct net_builder *b, const struct net_spec *spec, unsigned *logit
   }
   const unsigned embedding =
       net_embedding(b, "transformer.wte", "transformer.wpe", spec->classes, width);
+  const struct ops_dense up = {
+      .out = hidden, .in_first = true, .act = zoo_activation(spec, OPS_GELU_TANH, OPS_GELU_TANH)};
   unsigned x = embedding;
   for (unsigned k = 0; k < layers; k++)
-    x = block(b, x, net_name(b, "transformer.h.%u", k), heads, hidden, 0.02 / sqrt(2.0 * layers));
+    x = block(b, x, net_name(b, "transformer.h.%u", k), heads, &up, 0.02 / sqrt(2.0 * layers));
   x = net_layernorm(b, x, "transformer.ln_f", EPS);
   *logits = spec->untied ? net_untied_head(b, x, "lm_head", spec->classes)
                          : net_tied_head(b, x, embedding);

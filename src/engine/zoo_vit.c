@@ -16,6 +16,9 @@
  * classifier is made of CLIP's text features, the image features are normalised first (Wortsman
  * et al. 2022); here it is drawn, and would begin with logits near zero.
  *
+ * net_spec.activation takes another one's place: open_clip has models with the exact GELU, and the
+ * transformer of Vaswani et al. 2017 has ReLU.
+ *
  * Behind the last block's attention only the class token counts; the other tokens end there. */
 #include "engine/net_int.h"
 #include "engine/zoo.h"
@@ -72,6 +75,7 @@ struct vit {
   struct net_builder *b;
   const struct style *style;
   unsigned width, layers, heads, patch, hidden;
+  enum ops_act act;
 };
 
 enum { MLP_RATIO = 4 };
@@ -154,7 +158,7 @@ static unsigned block(const struct vit *v, unsigned x, unsigned number)
   y = net_attention(b, y, v->heads, false, last ? 1 : 0);
   x = dense(v, y, net_name(b, "%s.%s", name, s->out), v->width, OPS_IDENTITY, kept);
   y = net_layernorm(b, x, net_name(b, "%s.%s", name, s->norm2), s->eps);
-  y = dense(v, y, net_name(b, "%s.%s", name, s->up), v->hidden, s->act, NET_NONE);
+  y = dense(v, y, net_name(b, "%s.%s", name, s->up), v->hidden, v->act, NET_NONE);
   y = dense(v, y, net_name(b, "%s.%s", name, s->down), v->width, OPS_IDENTITY, x);
   if (s == &open_clip)
     draw_clip_block(v, name);
@@ -182,6 +186,7 @@ static struct vit from_spec(struct net_builder *b, const struct net_spec *spec,
       .heads = spec->heads ? spec->heads : heads,
       .patch = spec->patch ? spec->patch : 16,
       .hidden = spec->hidden ? spec->hidden : MLP_RATIO * width,
+      .act = zoo_activation(spec, style->act, OPS_GELU),
   };
 }
 

@@ -97,7 +97,8 @@ static bool same_data(struct store *store, const struct plan_step *s, const stru
   hash_hex(set->digest, hex);
   bool same = !store_read(store, s->key, a, &known, d) || !known.note || !strcmp(known.note, hex);
   if (!same) {
-    diag_error(d, SPAN_NONE, "data set `%s` is not the one that this store's results were made with",
+    diag_error(d, SPAN_NONE,
+               "data set `%s` is not the one that this store's results were made with",
                plan_str(s, PLAN_A_data));
     diag_hint(d, "bring the earlier files back, or use another folder with --store");
   }
@@ -148,6 +149,7 @@ void bind_model_spec(const struct plan_step *init, struct net_spec *spec)
       .heads = optional(init, PLAN_A_heads),
       .patch = optional(init, PLAN_A_patch),
       .hidden = optional(init, PLAN_A_hidden),
+      .activation = plan_attr(init, PLAN_A_activation) ? plan_str(init, PLAN_A_activation) : NULL,
   };
 }
 

@@ -46,6 +46,7 @@ static bool set(struct options *o, const char *key, const char *value)
                 {"patch", &s->patch, NULL, NULL},
                 {"hidden", &s->hidden, NULL, NULL},
                 {"stem", NULL, NULL, &s->stem},
+                {"activation", NULL, NULL, &s->activation},
                 {"channels", &s->channels, NULL, NULL},
                 {"classes", &s->classes, NULL, NULL},
                 {"block", &s->block, NULL, NULL},

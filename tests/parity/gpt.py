@@ -4,7 +4,7 @@ import math
 import torch
 import torch.nn as nn
 
-from harness import Case, adamw, sgd, text
+from harness import Case, adamw, relu_of_tokens, sgd, text
 
 
 class Conv1D(nn.Module):
@@ -34,22 +34,24 @@ class Attention(nn.Module):
         return self.c_proj((p @ v).transpose(1, 2).reshape(n, t, c))
 
 
+def gelu_tanh(u):
+    return 0.5 * u * (1 + torch.tanh(math.sqrt(2 / math.pi) * (u + 0.044715 * u ** 3)))
+
+
 class MLP(nn.Module):
-    def __init__(self, c, scale):
+    def __init__(self, c, scale, act):
         super().__init__()
-        self.c_fc, self.c_proj = Conv1D(c, 4 * c), Conv1D(4 * c, c, scale)
+        self.c_fc, self.c_proj, self.act = Conv1D(c, 4 * c), Conv1D(4 * c, c, scale), act
 
     def forward(self, x):
-        u = self.c_fc(x)
-        gelu = 0.5 * u * (1 + torch.tanh(math.sqrt(2 / math.pi) * (u + 0.044715 * u ** 3)))
-        return self.c_proj(gelu)
+        return self.c_proj(self.act(self.c_fc(x)))
 
 
 class Block(nn.Module):
-    def __init__(self, c, heads, scale):
+    def __init__(self, c, heads, scale, act):
         super().__init__()
         self.ln_1, self.attn = nn.LayerNorm(c), Attention(c, heads, scale)
-        self.ln_2, self.mlp = nn.LayerNorm(c), MLP(c, scale)
+        self.ln_2, self.mlp = nn.LayerNorm(c), MLP(c, scale, act)
 
     def forward(self, x):
         x = x + self.attn(self.ln_1(x))
@@ -59,11 +61,12 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Weights start larger than GPT-2's, so that attention and logits are not all alike."""
 
-    def __init__(self, width, layers, heads, block, vocabulary):
+    def __init__(self, width, layers, heads, block, vocabulary, act=gelu_tanh):
         super().__init__()
         self.transformer = nn.ModuleDict(dict(
             wte=nn.Embedding(vocabulary, width), wpe=nn.Embedding(block, width),
-            h=nn.ModuleList(Block(width, heads, 1 / math.sqrt(2 * layers)) for _ in range(layers)),
+            h=nn.ModuleList(Block(width, heads, 1 / math.sqrt(2 * layers), act)
+                            for _ in range(layers)),
             ln_f=nn.LayerNorm(width)))
         for table in (self.transformer.wte, self.transformer.wpe):
             nn.init.normal_(table.weight, 0, 0.1)
@@ -82,7 +85,13 @@ def case(width, layers, heads, block, vocabulary, batch, optimizer, size="small"
                 text(block, vocabulary, batch), optimizer, size, size == "small")
 
 
-CASES = [case(32, 2, 4, 24, 61, 3, sgd(0.05)),
+def relu_case(width, layers, heads, block, vocabulary, batch, optimizer):
+    return Case(f"gpt(width={width},layers={layers},heads={heads},activation=relu)",
+                lambda: GPT(width, layers, heads, block, vocabulary, relu_of_tokens),
+                text(block, vocabulary, batch), optimizer, "small", True)
+
+
+CASES = [relu_case(32, 2, 4, 24, 61, 3, sgd(0.05)), case(32, 2, 4, 24, 61, 3, sgd(0.05)),
          case(48, 3, 3, 70, 256, 4, adamw(1e-3)),
          case(128, 2, 4, 256, 50257, 2, adamw(1e-3), "paper"),
          case(512, 6, 8, 512, 50257, 1, adamw(1e-3), "paper")]

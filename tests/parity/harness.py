@@ -97,6 +97,10 @@ def load(path):
     return tensors
 
 
+def relu_of_tokens(x):
+    return F.relu(x.flatten(0, 1)).view(x.shape)
+
+
 def draw_batches(case):
     kind, d = case.data
     if kind == "text":
@@ -163,12 +167,12 @@ def shift_into_gap(x):
 
 
 class Parted:
-    """Within it a ReLU's values are shifted into a gap, by the bias of the norm or linear layer
-    that ran last; `shifts` keeps by how much, by the step and the bias."""
+    """Within it a ReLU's values [n][c]... are shifted into a gap, by the bias of the layer that
+    ran last; `shifts` keeps by how much, by the step and the bias."""
 
     def __init__(self, model):
         self.names = {m: name for name, m in model.named_modules()
-                      if isinstance(m, (nn.BatchNorm2d, nn.Linear))}
+                      if getattr(m, "bias", None) is not None}
         self.shifts, self.step, self.last, self.relu = {}, 0, None, F.relu
 
     def __enter__(self):

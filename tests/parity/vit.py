@@ -4,7 +4,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from harness import Case, adamw, images, sgd
+from harness import Case, adamw, images, relu_of_tokens, sgd
 
 
 def parameter(*shape):
@@ -24,19 +24,19 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    def __init__(self, c):
+    def __init__(self, c, act):
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(c, 4 * c), nn.Linear(4 * c, c)
+        self.fc1, self.fc2, self.act = nn.Linear(c, 4 * c), nn.Linear(4 * c, c), act
 
     def forward(self, x):
-        return self.fc2(F.gelu(self.fc1(x)))
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
-    def __init__(self, c, heads):
+    def __init__(self, c, heads, act):
         super().__init__()
         self.norm1, self.attn = nn.LayerNorm(c, eps=1e-6), Attention(c, heads)
-        self.norm2, self.mlp = nn.LayerNorm(c, eps=1e-6), MLP(c)
+        self.norm2, self.mlp = nn.LayerNorm(c, eps=1e-6), MLP(c, act)
 
     def forward(self, x):
         x = x + self.attn(self.norm1(x))
@@ -53,11 +53,11 @@ class Patches(nn.Module):
 
 
 class ViT(nn.Module):
-    def __init__(self, c, layers, heads, patch, size, classes):
+    def __init__(self, c, layers, heads, patch, size, classes, act=F.gelu):
         super().__init__()
         self.cls_token, self.patch_embed = parameter(1, 1, c), Patches(c, patch)
         self.pos_embed = parameter(1, (size // patch) ** 2 + 1, c)
-        self.blocks = nn.Sequential(*(Block(c, heads) for _ in range(layers)))
+        self.blocks = nn.Sequential(*(Block(c, heads, act) for _ in range(layers)))
         self.norm, self.head = nn.LayerNorm(c, eps=1e-6), nn.Linear(c, classes)
 
     def forward(self, x):
@@ -65,9 +65,14 @@ class ViT(nn.Module):
         return self.head(self.norm(self.blocks(x + self.pos_embed))[:, 0])
 
 
+def quick_gelu(u):
+    return u * torch.sigmoid(1.702 * u)
+
+
 class CLIPBlock(nn.Module):
-    def __init__(self, c, heads):
+    def __init__(self, c, heads, act):
         super().__init__()
+        self.act = act
         self.ln_1, self.attn = nn.LayerNorm(c), nn.MultiheadAttention(c, heads, batch_first=True)
         self.ln_2, self.mlp = nn.LayerNorm(c), nn.ModuleDict(dict(c_fc=nn.Linear(c, 4 * c),
                                                                   c_proj=nn.Linear(4 * c, c)))
@@ -75,19 +80,18 @@ class CLIPBlock(nn.Module):
     def forward(self, x):
         y = self.ln_1(x)
         x = x + self.attn(y, y, y, need_weights=False)[0]
-        u = self.mlp.c_fc(self.ln_2(x))
-        return x + self.mlp.c_proj(u * torch.sigmoid(1.702 * u))
+        return x + self.mlp.c_proj(self.act(self.mlp.c_fc(self.ln_2(x))))
 
 
 class CLIPEncoder(nn.Module):
-    def __init__(self, c, layers, heads, patch, size):
+    def __init__(self, c, layers, heads, patch, size, act):
         super().__init__()
         self.conv1 = nn.Conv2d(3, c, patch, patch, bias=False)
         self.class_embedding = parameter(c)
         self.positional_embedding = parameter((size // patch) ** 2 + 1, c)
         self.ln_pre, self.ln_post, self.proj = nn.LayerNorm(c), nn.LayerNorm(c), parameter(c, 2 * c // 3)
         self.transformer = nn.ModuleDict(dict(
-            resblocks=nn.Sequential(*(CLIPBlock(c, heads) for _ in range(layers)))))
+            resblocks=nn.Sequential(*(CLIPBlock(c, heads, act) for _ in range(layers)))))
 
     def forward(self, x):
         x = self.conv1(x).flatten(2).transpose(1, 2)
@@ -97,18 +101,19 @@ class CLIPEncoder(nn.Module):
 
 
 class CLIP(nn.Module):
-    def __init__(self, c, layers, heads, patch, size, classes):
+    def __init__(self, c, layers, heads, patch, size, classes, act=quick_gelu):
         super().__init__()
-        self.visual = CLIPEncoder(c, layers, heads, patch, size)
+        self.visual = CLIPEncoder(c, layers, heads, patch, size, act)
         self.classifier = nn.Linear(2 * c // 3, classes)
 
     def forward(self, x):
         return self.classifier(self.visual(x))
 
 
-def small(name, make, optimizer):
-    return Case(f"{name}(width=48,layers=2,heads=3,patch=8)", lambda: make(48, 2, 3, 8, 32, 10),
-                images(32, 3, 10, 8), optimizer, "small", True)
+def small(name, make, optimizer, said="", *act):
+    return Case(f"{name}(width=48,layers=2,heads=3,patch=8{said})",
+                lambda: make(48, 2, 3, 8, 32, 10, *act), images(32, 3, 10, 8), optimizer, "small",
+                True)
 
 
 def paper(name, make, c, heads):
@@ -117,5 +122,7 @@ def paper(name, make, c, heads):
 
 
 CASES = [small("vit_s_16", ViT, sgd(0.02)), small("vit_b_16", ViT, adamw(1e-3, "all")),
-         small("clip_vit_b_16", CLIP, adamw(1e-3)), paper("vit_s_16", ViT, 384, 6),
+         small("clip_vit_b_16", CLIP, adamw(1e-3)),
+         small("vit_b_16", ViT, sgd(0.02), ",activation=relu", relu_of_tokens),
+         small("clip_vit_b_16", CLIP, adamw(1e-3), ",activation=gelu", F.gelu), paper("vit_s_16", ViT, 384, 6),
          paper("vit_b_16", ViT, 768, 12), paper("clip_vit_b_16", CLIP, 768, 12)]
