@@ -260,7 +260,7 @@ static void match_text(struct pair *p, enum match_method method, unsigned epochs
     report(&c, "canonical form alone", c.b, 0);
   const double before = now();
   if (method == MATCH_WEIGHTS)
-    match_general(&m, 15, maps);
+    match_general(&m, &learning.search, maps);
   else
     match_general_learned(&m, &learning, c.train, c.data, maps);
   const double seconds = now() - before;

@@ -54,7 +54,7 @@ static const struct option_row options[OPTIONS] = {
     [SYMMETRIES] = {"symmetries", "permutations|general", " weight_matching learned_matching ",
                     "permutations",
                     "general: of transformers also turns of the residual stream and\n"
-                    "inside heads (Theus et al. 2025)"},
+                    "inside heads, and scales of neurons with ReLU (Theus et al. 2025)"},
     [CANONICAL_A] = {"canonical-a", "FILE", " weight_matching learned_matching ", NULL,
                      "with general symmetries: where A goes in the form that OUT has"},
     [SAMPLES] = {"samples", "N", " activation_matching ", "2048",
@@ -68,7 +68,7 @@ static const struct option_row options[OPTIONS] = {
     [PASSES] = {"passes", "N", " weight_matching learned_matching ", "100",
                 "most passes over all groups of channels, in each step"},
     [RESTARTS] = {"restarts", "N", " weight_matching learned_matching ", "1",
-                  "permutations: searches, of which the best is kept"},
+                  "searches, of which the best is kept"},
     [SEED] = {"seed", "N", " weight_matching learned_matching ", "0",
               "of the search, and of the order of samples"},
     [OUTPUT] = {"output", "OUT", NULL, NULL, "a file where it ends in .safetensors, else a folder"},
@@ -259,7 +259,7 @@ static bool find(struct command *c, const struct match *match, uint32_t **perms,
   if (c->method != MATCH_WEIGHTS)
     return find_by_samples(c, perms, maps);
   if (maps)
-    match_general(match, c->how.search.passes, maps);
+    match_general(match, &c->how.search, maps);
   else
     match_weights(match, &c->how.search, perms);
   return true;

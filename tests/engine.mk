@@ -138,7 +138,14 @@ tests_test_convnext_SOURCES = tests/test_convnext.c tests/scratch.h tests/twin.h
 tests_test_convnext_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_convnext_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
+GENERAL_FIXTURE = tests/general_fixture.c tests/general_fixture.h
+
+check_PROGRAMS += tests/test_match_semi
+tests_test_match_semi_SOURCES = tests/test_match_semi.c $(GENERAL_FIXTURE)
+tests_test_match_semi_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_match_semi_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_match_general
-tests_test_match_general_SOURCES = tests/test_match_general.c
+tests_test_match_general_SOURCES = tests/test_match_general.c $(GENERAL_FIXTURE)
 tests_test_match_general_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_match_general_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm

@@ -224,7 +224,8 @@ static bool add_uses(struct deriving *d, unsigned value, size_t tensor_offset, u
   const struct axis *axis = &d->axes[value];
   const uint32_t number = tensor_at(d->net, tensor_offset);
   const struct net_tensor *t = &d->net->tensors[number];
-  struct net_use use = {.tensor = number, .axis = on > 0, .buffer = t->buffer, .outer = 1, .stride = 1};
+  struct net_use use = {
+      .tensor = number, .axis = on > 0, .buffer = t->buffer, .outer = 1, .stride = 1};
   for (unsigned k = 0; k < t->rank; k++)
     *(k < on ? &use.outer : &use.stride) *= t->shape[k];
   use.run = use.stride / axis->n; /* taps, and pixels where it was flattened */
@@ -367,6 +368,24 @@ static void find_streams(struct deriving *d)
     d->groups[b].turns = d->groups[b].turns && !held[b];
 }
 
+static void find_relus(struct deriving *d)
+{
+  bool *bent = arena_array(d->scratch, d->n_blocks, sizeof *bent);
+  bool *held = arena_array(d->scratch, d->n_blocks, sizeof *held);
+  held[0] = true; /* fixed channels */
+  for (size_t i = 0; i < d->net->n_layers; i++) {
+    const struct net_layer *l = &d->net->layers[i];
+    const bool linear = l->kind == LAYER_LINEAR || l->kind == LAYER_DENSE;
+    hold(d, l->out, linear && l->relu ? bent : held);
+    if (!linear && l->kind != LAYER_HEAD)
+      hold(d, l->in, held);
+    if (l->residual != NET_NONE)
+      hold(d, l->residual, held);
+  }
+  for (uint32_t b = 0; b < d->n_blocks; b++)
+    d->groups[b].relu = bent[b] && !held[b];
+}
+
 static bool derive(struct deriving *d)
 {
   const struct net *net = d->net;
@@ -379,6 +398,7 @@ static bool derive(struct deriving *d)
     if (!use_layer(d, &net->layers[i]))
       return false;
   find_streams(d);
+  find_relus(d);
   bool *wanted = arena_array(d->scratch, d->n_blocks, sizeof *wanted);
   memset(wanted, true, d->n_blocks * sizeof *wanted);
   if (!add_places(d, true, wanted))

@@ -53,6 +53,9 @@ struct net_group {
    * only norms over all of them read them, whose outputs only linear layers read.  Where the norms
    * scale nothing, any rotation that leaves the mean over channels as it is keeps the function. */
   bool turns;
+  /* Neurons with ReLU: linear layers make them, with bias, and linear layers alone read them.  What
+   * makes one times s > 0, and what reads it divided by s, keeps the function. */
+  bool relu;
   struct net_use *uses;
   size_t n_uses, cap_uses;
   struct net_place *places; /* outputs of activation functions; where there are none, of layers */

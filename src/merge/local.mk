@@ -6,7 +6,7 @@ libmerge_a_SOURCES = \
   src/merge/match_activations.c src/merge/match_canonical.c \
   src/merge/match_general.c src/merge/match_heads.c src/merge/match_int.h \
   src/merge/match_latents.c src/merge/match_latents.h \
-  src/merge/match_learned.c src/merge/match_maps.c \
+  src/merge/match_learned.c src/merge/match_maps.c src/merge/match_neurons.c \
   src/merge/match_path.c src/merge/match_path.h src/merge/match_weights.c \
   src/merge/svd.c src/merge/svd.h \
   src/merge/merge.c src/merge/merge.h src/merge/merge_int.h \

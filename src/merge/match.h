@@ -76,16 +76,35 @@ enum { MATCH_LEARNED_SAMPLES = 1024, MATCH_LEARNED_LOOKS = 4 };
  * After Theus et al. 2025, "Generalized Linear Mode Connectivity for Transformers".  Beside the
  * order of neurons and heads, a transformer's function leaves open how its residual stream is
  * turned (orthogonal maps) and what basis a head has inside, for queries and keys, and for values
- * (invertible maps).  Their semi-permutations, which mix neurons or heads, need ReLU in the
- * feed-forward part or give up a head's own attention: none of the networks here has the former,
- * and heads are matched one to one.
+ * (invertible maps); where the feed-forward part has ReLU, also semi-permutations of its neurons.
+ *
+ * Semi-permutations: as relu(s x) = s relu(x) for s > 0, a neuron's incoming weights and bias b may
+ * be multiplied by s and its outgoing weights d divided by it; and it may be k neurons, with s_i b
+ * and (w_i / s_i) d, for any s_i, w_i > 0 with w_1 + ... + w_k = 1.  Here a neuron has one place
+ * and one scale (a matrix with one positive entry in each row and column), but that parts of it
+ * take the places of dead neurons, which no function sees: those with no incoming weights and a
+ * bias not above 0, or without outgoing weights.  So the incoming side has one positive entry in
+ * each row, and columns of dead neurons are empty.  Left out: to make one neuron of several whose
+ * incoming weights point the same way, for trained ones do not.
+ *
+ * Heads are matched one to one, for mixing them keeps no function.  A layer's attention is the sum
+ * over heads h of A_h X C_h: A_h are probabilities, which depend on the head's circuit QK and X,
+ * and C_h is its circuit OV.  Heads with other probabilities A'_h and mixtures sum_j M_hj C_j of
+ * the old circuits make the same of every X, where the C_j are linearly independent, only if A_j =
+ * sum_h M_hj A'_h for every j.  Between two tokens a probability is the logistic function of the
+ * difference of their scores; as a function of that difference it has poles, which lie elsewhere
+ * for heads that score differently.  So the sum has one term, with factor 1: M has a single 1 in
+ * each column, and as there are as many different heads as before, it is a permutation.  (A head
+ * can be divided, as a neuron can, but only where another one is dead.)  Nor has a head a scale:
+ * that of QK is the temperature of its attention, and that of OV is balanced below.
  *
  * Maps are found between, and applied to, weights in canonical form, in which the choices that
  * interpolation could not undo are made: norms scale nothing and what is written has no mean
  * (engine/net_fold.h), a language model's head is not tied (net_spec.untied), a head's queries and
- * keys are balanced, as are its values and outputs, and keys have no bias.  What is left of the
- * invertible maps are rotations.  CLIP's stream begins with a norm of its own, whose output cannot
- * be turned: its channels are permuted. */
+ * keys are balanced, as are its values and outputs, and keys have no bias; of a neuron with ReLU
+ * incoming weights with bias are as long as outgoing ones, and all are 0 where it is dead.  What is
+ * left of the invertible maps are rotations.  CLIP's stream begins with a norm of its own, whose
+ * output cannot be turned: its channels are permuted. */
 
 /* The weights of `from` for the canonical network `to`, which is the same but for `untied`, with
  * its groups; `from` may be `to`.  The function stays.  false: a diagnostic. */
@@ -101,22 +120,29 @@ void match_maps_copy(const struct match_maps *from, struct match_maps *to);
 /* The weights of `flat`, mapped; count: floats. */
 void match_map(const struct match_maps *, const float *flat, size_t count, float *out);
 
-/* Weight matching: `maps` becomes the maps with the largest inner product of the weights of `to`
- * with those of the mapped `from`, of at most `passes` (15 in the article).  In each pass the
- * stream is turned by the singular vectors of its stacked readers and writers (in the first pass
- * only of those that neither heads nor neurons touch: embeddings, head and biases); then heads are
- * assigned by the distance of their products QK and OV and turned inside to fit, and neurons are
- * assigned by the distance of their normalised weights.  Both models are canonical and finite.
- * Returns the product. */
-double match_general(const struct match *, unsigned passes, struct match_maps *maps);
+/* Weight matching: `maps` becomes the maps with the smallest distance of the mapped `from` from
+ * `to`, of at most `passes` (15 in the article).  In each pass the stream is turned by the singular
+ * vectors of its stacked readers and writers (in the first pass only of those that neither heads
+ * nor neurons touch: embeddings, head and biases); then heads are assigned by the distance of their
+ * products QK and OV and turned inside to fit, and neurons are assigned by the distance of their
+ * normalised weights.  Those with ReLU are assigned by the distance of incoming and outgoing
+ * weights, each pair with the scale where it is smallest; then each dead neuron that was assigned
+ * gets the part of another one that lowers the distance most, and parts of one are evened out.  All
+ * but the first of the `restarts` begin with heads and neurons in random order and heads turned at
+ * random inside, to which the stream is fitted first.  Both models are canonical and finite.
+ * Returns half of what the squared distance is less than the sum of the squared lengths of `to` and
+ * `from`: the inner product, where no scale changes lengths. */
+double match_general(const struct match *, const struct match_search *, struct match_maps *maps);
 
 /* Learned matching: free matrices start at what weight matching finds, and the maps are the
  * nearest to them: of a rotation the polar factor, through which the gradient goes exactly; of an
- * order the best assignment, whose gradient goes straight through.  A batch's loss is taken at a
+ * order the best assignment, whose gradient goes straight through; of a scale it is the
+ * exponential, and parts of neurons stay as weight matching has them.  A batch's loss is taken at a
  * share of the mapped `from` drawn from (0.4, 0.6), and Adam moves the matrices (`momentum` is its
- * first decay; the second is 0.999).  Where another head comes to a place, the map inside is fitted
- * to its weights.  maps becomes the best at the midpoint of those looked at, as with
- * match_learned, and so is never worse there than weight matching.  Returns that loss. */
+ * first decay; the second is 0.999).  Where another head or neuron comes to a place, the
+ * map inside or the scale is fitted to its weights.  maps becomes the best at the midpoint of those
+ * looked at, as with match_learned, and so is never worse there than weight matching.  Returns that
+ * loss. */
 double match_general_learned(const struct match *, const struct match_learning *, struct net_work *,
                              const struct data_set *, struct match_maps *maps);
 

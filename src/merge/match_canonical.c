@@ -95,6 +95,8 @@ bool match_canonical(const struct net *from, const float *flat, const struct net
   if (!net_fold(to, groups, out, d))
     return false;
   for (size_t g = 0; g < groups->n; g++) {
+    if (groups->v[g].relu && match_has_heads(groups))
+      match_balance_neurons(&groups->v[g], out);
     if (groups->v[g].inner == 1 || balance_heads(&groups->v[g], out))
       continue;
     diag_error(d, SPAN_NONE, "the weights of `%s` are not finite", groups->v[g].name);

@@ -10,13 +10,16 @@
 
 static void add_latent(struct match_learner *l, struct match_latent z)
 {
-  double **const squares[] = {&z.z, &z.grad, &z.mean, &z.square, &z.u, &z.vt};
+  double **const all[] = {&z.z, &z.grad, &z.mean, &z.square, &z.u, &z.vt};
+  z.count = z.kind == MATCH_SCALE ? z.n : z.n * z.n;
   for (int k = 0; k < 6; k++)
-    *squares[k] = arena_array(l->arena, z.n * z.n, sizeof(double));
+    *all[k] = arena_array(l->arena, z.count, sizeof(double));
   z.s = arena_array(l->arena, z.n, sizeof *z.s);
-  if (z.map)
-    memcpy(z.z, z.map, z.n * z.n * sizeof *z.z);
-  for (size_t i = 0; !z.map && i < z.n; i++)
+  for (size_t i = 0; i < z.count && z.kind == MATCH_SCALE; i++)
+    z.z[i] = log(z.map[i]);
+  if (z.kind == MATCH_STREAM || z.kind == MATCH_HEAD)
+    memcpy(z.z, z.map, z.count * sizeof *z.z);
+  for (size_t i = 0; i < z.n && z.kind == MATCH_ORDER; i++)
     z.z[i * z.n + l->maps->perms[z.group][i]] = 1;
   ARENA_PUSH(l->arena, l->latents, l->n, l->cap, z);
 }
@@ -33,6 +36,10 @@ static void add_latents(struct match_learner *l)
                      .group = g, .kind = MATCH_STREAM, .n = group->size, .map = l->maps->turn[g]});
     else
       add_latent(l, (struct match_latent){.group = g, .kind = MATCH_ORDER, .n = group->size});
+    if (l->maps->scale[g])
+      add_latent(l,
+                 (struct match_latent){
+                     .group = g, .kind = MATCH_SCALE, .n = group->size, .map = l->maps->scale[g]});
     for (unsigned h = 0; l->maps->qk[g] && h < group->size; h++) {
       struct match_latent z = {.group = g, .kind = MATCH_HEAD, .n = group->inner, .head = h};
       z.factor = MATCH_QUERY;
@@ -47,7 +54,20 @@ static void add_latents(struct match_learner *l)
 
 /* ---- maps of latents ---- */
 
-/* Another head at this place is turned to fit it, for what was learned is another's. */
+/* Another neuron at a place is scaled to fit it, for what was learned is another's. */
+static void rescale(struct match_learner *l, const struct match_latent *order, const uint32_t *old)
+{
+  const uint32_t *perm = l->maps->perms[order->group];
+  for (size_t k = 0; k < l->n; k++) {
+    const struct match_latent *z = &l->latents[k];
+    for (size_t i = 0; z->kind == MATCH_SCALE && z->group == order->group && i < z->n; i++)
+      if (perm[i] != old[i])
+        z->z[i] = log(
+            match_fit_neuron(&l->match->groups->v[z->group], l->match->to, i, l->outer, perm[i]));
+  }
+}
+
+/* The same of heads, which are turned. */
 static void refit(struct match_learner *l, const struct match_latent *order, const uint32_t *old)
 {
   const struct net_group *g = &l->match->groups->v[order->group];
@@ -73,10 +93,13 @@ static void find_order(struct match_learner *l, const struct match_latent *z)
   assignment_solve(z->n, z->z, ASSIGNMENT_MAXIMISE, perm, NULL, NULL);
   if (l->maps->qk[z->group] && memcmp(old, perm, z->n * sizeof *old))
     refit(l, z, old);
+  if (l->maps->scale[z->group])
+    rescale(l, z, old);
   free(old);
 }
 
-/* The stream's maps first, for heads are fitted to what is turned. */
+/* The stream's maps first, for heads and neurons are fitted to what is turned; a group's scales
+ * come behind its order. */
 void match_learner_map(struct match_learner *l)
 {
   const size_t count = net_count(l->match->net);
@@ -93,17 +116,18 @@ void match_learner_map(struct match_learner *l)
     match_polar((unsigned)z->n, copy, z->map, z->u, z->s, z->vt);
     free(copy);
   }
-  memcpy(l->outer, l->match->from, count * sizeof *l->outer);
+  memcpy(l->outer, l->from, count * sizeof *l->outer);
   match_apply(l->maps, false, l->outer);
   for (size_t k = 0; k < l->n; k++) {
     const struct match_latent *z = &l->latents[k];
     if (z->kind == MATCH_HEAD)
       svd_polar(z->n, z->z, z->map, z->u, z->s, z->vt);
+    else if (z->kind == MATCH_SCALE)
+      for (size_t i = 0; i < z->n; i++)
+        z->map[i] = exp(z->z[i]);
     else if (match_is_inner(&l->match->groups->v[z->group]))
       find_order(l, z);
   }
-  memcpy(l->inner, l->match->from, count * sizeof *l->inner);
-  match_apply(l->maps, true, l->inner);
   memcpy(l->path.mapped, l->outer, count * sizeof *l->outer);
   match_apply(l->maps, true, l->path.mapped);
 }
@@ -117,6 +141,55 @@ static void add_use_products(struct match_learner *l, const struct match_latent 
   for (size_t k = 0; k < g->n_uses; k++)
     if (z->kind == MATCH_ORDER || match_turns(&g->uses[k]))
       match_add_products(&g->uses[k], g->size, l->path.grad, mapped, z->grad);
+}
+
+/* Of which neuron comes where, each scaled as the one that is there. */
+static void add_scaled_products(struct match_learner *l, const struct match_latent *z)
+{
+  const struct net_group *g = &l->match->groups->v[z->group];
+  const double *scale = l->maps->scale[z->group];
+  double *product = mem_alloc(z->count * sizeof *product);
+  for (size_t k = 0; k < g->n_uses; k++) {
+    const bool made = g->uses[k].role == NET_WRITES;
+    memset(product, 0, z->count * sizeof *product);
+    match_add_products(&g->uses[k], g->size, l->path.grad, l->outer, product);
+    for (size_t i = 0; i < z->count; i++)
+      z->grad[i] += product[i] * (made ? scale[i / z->n] : 1 / scale[i / z->n]);
+  }
+  free(product);
+}
+
+/* Of a scale's logarithm: what makes a neuron grows with it, what reads the neuron shrinks. */
+static void add_scale_gradient(struct match_learner *l, const struct match_latent *z)
+{
+  const struct net_group *g = &l->match->groups->v[z->group];
+  for (size_t k = 0; k < g->n_uses; k++) {
+    const struct net_use *u = &g->uses[k];
+    const double sign = u->role == NET_WRITES ? 1 : -1;
+    for (size_t c = 0; c < u->outer * u->run; c++) {
+      const size_t at = u->offset + c / u->run * u->stride + c % u->run;
+      for (size_t i = 0; i < z->n; i++)
+        z->grad[i] +=
+            sign * (double)l->path.grad[at + i * u->run] * (double)l->path.mapped[at + i * u->run];
+    }
+  }
+}
+
+/* A stream's products are with what all other maps have made of `from`. */
+static void add_group_products(struct match_learner *l, const struct match_latent *z)
+{
+  const struct net_group *g = &l->match->groups->v[z->group];
+  if (z->kind == MATCH_SCALE) {
+    add_scale_gradient(l, z);
+  } else if (g->relu) {
+    add_scaled_products(l, z);
+  } else if (match_is_inner(g)) {
+    add_use_products(l, z, l->outer);
+  } else {
+    memcpy(l->but, l->from, net_count(l->match->net) * sizeof *l->but);
+    match_apply_but(l->maps, z->group, l->but);
+    add_use_products(l, z, l->but);
+  }
 }
 
 /* A group's heads: gradients of what is mapped, and what the maps are of. */
@@ -152,11 +225,11 @@ static void find_gradient(struct match_learner *l, const struct head_pair *heads
                           struct match_latent *z)
 {
   const struct net_group *g = &l->match->groups->v[z->group];
-  memset(z->grad, 0, z->n * z->n * sizeof *z->grad);
+  memset(z->grad, 0, z->count * sizeof *z->grad);
   if (g->inner > 1)
     add_head_products(l, &heads[z->group], z);
   else
-    add_use_products(l, z, match_is_inner(g) ? l->outer : l->inner);
+    add_group_products(l, z);
   if (z->kind == MATCH_HEAD)
     svd_polar_gradient(z->n, z->u, z->s, z->vt, z->grad, z->grad);
   else if (z->kind == MATCH_STREAM)
@@ -185,7 +258,7 @@ static void move(const struct match_learning *how, double step, struct match_lat
 {
   static const double keep_square = 0.999, epsilon = 1e-8;
   const double mean = 1 - pow(how->momentum, step), square = 1 - pow(keep_square, step);
-  for (size_t k = 0; k < z->n * z->n; k++) {
+  for (size_t k = 0; k < z->count; k++) {
     z->mean[k] += (1 - how->momentum) * (z->grad[k] - z->mean[k]);
     z->square[k] += (1 - keep_square) * (z->grad[k] * z->grad[k] - z->square[k]);
     z->z[k] -= how->lr * (z->mean[k] / mean) / (sqrt(z->square[k] / square) + epsilon);
@@ -214,7 +287,7 @@ static double look(struct match_learner *l, double lowest, struct match_maps *be
   const double loss = match_path_look(&l->path);
   if (!isfinite(loss) || !(loss < lowest || isnan(lowest)))
     return lowest;
-  match_maps_copy(l->maps, best);
+  match_maps_move(l->maps, best);
   return loss;
 }
 
@@ -248,9 +321,11 @@ struct match_learner *match_learner_new(struct arena *a, const struct match *mat
                               .path = match_path_new(a, match, work, data, batch),
                               .arena = a,
                               .maps = match_maps_new(a, match->groups)};
-  l->inner = arena_array(a, net_count(match->net), sizeof *l->inner);
+  l->from = arena_copy(a, match->from, net_count(match->net) * sizeof *l->from);
   l->outer = arena_array(a, net_count(match->net), sizeof *l->outer);
-  match_maps_copy(start, l->maps);
+  l->but = arena_array(a, net_count(match->net), sizeof *l->but);
+  match_split(start, l->from);
+  match_maps_move(start, l->maps);
   add_latents(l);
   match_learner_map(l);
   return l;
@@ -261,7 +336,7 @@ double match_general_learned(const struct match *match, const struct match_learn
                              struct match_maps *best)
 {
   struct arena *a = arena_new();
-  match_general(match, how->search.passes, best);
+  match_general(match, &how->search, best);
   struct match_learner *l = match_learner_new(a, match, work, data, how->batch, best);
   const double lowest = learn_all(l, how, best);
   arena_free(a);

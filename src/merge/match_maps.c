@@ -17,6 +17,14 @@ static double *identities(struct arena *a, size_t how_many, size_t n)
   return all;
 }
 
+static double *ones(struct arena *a, size_t n)
+{
+  double *all = arena_array(a, n, sizeof *all);
+  for (size_t i = 0; i < n; i++)
+    all[i] = 1;
+  return all;
+}
+
 struct match_maps *match_maps_new(struct arena *a, const struct net_groups *groups)
 {
   struct match_maps *m = arena_alloc(a, sizeof *m);
@@ -24,10 +32,18 @@ struct match_maps *match_maps_new(struct arena *a, const struct net_groups *grou
   m->turn = arena_array(a, groups->n, sizeof *m->turn);
   m->qk = arena_array(a, groups->n, sizeof *m->qk);
   m->ov = arena_array(a, groups->n, sizeof *m->ov);
+  m->source = arena_array(a, groups->n, sizeof *m->source);
+  m->share = arena_array(a, groups->n, sizeof *m->share);
+  m->scale = arena_array(a, groups->n, sizeof *m->scale);
   for (size_t g = 0; g < groups->n; g++) {
     const struct net_group *group = &groups->v[g];
     if (group->turns)
       m->turn[g] = identities(a, 1, group->size);
+    if (group->relu) {
+      m->source[g] = arena_copy(a, m->perms[g], group->size * sizeof **m->source);
+      m->share[g] = ones(a, group->size);
+      m->scale[g] = ones(a, group->size);
+    }
     if (group->inner == 1)
       continue;
     m->qk[g] = identities(a, group->size, group->inner);
@@ -38,12 +54,26 @@ struct match_maps *match_maps_new(struct arena *a, const struct net_groups *grou
 
 void match_maps_copy(const struct match_maps *from, struct match_maps *to)
 {
+  match_maps_move(from, to);
+  for (size_t g = 0; g < from->groups->n; g++) {
+    const size_t n = from->groups->v[g].size;
+    if (!from->scale[g])
+      continue;
+    memcpy(to->source[g], from->source[g], n * sizeof **to->source);
+    memcpy(to->share[g], from->share[g], n * sizeof **to->share);
+  }
+}
+
+void match_maps_move(const struct match_maps *from, struct match_maps *to)
+{
   for (size_t g = 0; g < from->groups->n; g++) {
     const struct net_group *group = &from->groups->v[g];
     const size_t n = group->size, heads = n * group->inner * group->inner;
     memcpy(to->perms[g], from->perms[g], n * sizeof **to->perms);
     if (from->turn[g])
       memcpy(to->turn[g], from->turn[g], n * n * sizeof **to->turn);
+    if (from->scale[g])
+      memcpy(to->scale[g], from->scale[g], n * sizeof **to->scale);
     if (!from->qk[g])
       continue;
     memcpy(to->qk[g], from->qk[g], heads * sizeof **to->qk);
@@ -184,25 +214,51 @@ static void turn_heads(const struct match_maps *m, size_t group, float *flat)
   }
 }
 
-void match_apply(const struct match_maps *m, bool inner, float *flat)
+void match_split(const struct match_maps *m, float *flat)
 {
   for (size_t g = 0; g < m->groups->n; g++) {
     const struct net_group *group = &m->groups->v[g];
-    if (match_is_inner(group) != inner)
+    if (!m->scale[g])
       continue;
-    if (!m->turn[g])
-      net_permute_group(group, m->perms[g], flat);
-    for (size_t k = 0; m->turn[g] && k < group->n_uses; k++)
-      if (match_turns(&group->uses[k]))
-        turn_use(&group->uses[k], group->size, m->turn[g], flat);
-    if (m->qk[g])
-      turn_heads(m, g, flat);
+    net_permute_group(group, m->source[g], flat);
+    for (size_t j = 0; j < group->size; j++)
+      match_scale_neuron(group, j, 1, m->share[g][j], flat);
   }
+}
+
+static void apply_group(const struct match_maps *m, size_t g, float *flat)
+{
+  const struct net_group *group = &m->groups->v[g];
+  if (!m->turn[g])
+    net_permute_group(group, m->perms[g], flat);
+  for (size_t k = 0; m->turn[g] && k < group->n_uses; k++)
+    if (match_turns(&group->uses[k]))
+      turn_use(&group->uses[k], group->size, m->turn[g], flat);
+  for (size_t i = 0; m->scale[g] && i < group->size; i++)
+    match_scale_neuron(group, i, m->scale[g][i], 1 / m->scale[g][i], flat);
+  if (m->qk[g])
+    turn_heads(m, g, flat);
+}
+
+void match_apply(const struct match_maps *m, bool inner, float *flat)
+{
+  for (size_t g = 0; g < m->groups->n; g++)
+    if (match_is_inner(&m->groups->v[g]) == inner)
+      apply_group(m, g, flat);
+}
+
+void match_apply_but(const struct match_maps *m, size_t but, float *flat)
+{
+  match_apply(m, true, flat);
+  for (size_t g = 0; g < m->groups->n; g++)
+    if (g != but && !match_is_inner(&m->groups->v[g]))
+      apply_group(m, g, flat);
 }
 
 void match_map(const struct match_maps *m, const float *flat, size_t count, float *out)
 {
   memcpy(out, flat, count * sizeof *out);
+  match_split(m, out);
   match_apply(m, true, out);
   match_apply(m, false, out);
 }

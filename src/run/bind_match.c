@@ -61,7 +61,7 @@ static bool match_by_weights(struct matching *m, uint32_t **perms, struct match_
 {
   const struct match_search how = search_of(m->w->step);
   if (maps)
-    match_general(&m->match, how.passes, maps);
+    match_general(&m->match, &how, maps);
   else
     match_weights(&m->match, &how, perms);
   return true;

@@ -69,6 +69,7 @@ syn keyword expName
   \ growth
   \ heads
   \ hidden
+  \ activation
   \ patch
   \ decay
   \ beta1
@@ -218,6 +219,9 @@ syn keyword expValue
   \ bytes
   \ gpt2
   \ cifar
+  \ gelu
+  \ quick_gelu
+  \ relu
   \ all
   \ tensor
   \ sum
