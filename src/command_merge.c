@@ -63,13 +63,15 @@ static const struct option_row options[OPTIONS] = {
     [DROP] = {"drop", "P", " dare ", "0.9", "probability that an entry is dropped"},
     [SEED] = {"seed", "N", " dare ", "0", "what decides which entries are dropped"},
     [FISHER] = {"fisher", "F1,F2,...", " fisher ", NULL,
-                "the diagonal of each model's Fisher matrix: checkpoints with the same names"},
+                "the diagonal of each model's Fisher matrix: checkpoints with the same names,\n"
+                "such as `mergescape fisher` writes"},
     [FLOOR] = {"floor", "F", " fisher ", "0", "least value of a Fisher entry"},
     [UNIT_FISHERS] = {"unit-fishers", NULL, " fisher ", NULL,
                       "divide each Fisher matrix by its Euclidean length first"},
     [GRAM] = {"gram", "G1,G2,...", " regmean ", NULL,
               "each model's Gram matrices: checkpoints that have, for the weights of linear\n"
-              "layers, [inputs, inputs] by the weight's name; all other tensors are averaged"},
+              "layers, [inputs, inputs] by the weight's name; all other tensors are averaged;\n"
+              "`mergescape gram` writes them"},
     [GRAM_SCALE] = {"gram-scale", "S", " regmean ", "0.9",
                     "what Gram matrices' entries beside the diagonal are multiplied by"},
     [INPUTS_FIRST] = {"inputs-first", NULL, " regmean ", NULL,

@@ -8,5 +8,6 @@ mergescape_CPPFLAGS = $(AM_CPPFLAGS) -DPKGDATADIR='"$(pkgdatadir)"' \
   -DDATASETDIR='"$(datasetdir)"' -DGNUPLOT='"$(GNUPLOT)"'
 mergescape_LDADD = libpaper.a libdsl.a libfigure.a librun.a libmeasure.a $(MERGE_LIBS) libplan.a \
   $(ENGINE_LIBS)
-mergescape_SOURCES += src/command_fuse.c src/command_json.c src/command_json.h src/command_match.c \
-  src/command_merge.h src/inputs.c src/inputs.h src/option_table.c src/option_table.h
+mergescape_SOURCES += src/command_fuse.c src/command_json.c src/command_json.h \
+  src/command_match.c src/command_measure.c src/command_merge.h \
+  src/inputs.c src/inputs.h src/option_table.c src/option_table.h

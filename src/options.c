@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char usage[] =
+static const char usage_commands[] =
     "Usage: mergescape COMMAND [OPTION]... FILE...\n"
     "\n"
     "Commands:\n"
@@ -45,7 +45,14 @@ static const char usage[] =
     "            mergescape forward --help\n"
     "  merge     merge checkpoints of your own; see mergescape merge --help\n"
     "  diff      compare two checkpoints; see mergescape diff --help\n"
-    "\n"
+    "  fisher, gram\n"
+    "            what merge fisher and merge regmean read beside a checkpoint, of samples of\n"
+    "            your own\n"
+    "  recalibrate\n"
+    "            compute a checkpoint's running statistics of batch norm anew\n"
+    "\n";
+
+static const char usage_options[] =
     "Options:\n"
     "  -t, --tier=NAME      scale to run at: small (default), smoke, paper, or a tier\n"
     "                       that a file defines; tiers/NAME.exp beside the first FILE\n"
@@ -134,6 +141,12 @@ static const struct option long_options[] = {
     {"version", no_argument, NULL, 'V'},
     {NULL, 0, NULL, 0},
 };
+
+static void print_usage(FILE *to)
+{
+  fputs(usage_commands, to);
+  fputs(usage_options, to);
+}
 
 static bool wrong(const char *what, const char *value)
 {
@@ -311,7 +324,7 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
   int c;
   while ((c = getopt_long(argc, argv, "t:f:j:s:o:d:qhV", long_options, NULL)) != -1) {
     if (c == 'h') {
-      fputs(usage, stdout);
+      print_usage(stdout);
       return OPTIONS_DONE;
     }
     if (c == 'V') {
@@ -324,7 +337,7 @@ enum options_verdict options_parse(struct arena *a, int argc, char **argv, struc
   add_default_data(a, o, &caps[1]);
   share_cores(o);
   if (optind == argc) {
-    fputs(usage, stderr);
+    print_usage(stderr);
     return OPTIONS_WRONG;
   }
   o->command = argv[optind];

@@ -88,5 +88,8 @@ int command_forward(const struct forward_options *);
 /* mergescape merge ... and diff ...: read their own options; an exit status. */
 int command_merge(int argc, char **argv);
 int command_diff(int argc, char **argv);
+/* The same of fisher, gram and recalibrate, which the first argument says. */
+bool command_measure_find(const char *name);
+int command_measure(int argc, char **argv);
 
 #endif

@@ -38,3 +38,9 @@ tests_test_command_general_SOURCES = tests/test_command_general.c tests/command_
   tests/scratch.h
 tests_test_command_general_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_command_general_LDADD = $(MERGE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_command_measure
+tests_test_command_measure_SOURCES = tests/test_command_measure.c tests/command_fixture.h \
+  tests/scratch.h
+tests_test_command_measure_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_command_measure_LDADD = libmeasure.a $(MERGE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm

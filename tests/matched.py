@@ -8,9 +8,14 @@ import sys
 import tempfile
 
 import torch
+import torchvision
+from torch.nn import functional as F
 from torchvision.models.vision_transformer import VisionTransformer
 
 from forward import compare, gpt2, gpt2_tensors, load, randomise, save
+
+
+VIT = "--model=vit_b_16(width = 24, layers = 2, heads = 3, patch = 8)"
 
 
 class Program:
@@ -63,10 +68,10 @@ def vision(program):
     x = torch.randn(6, 3, 32, 32)
     save(program.file("a"), a.state_dict())
     save(program.file("b"), b.state_dict())
-    model = "--model=vit_b_16(width = 24, layers = 2, heads = 3, patch = 8)"
     good = True
     for options in (["--symmetries=general", "--canonical-a=" + program.file("canonical")], []):
-        matched.load_state_dict(program.run("merge", "weight_matching", model, *options,
+        matched.load_state_dict(program.run("merge", "weight_matching", VIT, "--shape=3x32x32",
+                                            *options,
                                             program.file("a"), program.file("b")))
         with torch.no_grad():
             good &= compare(f"vit_b_16, OUT {' '.join(options[:1])}", matched(x), b(x))
@@ -75,13 +80,74 @@ def vision(program):
         return good & compare("vit_b_16, A in canonical form", matched(x), a(x))
 
 
+def far(what, ours, theirs):
+    """By the largest of each tensor."""
+    most = max(float((ours[name].double() - t.double()).abs().max() / t.double().abs().max())
+               for name, t in theirs.items())
+    print(f"{what}: differs by {most:.1e}" + ("" if most < 1e-4 else ": FAILED"))
+    return most < 1e-4
+
+
+def fisher(program):
+    """Squares of each sample's gradient, by automatic differentiation."""
+    model, x, labels = vit(), torch.randn(5, 3, 32, 32), torch.randint(0, 7, (5,))
+    wanted = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for k in range(5):
+        model.zero_grad()
+        F.cross_entropy(model(x[k:k + 1]), labels[k:k + 1]).backward()
+        for name, p in model.named_parameters():
+            wanted[name] += p.grad ** 2 / 5
+    save(program.file("a"), model.state_dict())
+    save(program.file("x"), {"input": x, "labels": labels})
+    ours = program.run("fisher", VIT, "--expectation=empirical", "--input=" + program.file("x"),
+                       program.file("a"))
+    assert ours.keys() == wanted.keys()
+    return far("vit_b_16, Fisher matrix", ours, wanted)
+
+
+def gram(program):
+    """Products of what linear layers read."""
+    model, x, wanted, hooks = vit(), torch.randn(5, 3, 32, 32), {}, []
+    first = "encoder.layers.encoder_layer_0.mlp."
+    for name, layer in model.named_modules():
+        def look(_, read, __, name=name + ".weight"):
+            rows = read[0].flatten(0, -2).double()
+            wanted[name] = rows.t() @ rows
+        if name in (first + "0", first + "3", "heads.head"):
+            hooks.append(layer.register_forward_hook(look))
+    with torch.no_grad():
+        model(x)
+    save(program.file("a"), model.state_dict())
+    save(program.file("x"), {"input": x})
+    ours = program.run("gram", VIT, "--input=" + program.file("x"), program.file("a"))
+    assert len(wanted) == 3
+    return far("vit_b_16, Gram matrices", ours, wanted)
+
+
+def statistics(program):
+    """torch.optim.swa_utils.update_bn on one batch."""
+    model, x = randomise(torchvision.models.resnet18(num_classes=5)), torch.randn(12, 3, 64, 64)
+    save(program.file("a"), model.state_dict())
+    save(program.file("x"), {"input": x})
+    ours = program.run("recalibrate", "--model=resnet18(stem = imagenet)",
+                       "--input=" + program.file("x"), program.file("a"))
+    torch.optim.swa_utils.update_bn([x], model)
+    theirs = {name: t for name, t in model.state_dict().items() if t.is_floating_point()}
+    good = far("resnet18, running statistics", ours, theirs)
+    other = torchvision.models.resnet18(num_classes=5)
+    other.load_state_dict(ours)
+    model.eval(), other.eval()
+    with torch.no_grad():
+        return good & compare("resnet18, recalibrated", other(x), model(x))
+
+
 def main():
     torch.manual_seed(0)
     torch.set_num_threads(1)
     good = True
     with tempfile.TemporaryDirectory() as folder:
         program = Program(os.path.abspath(sys.argv[1]), folder)
-        for part in (language, vision):
+        for part in (language, vision, fisher, gram, statistics):
             good &= part(program)
     sys.exit(0 if good else 1)
 
