@@ -66,3 +66,26 @@ bool lower_add_narrower(const struct lower_run *r, const struct ast_stmt *s, dou
   *init = lower_add(r, PLAN_INIT, &a, &data, 1, text, s->span);
   return true;
 }
+
+uint32_t lower_narrow_head(const struct lower_run *r, uint32_t narrow, uint32_t head,
+                           const char *text, struct span span)
+{
+  static const enum plan_attr_id how[] = {PLAN_A_method,    PLAN_A_keep,  PLAN_A_importance,
+                                          PLAN_A_marginals, PLAN_A_order, PLAN_A_samples};
+  const struct plan *plan = r->l->plan;
+  const struct plan_step *as = plan_step(plan, narrow),
+                         *wide = plan_model_of(plan, plan_step(plan, head));
+  const uint32_t source = as->inputs[1], data = as->inputs[as->n_inputs - 1], own = wide->inputs[0];
+  struct lower_attrs init, a = {0};
+  if (!lower_narrower(wide, plan_num(as, PLAN_A_keep), "`keep`", span, &init, r->l->diag))
+    return UINT32_MAX;
+  for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+    const struct plan_attr *said = plan_attr(as, how[i]);
+    if (said)
+      lower_put(&a, said->id, said->num, said->str);
+  }
+  lower_put(&a, PLAN_A_batchnorm, 0, "none"); /* its statistics are not looked at */
+  const uint32_t inputs[] = {lower_add(r, PLAN_INIT, &init, &own, 1, text, span), source, head,
+                             data};
+  return lower_add(r, PLAN_MERGE, &a, inputs, 4, text, span);
+}

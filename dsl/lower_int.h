@@ -145,6 +145,11 @@ bool lower_narrower(const struct plan_step *wide, double keep, const char *named
 bool lower_add_narrower(const struct lower_run *, const struct ast_stmt *merge, double keep,
                         uint32_t model, const char *text, uint32_t *init);
 
+/* A model that has another task's classifier, fused as a narrower model's own source was: then its
+ * classifier reads that one's units.  UINT32_MAX after a diagnostic. */
+uint32_t lower_narrow_head(const struct lower_run *, uint32_t narrow, uint32_t head,
+                           const char *text, struct span);
+
 /* The figure's step; tables of its panels' experiments are in the result. */
 void lower_figure(struct lowering *, const struct ast_block *);
 void lower_claim(struct lowering *, const struct ast_block *);

@@ -46,19 +46,6 @@ static bool add_cells(struct lower_run *r, struct lower_table *t, double step)
 
 /* ---- measures ---- */
 
-/* The model that was trained on these data, among those that a merge is made of. */
-static const struct lower_model *trained_on(const struct lower_model *m, uint32_t data)
-{
-  if (!m->n_parents)
-    return m->run->data == data ? m : NULL;
-  for (size_t i = 0; i < m->n_parents; i++) {
-    const struct lower_model *found = trained_on(&m->parents[i], data);
-    if (found)
-      return found;
-  }
-  return NULL;
-}
-
 static bool is_of_one_task(const struct lower_model *m, uint32_t data)
 {
   if (!m->n_parents)
@@ -69,16 +56,74 @@ static bool is_of_one_task(const struct lower_model *m, uint32_t data)
   return true;
 }
 
-/* The data that are measured on, and whose classifier is used; NULL: the model's own.
+/* A row's text and place, of steps that it asks for. */
+struct asked {
+  const char *text;
+  struct span span;
+};
+
+/* A model whose classifier is that of these data and reads the units of m, which is merged: one that
+ * m is made of, or where fusing has made it narrower a step that takes its classifier along.
+ * UINT32_MAX: none is; *moved: the method that has moved the units of the one that there is. */
+static uint32_t head_of(const struct lower_run *r, const struct lower_model *m, uint32_t data,
+                        const struct asked *asked, const char **moved)
+{
+  if (!m->n_parents)
+    return m->run->data == data ? m->step : UINT32_MAX;
+  for (size_t i = 0; i < m->n_parents; i++) {
+    const uint32_t head = head_of(r, &m->parents[i], data, asked, moved);
+    if (head == UINT32_MAX)
+      continue;
+    const char *method = plan_str(plan_step(r->l->plan, m->step), PLAN_A_method);
+    const bool moves = !words_merge(method)->averages || (lower_fuses(method) && i > 0);
+    const bool narrows = !strcmp(method, "intra_fusion");
+    if (!moves && !narrows)
+      return head;
+    if (is_of_one_task(m, data))
+      return m->step;
+    if (narrows)
+      return lower_narrow_head(r, m->step, head, asked->text, asked->span);
+    *moved = method;
+    return UINT32_MAX;
+  }
+  return UINT32_MAX;
+}
+
+static bool no_head(struct lower_run *r, const struct compile_slot *slot, const char *moved,
+                    unsigned classes)
+{
+  struct diag *d = r->l->diag;
+  if (moved) {
+    diag_error(d, slot->split_of ? slot->split_of->span : slot->call->span,
+               "the units of the classifier's own model have been moved by `%s`: it does not fit "
+               "this model",
+               moved);
+    diag_hint(d, "a model of these data alone that `weight_matching` has moved keeps its own classifier");
+  } else if (slot->split_of) {
+    diag_error(d, slot->split_of->span,
+               "no part of this model was trained on the data of `%s`: there is "
+               "no classifier for its %u classes",
+               slot->split_of->text, classes);
+  } else {
+    diag_error(d, slot->call->span,
+               "no part of the first model was trained on the second one's data: there is no "
+               "classifier for its %u classes",
+               classes);
+  }
+  return false;
+}
+
+/* The data that are measured on, and whose classifier is used; UINT32_MAX: the model's own.
  * `task`: the model whose data are meant. */
 static bool find_data(struct lower_run *r, const struct compile_slot *slot,
-                      const struct lower_model *m, const struct lower_model *task, uint32_t *data,
-                      const struct lower_model **head)
+                      const struct lower_model *m, const struct lower_model *task,
+                      const struct asked *asked, uint32_t *data, uint32_t *head)
 {
   struct diag *d = r->l->diag;
   unsigned classes = task->run->classes;
+  const char *moved = NULL;
   *data = task->run->data;
-  *head = NULL;
+  *head = UINT32_MAX;
   if (slot->split_of &&
       !lower_data_of(r->l, dsl_experiment(r->l->dsl, slot->split_of->text), data, &classes))
     return false;
@@ -91,22 +136,11 @@ static bool find_data(struct lower_run *r, const struct compile_slot *slot,
     diag_hint(d, "such as `%s of EXPERIMENT`", slot->split);
     return false;
   }
-  const struct lower_model *own = trained_on(m, *data);
-  if (own && m->n_parents)
-    *head = own;
-  if (own || classes == m->run->classes)
+  if (m->n_parents)
+    *head = head_of(r, m, *data, asked, &moved);
+  if (*head != UINT32_MAX || (!moved && classes == m->run->classes))
     return true;
-  if (slot->split_of)
-    diag_error(d, slot->split_of->span,
-               "no part of this model was trained on the data of `%s`: there is "
-               "no classifier for its %u classes",
-               slot->split_of->text, classes);
-  else
-    diag_error(d, slot->call->span,
-               "no part of the first model was trained on the second one's data: there is no "
-               "classifier for its %u classes",
-               classes);
-  return false;
+  return no_head(r, slot, moved, classes);
 }
 
 static bool evaluates(const struct compile_slot *s)
@@ -173,9 +207,9 @@ static bool add_measure(struct lower_run *r, struct lower_table *t, size_t at,
     return true;
   }
   struct lower_attrs a = {0};
-  uint32_t inputs[4], n = 0, data;
+  uint32_t inputs[4], n = 0, data, head;
   struct lower_model models[2];
-  const struct lower_model *first = models, *head;
+  const struct lower_model *first = models;
   for (unsigned i = 0; i < slot->n_models; i++) {
     struct lower_group one;
     models[i] = *lower_group(m, &slot->models[i], &one)->v;
@@ -191,11 +225,12 @@ static bool add_measure(struct lower_run *r, struct lower_table *t, size_t at,
   lower_put(&a, PLAN_A_measurement, 0, evaluates(slot) ? "evaluate" : slot->measurement);
   if (slot->split) {
     lower_put(&a, PLAN_A_split, 0, slot->split);
-    if (!find_data(r, slot, first, slot->role == COMPILE_ON_TASK ? &models[1] : first, &data,
-                   &head))
+    const struct asked asked = {text, span};
+    if (!find_data(r, slot, first, slot->role == COMPILE_ON_TASK ? &models[1] : first, &asked,
+                   &data, &head))
       return false;
-    if (head)
-      inputs[n++] = head->step;
+    if (head != UINT32_MAX)
+      inputs[n++] = head;
     if (!has_split(r, slot, data))
       return false;
   } else {

@@ -881,6 +881,35 @@ static void fusing_makes_models(void **state)
   }
 }
 
+/* A model of two tasks that is made narrower: with the classifier of the second, of other classes,
+ * which was fused as the model was. */
+static void fused_classifiers_of_other_classes(void **state)
+{
+  struct world *w = *state;
+  const uint32_t first = add_pairs(w, "first"), both = add_pairs(w, "both");
+  w->data = both;
+  const uint32_t b = add_train(w, add_init(w, "mlp", 2), 0, 4, 0, constant);
+  const uint32_t inits[] = {add_init(w, "mlp", 1), add_narrow_init(w, "mlp", 3)};
+  w->data = first;
+  const uint32_t a = add_train(w, add_init(w, "mlp", 1), 0, 4, 0, constant);
+  const uint32_t mid = add_merge(w, "swa", "none", NULL, (uint32_t[]){a, b}, 2);
+  const uint32_t narrow_inits[] = {add_init(w, "mlp", 1), add_narrow_init(w, "mlp", 3)};
+  for (int k = 0; k < 2; k++) {
+    struct attrs args = numbers(PLAN_A_keep, k ? 0.5 : 1, PLAN_A_samples, 20);
+    put(&args, PLAN_A_importance, 0, "taylor");
+    const uint32_t narrow = add_merge(w, "intra_fusion", "none", &args,
+                                      (uint32_t[]){narrow_inits[k], mid}, 2);
+    const uint32_t head = add_merge(w, "intra_fusion", "none", &args,
+                                    (uint32_t[]){inits[k], mid, b}, 3);
+    const uint32_t lent[] = {narrow, head}, whole[] = {mid, b};
+    const double loss = value(w, add_measure(w, "evaluate", lent, 2, both), "loss");
+    assert_true(isfinite(loss) && isfinite(loss_of(w, narrow)));
+    if (!k) /* all units stay */
+      assert_true(loss == value(w, add_measure(w, "evaluate", whole, 2, both), "loss"));
+    assert_true(bind_cost(w->bind, w->f->plan, step_at(w, head)).flops > 0);
+  }
+}
+
 static uint32_t add_with_hidden(struct world *w, unsigned hidden)
 {
   struct attrs a = model("vit_s_16", 1);
@@ -1148,6 +1177,7 @@ int main(void)
       WORLD_TEST(regmean_merges_layers),
       WORLD_TEST(fusing_makes_models),
       WORLD_TEST(fusing_has_variants),
+      WORLD_TEST(fused_classifiers_of_other_classes),
       WORLD_TEST(negative_variances_are_no_model),
       WORLD_TEST(statistics_may_be_of_some_samples),
       WORLD_TEST(two_models_are_compared),

@@ -378,6 +378,29 @@ static void duplicates_merge_exactly(void **state)
   }
 }
 
+/* Two networks of which each unit is there twice, in the same places: the second is fused by what
+ * is found for the first. */
+static void another_is_fused_in_its_place(void **state)
+{
+  (void)state;
+  for (int k = 0; k < N_ALL; k++) {
+    struct arena *a = arena_new();
+    struct network narrow[2], wide[2], fused = make(a, MODELS[k], 6);
+    struct fuse_model from[2], to = model(&fused);
+    for (int i = 0; i < 2; i++) {
+      narrow[i] = make(a, MODELS[k], 6);
+      wide[i] = make(a, MODELS[k], 12);
+      draw(&narrow[i], 30 + (uint64_t)i, !i);
+      duplicate(a, &narrow[i], &wide[i], 0.6);
+      from[i] = model(&wide[i]);
+    }
+    assert_true(fuse_narrower(&from[0], &from[1], &plain_form, &to, fused.flat, diag_new(a)));
+    if (!(apart(&narrow[1], &fused) < 1e-4))
+      fail_msg("%s: %g apart", MODELS[k], apart(&narrow[1], &fused));
+    arena_free(a);
+  }
+}
+
 /* ---- a plain twin of Intra-Fusion, of a network of two hidden layers ---- */
 
 enum { WIDE = 6, KEPT = 2, INPUTS = 2 * SIDE * SIDE, LAYERS = 3 };
@@ -723,6 +746,9 @@ static void what_cannot_be_fused(void **state)
   assert_false(fuse_pair(&small, &resnet, 0.5, 10, n.flat, d));
   assert_non_null(strstr(diag_message(d, 0), "differ in more than their widths"));
   diag_clear(d);
+  assert_false(fuse_narrower(&large, &small, &plain_form, &small, n.flat, d));
+  assert_non_null(strstr(diag_message(d, 0), "are 6 in one network and 12 in the other"));
+  diag_clear(d);
   wide.flat[5] = NAN;
   assert_false(fuse_pair(&small, &large, 0.5, 10, n.flat, d));
   assert_non_null(strstr(diag_message(d, 0), "not finite"));
@@ -736,6 +762,7 @@ int main(void)
       cmocka_unit_test(transport_is_an_assignment),
       cmocka_unit_test(as_wide_as_before_nothing_changes),
       cmocka_unit_test(duplicates_merge_exactly),
+      cmocka_unit_test(another_is_fused_in_its_place),
       cmocka_unit_test(each_way_is_what_it_says),
       cmocka_unit_test(taylor_is_a_difference_of_losses),
       cmocka_unit_test(marginals_add_up),
