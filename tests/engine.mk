@@ -56,9 +56,24 @@ tests_test_match_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_match_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_merge_ties
-tests_test_merge_ties_SOURCES = tests/test_merge_ties.c
+tests_test_merge_ties_SOURCES = tests/test_merge_ties.c tests/merge_fixture.h
 tests_test_merge_ties_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_merge_ties_LDADD = $(MERGE_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_merge_dare
+tests_test_merge_dare_SOURCES = tests/test_merge_dare.c tests/merge_fixture.h
+tests_test_merge_dare_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_merge_dare_LDADD = $(MERGE_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_merge_fisher
+tests_test_merge_fisher_SOURCES = tests/test_merge_fisher.c tests/merge_fixture.h
+tests_test_merge_fisher_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_merge_fisher_LDADD = $(MERGE_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_merge_pieces
+tests_test_merge_pieces_SOURCES = tests/test_merge_pieces.c tests/merge_fixture.h
+tests_test_merge_pieces_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_merge_pieces_LDADD = $(MERGE_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_merge_files
 tests_test_merge_files_SOURCES = tests/test_merge_files.c

@@ -5,6 +5,11 @@ tests_test_figure_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_figure_LDADD = libfigure.a librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
 EXTRA_DIST += tests/figure/fig07.gp
 
+check_PROGRAMS += tests/test_points
+tests_test_points_SOURCES = tests/test_points.c tests/figure_fixture.h tests/scratch.h
+tests_test_points_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_points_LDADD = libfigure.a librun.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_figure_steps
 tests_test_figure_steps_SOURCES = tests/test_figure_steps.c tests/run_fixture.c \
   tests/run_fixture.h

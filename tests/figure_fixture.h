@@ -13,6 +13,12 @@
     }                                                                                              \
   }
 
+/* An axis of the column as it is. */
+#define NO_AGG(of)                                                                                 \
+  {                                                                                                \
+    .column = of, .label = of                                                                      \
+  }
+
 /* tables[k] is what panel->table = k draws.  false: see diag. */
 bool figure_fixture_page(struct arena *, const struct plan_figure *, const char *const *tables,
                          struct figure_page *, struct diag *);

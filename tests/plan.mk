@@ -6,6 +6,11 @@ tests_test_plan_SOURCES = tests/test_plan.c
 tests_test_plan_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_plan_LDADD = libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_expr
+tests_test_expr_SOURCES = tests/test_expr.c tests/scratch.h
+tests_test_expr_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_expr_LDADD = libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_explain
 tests_test_explain_SOURCES = tests/test_explain.c
 tests_test_explain_CPPFLAGS = $(CHECK_CPPFLAGS)
@@ -22,6 +27,6 @@ tests_test_lower_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_lower_LDADD = libdsl.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_mutation
-tests_test_mutation_SOURCES = tests/test_mutation.c
+tests_test_mutation_SOURCES = tests/test_mutation.c tests/plan_pairs.h tests/scratch.h
 tests_test_mutation_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_mutation_LDADD = libdsl.a libplan.a $(BASE_LIBS) $(CMOCKA_LIBS)
