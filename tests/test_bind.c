@@ -807,6 +807,16 @@ static void regmean_merges_layers(void **state)
       assert_int_equal(kept, t[k].rank != 2 || !k);
       assert_int_equal(kept_all, t[k].rank < 2 || !k);
     }
+    /* Whatever is held at a time: nothing, one or two layers, more. */
+    static const size_t held[] = {0, 10000, 60000};
+    for (int k = 0; k < 3; k++) {
+      struct attrs same_args = unfolded;
+      put(&same_args, PLAN_A_x, k, NULL); /* another key */
+      w->bind->grams_held = held[k];
+      const float *same = weights(w, net, add_merge(w, "regmean", batchnorm, &same_args, inputs, 3));
+      assert_memory_equal(same, all, net_count(net) * sizeof *all);
+    }
+    w->bind->grams_held = BIND_GRAMS_HELD;
     /* A model with itself. */
     inputs[1] = inputs[0];
     const float *same = weights(w, net, add_merge(w, "regmean", batchnorm, &unfolded, inputs, 3));

@@ -156,7 +156,7 @@ static void rows_are_what_layers_read(void **state)
       grams[k] = arena_array(a, l->in * l->in, sizeof(double));
     }
     struct net_work *work = net_work_new(net, ops_cpu(), SAMPLES, false);
-    net_visit_rows(work, flat, x, SAMPLES, take_rows, &s);
+    net_visit_rows(work, flat, x, SAMPLES, NULL, take_rows, &s);
     for (size_t k = 0; k < n; k++)
       assert_int_equal(s.rows[k], SAMPLES * s.linears[k].rows);
     struct compared c = {&s, layers_of(a, net, s.linears, n), n, 0};

@@ -78,10 +78,12 @@ static void show_windows(const struct ops_conv *c, unsigned n, const float *x, s
 }
 
 bool net_show_rows(const struct net *net, const struct net_layer *l, const float *x, unsigned n,
-                   size_t k, net_rows_visitor *visit, void *context)
+                   size_t k, const bool *wanted, net_rows_visitor *visit, void *context)
 {
   if (!is_linear(l))
     return false;
+  if (wanted && !wanted[k])
+    return true;
   if (l->kind == LAYER_CONV)
     show_windows(&l->conv, n, x, k, visit, context);
   else

@@ -21,9 +21,9 @@ const struct net_linear *net_linears(struct arena *, const struct net *, size_t 
  * puts out. */
 typedef void net_rows_visitor(void *context, size_t k, size_t n, const float *rows);
 
-/* A forward pass in inference mode that shows what each of these layers reads, all rows of a
- * layer together or in pieces. */
+/* A forward pass in inference mode that shows what each of these layers reads, or what those read
+ * that are `wanted` (by layer; NULL: all), all rows of a layer together or in pieces. */
 void net_visit_rows(struct net_work *, const float *flat, const float *x, unsigned n,
-                    net_rows_visitor *, void *context);
+                    const bool *wanted, net_rows_visitor *, void *context);
 
 #endif

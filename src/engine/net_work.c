@@ -18,6 +18,7 @@ struct step {
   unsigned n;
   net_visitor *visit; /* NULL: nobody looks on */
   net_rows_visitor *visit_rows; /* likewise */
+  const bool *wanted;           /* of linear layers; NULL: all */
   void *context;
   bool fixed; /* ReLUs let through what they did when they were recorded */
 };
@@ -203,7 +204,8 @@ static void forward(const struct step *s)
     float *y = w->value[l->out];
     const unsigned area = (unsigned)net_pixels(in);
     if (s->visit_rows)
-      linear += net_show_rows(w->net, l, x, s->n, linear, s->visit_rows, s->context);
+      linear +=
+          net_show_rows(w->net, l, x, s->n, linear, s->wanted, s->visit_rows, s->context);
     switch (l->kind) {
     case LAYER_CONV:
       ops->conv_forward(ops, &l->conv, s->n, x, s->flat + l->weight, y, w->scratch);
@@ -463,10 +465,15 @@ void net_visit(struct net_work *w, const float *flat, const float *x, unsigned n
 }
 
 void net_visit_rows(struct net_work *w, const float *flat, const float *x, unsigned n,
-                    net_rows_visitor *visit, void *context)
+                    const bool *wanted, net_rows_visitor *visit, void *context)
 {
   assert(n > 0 && n <= w->max_batch);
-  const struct step s = {
-      .work = w, .flat = flat, .x = x, .n = n, .visit_rows = visit, .context = context};
+  const struct step s = {.work = w,
+                         .flat = flat,
+                         .x = x,
+                         .n = n,
+                         .visit_rows = visit,
+                         .wanted = wanted,
+                         .context = context};
   forward(&s);
 }

@@ -17,8 +17,6 @@ static void add_rows(void *context, size_t k, size_t n, const float *rows)
 {
   const struct summing *s = context;
   const size_t in = s->linears[k].in, most = CONVERTED / in + 1;
-  if (!s->grams[k])
-    return;
   double *wide = mem_alloc(most * in * sizeof *wide);
   for (size_t first = 0; first < n; first += most) {
     const size_t m = n - first < most ? n - first : most;
@@ -36,13 +34,17 @@ void measure_grams(struct net_work *work, unsigned batch, const float *flat,
 {
   struct summing s = {linears, grams};
   struct measure_batches b;
+  bool *wanted = mem_alloc((n + 1) * sizeof *wanted);
+  for (size_t k = 0; k < n; k++)
+    wanted[k] = grams[k] != NULL;
   for (size_t k = 0; k < n; k++)
     for (size_t i = 0; grams[k] && i < linears[k].in * linears[k].in; i++)
       grams[k][i] = 0;
   measure_batches_begin(&b, set, DATA_TRAIN, samples, batch);
   while (measure_batches_next(&b))
-    net_visit_rows(work, flat, b.x, b.n, add_rows, &s);
+    net_visit_rows(work, flat, b.x, b.n, wanted, add_rows, &s);
   measure_batches_end(&b);
+  free(wanted);
   for (size_t k = 0; k < n; k++)
     for (size_t i = 0; grams[k] && i < linears[k].in; i++)
       for (size_t j = 0; j < i; j++)

@@ -159,13 +159,12 @@ static bool apply_whole(const struct merge_run *r, size_t tensor, size_t count,
   r->args->grams->find(r->args->grams->context, tensor, &g);
   mean_of(r, count, in, out);
   const size_t n = g.in;
-  struct factor f = {.n = n,
-                     .l = mem_zalloc(n * n * sizeof *f.l),
-                     .at = mem_alloc(n * sizeof *f.at),
-                     .scaled = mem_alloc(n * sizeof *f.scaled)};
+  struct factor f = {
+      .n = n, .at = mem_alloc(n * sizeof *f.at), .scaled = mem_alloc(n * sizeof *f.scaled)};
   double *sum = mem_zalloc(n * n * sizeof *sum), *x = mem_zalloc(count * sizeof *x);
   const bool ok = add_up(r, tensor, &g, in, out, sum, x);
   if (ok) {
+    f.l = mem_zalloc(n * n * sizeof *f.l); /* where a Gram matrix was while they were added up */
     factorize(&f, sum);
     solve(&f, g.out, x);
     for (size_t o = 0; o < g.out; o++)

@@ -29,6 +29,7 @@ struct bind *bind_new(struct arena *a, const char *const *dirs, size_t n_dirs)
   b->arena = a;
   b->dirs = dirs;
   b->n_dirs = n_dirs;
+  b->grams_held = BIND_GRAMS_HELD;
   return b;
 }
 

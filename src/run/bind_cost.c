@@ -16,7 +16,8 @@ struct network {
   const struct net *net; /* NULL: the engine cannot make it */
   struct data_set shape;
   double match_flops, match_sample_flops; /* of a pass of weight matching; merge/match.h */
-  double gram_flops[2]; /* of a sample: without convolutions, and with them */
+  /* Without convolutions, and with them: of a sample, and bytes of all layers and of the largest. */
+  double gram_flops[2], gram_bytes[2], gram_largest[2];
 };
 
 /* Seconds of a sample, as calibrated. */
@@ -95,8 +96,12 @@ static void count_grams(struct arena *a, struct network *n)
   size_t count = 0;
   const struct net_linear *l = n->net ? net_linears(a, n->net, &count) : NULL;
   for (size_t i = 0; i < count; i++)
-    for (int unfolded = l[i].convolution; unfolded < 2; unfolded++)
-      n->gram_flops[unfolded] += (double)l[i].rows * (double)l[i].in * (double)l[i].in;
+    for (int unfolded = l[i].convolution; unfolded < 2; unfolded++) {
+      const double square = (double)l[i].in * (double)l[i].in;
+      n->gram_flops[unfolded] += (double)l[i].rows * square;
+      n->gram_bytes[unfolded] += sizeof(double) * square;
+      n->gram_largest[unfolded] = fmax(n->gram_largest[unfolded], sizeof(double) * square);
+    }
 }
 
 static const struct network *make_network(struct bind_costs *c, const struct plan *plan,
@@ -247,6 +252,24 @@ static struct data_set shape_of(const struct plan_step *data)
 /* Libraries and kernels that a worker touches, and what malloc keeps. */
 static const double library_bytes = 5e6;
 
+/* Of RegMean: models, then data. */
+static double gram_models(const struct plan_step *s)
+{
+  return s->n_inputs / 2;
+}
+
+static int unfolds(const struct plan_step *s)
+{
+  return !strcmp(plan_str(s, PLAN_A_convolutions), "unfolded");
+}
+
+/* Those that are held, and of the largest layer the sum and one more. */
+static double gram_memory(const struct network *n, const struct plan_step *s)
+{
+  return fmin(gram_models(s) * n->gram_bytes[unfolds(s)], BIND_GRAMS_HELD) +
+         2 * n->gram_largest[unfolds(s)];
+}
+
 /* Of the worker while it computes the step: what it began with, the data, the network at work,
  * and vectors of weights.  Both sorts of work stay for the next step, and so do data sets. */
 static double step_memory(struct bind_costs *c, const struct network *n,
@@ -262,6 +285,9 @@ static double step_memory(struct bind_costs *c, const struct network *n,
     const struct optim_rule *rule = optim_find(plan_str(s, PLAN_A_optimizer));
     bytes += room_bytes(c, n, batch, true);
     vectors += 1 + (rule ? 2 * rule->n_states : 1); /* the gradient; what it goes on from */
+  } else if (s->kind == PLAN_MERGE && plan_attr(s, PLAN_A_convolutions)) {
+    bytes += room_bytes(c, n, BIND_EVAL_BATCH, false) + gram_memory(n, s);
+    vectors += gram_models(s); /* with their own classifiers */
   } else if (s->kind == PLAN_MERGE) {
     enum match_method method;
     const bool matches = match_find(plan_str(s, PLAN_A_method), &method);
@@ -351,17 +377,17 @@ static void add_fisher_cost(struct bind_costs *c, const struct network *n,
   cost->seconds += gradients * sample_seconds(c, n, CALIBRATE_GRADIENT, 1, false);
 }
 
-/* A forward pass of each model; an unfolded Gram matrix costs a row's `in` where the layer itself
+/* Forward passes of each model, one for what is held at a time; an unfolded Gram matrix costs a row's `in` where the layer itself
  * has its `out`.  Factorizing is a few samples' worth. */
 static void add_gram_cost(struct bind_costs *c, const struct network *n, const struct plan_step *s,
                           struct cost *cost)
 {
   const double samples =
-      fmin(plan_num(s, PLAN_A_samples), n->shape.split[DATA_TRAIN].n) * (s->n_inputs / 2);
-  const double products = samples * n->gram_flops[!strcmp(plan_str(s, PLAN_A_convolutions),
-                                                          "unfolded")];
-  cost->flops += samples * net_flops(n->net) + products;
-  cost->seconds += samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false) +
+      fmin(plan_num(s, PLAN_A_samples), n->shape.split[DATA_TRAIN].n) * gram_models(s);
+  const double products = samples * n->gram_flops[unfolds(s)];
+  const double passes = ceil(gram_models(s) * n->gram_bytes[unfolds(s)] / BIND_GRAMS_HELD);
+  cost->flops += passes * samples * net_flops(n->net) + products;
+  cost->seconds += passes * samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false) +
                    products / product_speed;
 }
 

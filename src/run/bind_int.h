@@ -34,12 +34,15 @@ struct bind {
   struct net_work *train, *eval;
   unsigned train_batch;
   unsigned threads;           /* 0, 1: one */
+  size_t grams_held;          /* BIND_GRAMS_HELD; tests hold less */
   const struct ops *threaded; /* NULL: not needed yet */
   struct bind_costs *costs; /* NULL until it is asked for */
 };
 
 /* Activations of more samples at a time leave the second-level cache. */
 enum { BIND_EVAL_BATCH = 64, BIND_GRADIENT_BATCH = 128 };
+/* Bytes of Gram matrices, of all models of a merge, that are in memory at a time. */
+enum { BIND_GRAMS_HELD = 256 << 20 };
 
 /* Each returns NULL after a diagnostic. */
 const struct data_set *bind_data(struct bind *, struct store *, const struct plan *,

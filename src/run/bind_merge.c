@@ -139,7 +139,7 @@ static bool merge_nets(struct work *w, const struct merge_method *method, const 
   const struct net_tensor *t = net_tensors(net, &n);
   struct merge_tensor *tensors = arena_array(w->arena, n, sizeof *tensors);
   for (size_t i = 0; i < n; i++)
-    tensors[i] = (struct merge_tensor){t[i].name, t[i].count, t[i].buffer};
+    tensors[i] = (struct merge_tensor){arena_strdup(w->arena, t[i].name), t[i].count, t[i].buffer};
   struct merge_args args = read_args(w->step);
   args.weights = args.scales = coefficients(w, n_models);
   if (!args.weights)
@@ -183,6 +183,7 @@ bool work_merge(struct work *w)
     return false;
   net = bind_net(w->bind, w->plan, s, w->diag); /* the last one's may have been another */
   float *merged = arena_array(w->arena, net_count(net), sizeof *merged);
-  return merge_nets(w, method, net, models, n_models, grams, merged) &&
-         work_save_merge(w, net, merged);
+  const bool ok = merge_nets(w, method, net, models, n_models, grams, merged);
+  work_grams_end(grams);
+  return ok && work_save_merge(w, bind_net(w->bind, w->plan, s, w->diag), merged);
 }

@@ -21,14 +21,20 @@ struct own {
   const float *flat;
 };
 
-static bool load_own(struct work *w, size_t k, struct own *own)
+/* Without the weights. */
+static bool bind_own(struct work *w, size_t k, struct own *own)
 {
   const struct plan_step *model = work_input(w, (uint32_t)k);
   const uint32_t last = w->step->n_inputs - 1;
   const uint32_t data = k ? (uint32_t)(work_count_models(w) + k - 1) : last;
   own->net = bind_net_as(w->bind, w->plan, model, bind_is_canonical(w->plan, w->step), w->diag);
   own->set = own->net ? work_data_at(w, data, model, true) : NULL;
-  own->flat = own->set ? work_weights(w, own->net, model) : NULL;
+  return own->set != NULL;
+}
+
+static bool load_own(struct work *w, size_t k, struct own *own)
+{
+  own->flat = bind_own(w, k, own) ? work_weights(w, own->net, work_input(w, (uint32_t)k)) : NULL;
   return own->flat != NULL;
 }
 
@@ -86,38 +92,110 @@ bool work_fishers(struct work *w, size_t n_models, const float **inputs)
   return true;
 }
 
-/* ---- Gram matrices ---- */
+/* ---- Gram matrices ----
+ * They are measured when they are asked for: of as many layers at once as are held together, so that
+ * a large network's are not all in memory.  A layer that is too large to be held is measured into
+ * the caller's memory, for one model at a time. */
 
 struct grams {
-  const struct net_linear *linears;
-  size_t n;
-  double ***of; /* [model][layer]; NULL: a layer that is averaged */
+  struct work *w;
+  size_t n_models, n;
+  const struct net_linear *linears; /* of the merge's network */
+  const float **flats;              /* [model]: its own weights */
+  bool unfolds;
+  struct arena *held;
+  double ***of; /* [model][layer], NULL: not held */
 };
 
-static const struct net_linear *linear_of(const struct grams *g, size_t tensor, size_t *k)
+static size_t gram_bytes(const struct net_linear *l)
 {
-  for (*k = 0; *k < g->n; ++*k)
-    if (g->linears[*k].tensor == tensor)
-      return g->of[0][*k] ? &g->linears[*k] : NULL;
-  return NULL;
+  return l->in * l->in * sizeof(double);
+}
+
+/* Of the layer in all models. */
+static bool is_held(const struct grams *g, size_t k)
+{
+  return g->n_models * gram_bytes(&g->linears[k]) <= g->w->bind->grams_held;
+}
+
+/* The layer of a tensor; SIZE_MAX: it is averaged. */
+static size_t layer_of(const struct grams *g, size_t tensor)
+{
+  for (size_t k = 0; k < g->n; k++)
+    if (g->linears[k].tensor == tensor)
+      return g->unfolds || !g->linears[k].convolution ? k : SIZE_MAX;
+  return SIZE_MAX;
 }
 
 static bool find_gram(void *context, size_t tensor, struct merge_gram *out)
 {
-  size_t k;
-  const struct net_linear *l = linear_of(context, tensor, &k);
-  if (l)
-    *out = (struct merge_gram){l->in, l->out, l->in_first};
-  return l != NULL;
+  const struct grams *g = context;
+  const size_t k = layer_of(g, tensor);
+  if (k != SIZE_MAX)
+    *out = (struct merge_gram){g->linears[k].in, g->linears[k].out, g->linears[k].in_first};
+  return k != SIZE_MAX;
 }
 
+/* By layer into those of `grams` that are not NULL.  All networks have the same layers, but for the
+ * classifier's outputs. */
+static bool measure_own_grams(struct grams *g, size_t model, double *const *grams)
+{
+  struct own own;
+  if (!bind_own(g->w, model, &own))
+    return false;
+  measure_grams(bind_eval_work(g->w->bind), BIND_EVAL_BATCH, g->flats[model], own.set,
+                (unsigned)plan_num(g->w->step, PLAN_A_samples), g->linears, g->n, grams);
+  return true;
+}
+
+static size_t last_tensor(const struct grams *g)
+{
+  size_t last = 0;
+  for (size_t k = 0; k < g->n; k++)
+    last = g->linears[k].tensor > last ? g->linears[k].tensor : last;
+  return last;
+}
+
+/* From this tensor on. */
+static bool hold(struct grams *g, size_t tensor)
+{
+  size_t left = g->w->bind->grams_held;
+  arena_free(g->held);
+  g->held = arena_new();
+  for (size_t m = 0; m < g->n_models; m++)
+    g->of[m] = arena_array(g->held, g->n + 1, sizeof **g->of);
+  for (size_t t = tensor; t <= last_tensor(g); t++) {
+    const size_t k = layer_of(g, t);
+    if (k == SIZE_MAX || !is_held(g, k))
+      continue;
+    const size_t bytes = g->n_models * gram_bytes(&g->linears[k]);
+    if (bytes > left)
+      break;
+    left -= bytes;
+    for (size_t m = 0; m < g->n_models; m++)
+      g->of[m][k] = arena_alloc(g->held, gram_bytes(&g->linears[k]));
+  }
+  for (size_t m = 0; m < g->n_models; m++)
+    if (!measure_own_grams(g, m, g->of[m]))
+      return false;
+  return true;
+}
+
+/* What goes wrong is told as of the step, whose diagnostics these are. */
 static bool load_gram(void *context, size_t tensor, size_t model, double *gram, struct diag *d)
 {
-  const struct grams *g = context;
-  size_t k;
-  const struct net_linear *l = linear_of(g, tensor, &k);
+  struct grams *g = context;
+  const size_t k = layer_of(g, tensor);
   (void)d;
-  memcpy(gram, g->of[model][k], l->in * l->in * sizeof *gram);
+  if (!is_held(g, k)) {
+    double **one = arena_array(g->w->arena, g->n + 1, sizeof *one);
+    one[k] = gram;
+    return measure_own_grams(g, model, one);
+  }
+  if (!g->of[model] || !g->of[model][k])
+    if (!hold(g, tensor))
+      return false;
+  memcpy(gram, g->of[model][k], gram_bytes(&g->linears[k]));
   return true;
 }
 
@@ -125,22 +203,24 @@ const struct merge_grams *work_grams(struct work *w, size_t n_models)
 {
   struct grams *g = arena_alloc(w->arena, sizeof *g);
   struct merge_grams *out = arena_alloc(w->arena, sizeof *out);
-  const bool unfolds = !strcmp(plan_str(w->step, PLAN_A_convolutions), "unfolded");
-  g->of = arena_array(w->arena, n_models, sizeof *g->of);
+  *g = (struct grams){.w = w,
+                      .n_models = n_models,
+                      .unfolds = !strcmp(plan_str(w->step, PLAN_A_convolutions), "unfolded"),
+                      .flats = arena_array(w->arena, n_models, sizeof *g->flats),
+                      .of = arena_array(w->arena, n_models, sizeof *g->of)};
   for (size_t k = 0; k < n_models; k++) {
     struct own own;
     if (!load_own(w, k, &own))
       return NULL;
-    /* All networks have the same layers, but for the classifier's outputs. */
-    g->linears = net_linears(w->arena, own.net, &g->n);
-    g->of[k] = arena_array(w->arena, g->n + 1, sizeof **g->of);
-    for (size_t i = 0; i < g->n; i++)
-      if (unfolds || !g->linears[i].convolution)
-        g->of[k][i] = arena_array(w->arena, g->linears[i].in * g->linears[i].in, sizeof(double));
-    measure_grams(bind_eval_work(w->bind), BIND_EVAL_BATCH, own.flat, own.set,
-                  (unsigned)plan_num(w->step, PLAN_A_samples), g->linears, g->n, g->of[k]);
+    g->flats[k] = own.flat;
   }
   g->linears = net_linears(w->arena, bind_net(w->bind, w->plan, w->step, w->diag), &g->n);
   *out = (struct merge_grams){g, find_gram, load_gram};
   return out;
+}
+
+void work_grams_end(const struct merge_grams *grams)
+{
+  if (grams)
+    arena_free(((struct grams *)grams->context)->held);
 }

@@ -51,10 +51,11 @@ struct data_augment work_augment(const struct plan_step *);
 /* Of a merge: its models, a base among them, are the inputs before the data. */
 size_t work_count_models(const struct work *);
 /* Of merges that look at each model's own training data (bind_own.c): Fisher matrices behind the
- * models in inputs [2 * n_models], and Gram matrices.  false, NULL: a diagnostic.  bind_net may
- * hold another network afterwards. */
+ * models in inputs [2 * n_models], and Gram matrices, which are measured while they are loaded.
+ * false, NULL: a diagnostic.  bind_net may hold another network afterwards, and after a load. */
 bool work_fishers(struct work *, size_t n_models, const float **inputs);
 const struct merge_grams *work_grams(struct work *, size_t n_models);
+void work_grams_end(const struct merge_grams *); /* may be NULL */
 
 /* A merge's result, with its running statistics mended as the step says; commits. */
 bool work_save_merge(struct work *, const struct net *, float *merged);
