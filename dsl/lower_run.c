@@ -1,9 +1,9 @@
 /* One sweep point: its settings, data, where its trunk starts, the trunk. */
 #include "dsl/lower_int.h"
 
+#include "base/checkpoint.h"
 #include "base/num.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -436,10 +436,18 @@ static bool start_at_file(struct lower_run *r, struct lower_attrs *a, const stru
 {
   const char *path = model_file_path(r->l->arena, r->l->dsl, x);
   struct hash digest = {0};
+  struct checkpoint file;
   /* Where it is not there the experiment is left out, and its plan is only shown. */
-  if (!r->at.experiment->unavailable && !hash_file(path, &digest)) {
-    diag_error(r->l->diag, x->span, "%s: %s", path, strerror(errno));
-    return false;
+  if (!r->at.experiment->unavailable) {
+    bool ok = checkpoint_open(r->l->arena, path, &file, r->l->diag);
+    if (ok) {
+      ok = checkpoint_digest(&file, &digest, r->l->diag);
+      checkpoint_close(&file);
+    }
+    if (!ok) {
+      diag_note(r->l->diag, x->span, "the trunk is to start there");
+      return false;
+    }
   }
   char *hex = arena_alloc(r->l->arena, HASH_HEX);
   hash_hex(digest, hex);

@@ -10,8 +10,8 @@
 
 #include "run_fixture.h"
 
+#include "base/checkpoint.h"
 #include "base/file.h"
-#include "base/safetensors.h"
 #include "engine/net.h"
 #include "engine/ops.h"
 #include "measure/measure.h"
@@ -125,9 +125,12 @@ static uint32_t add_init_from(struct world *w, const char *name, double seed, ui
 static uint32_t add_init_file(struct world *w, const char *name, const char *path, const char *head)
 {
   struct attrs a = model(name, 1);
+  struct checkpoint file;
   struct hash digest;
   char hex[HASH_HEX];
-  assert_true(hash_file(path, &digest));
+  assert_true(checkpoint_open(w->f->arena, path, &file, w->f->diag));
+  assert_true(checkpoint_digest(&file, &digest, w->f->diag));
+  checkpoint_close(&file);
   hash_hex(digest, hex);
   put(&a, PLAN_A_head, 0, head);
   put(&a, PLAN_A_weights, 0, arena_strdup(w->f->arena, hex));
@@ -489,6 +492,11 @@ static void first_weights_may_be_a_file(void **state)
   net_init(net, 77, flat);
   assert_true(net_save(net, flat, same, w->f->diag));
   const float *kept = weights(w, net, add_init_file(w, "resnet18", same, "kept"));
+  assert_memory_equal(kept, flat, net_count(net) * sizeof *kept);
+  const char *folder = file_join(w->f->arena, w->f->root, "shards");
+  assert_true(net_save_as(net, flat, folder, 20000, &(struct safetensors_meta){"format", "pt"},
+                          w->f->diag));
+  kept = weights(w, net, add_init_file(w, "resnet18", folder, "kept"));
   assert_memory_equal(kept, flat, net_count(net) * sizeof *kept);
   const char *wrapped = file_join(w->f->arena, w->f->root, "wrapped.safetensors");
   write_wrapped(w, same, wrapped);

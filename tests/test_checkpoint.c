@@ -162,6 +162,35 @@ static void shards_come_back(void **state)
   assert_is_whole(s, s->dir);
 }
 
+static struct hash digest_of(struct scratch *s, const char *path)
+{
+  struct checkpoint c;
+  struct hash h;
+  assert_true(checkpoint_open(s->arena, path, &c, s->diag));
+  assert_true(checkpoint_digest(&c, &h, s->diag));
+  checkpoint_close(&c);
+  return h;
+}
+
+/* Of all files, wherever they lie. */
+static void the_digest_is_of_all_bytes(void **state)
+{
+  struct scratch *s = *state;
+  char *one = scratch_path(s, "x.safetensors"), *a = scratch_path(s, "a"), *b = scratch_path(s, "b");
+  struct hash h;
+  assert_true(write_all(s, one, 0));
+  assert_true(hash_file(one, &h) && hash_equal(h, digest_of(s, one)));
+  assert_true(write_all(s, a, 40) && write_all(s, b, 40));
+  assert_true(hash_equal(digest_of(s, a), digest_of(s, b)));
+  assert_false(hash_equal(digest_of(s, a), h));
+  const char *index = file_join(s->arena, a, "model.safetensors.index.json");
+  assert_true(hash_equal(digest_of(s, index), digest_of(s, a)));
+  FILE *f = fopen(file_join(s->arena, b, "model-00001-of-00003.safetensors"), "r+b");
+  assert_non_null(f);
+  assert_true(!fseek(f, -1, SEEK_END) && fputc(0x55, f) == 0x55 && !fclose(f));
+  assert_false(hash_equal(digest_of(s, b), digest_of(s, a)));
+}
+
 static void too_many_shards_are_refused(void **state)
 {
   struct scratch *s = *state;
@@ -375,6 +404,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       SCRATCH_TEST(a_file_comes_back),
       SCRATCH_TEST(shards_come_back),
+      SCRATCH_TEST(the_digest_is_of_all_bytes),
       SCRATCH_TEST(too_many_shards_are_refused),
       SCRATCH_TEST(what_is_discarded_leaves_nothing),
       SCRATCH_TEST(a_full_disk_leaves_nothing),

@@ -6,6 +6,7 @@
 #ifndef MERGESCAPE_BASE_CHECKPOINT_H
 #define MERGESCAPE_BASE_CHECKPOINT_H
 
+#include "base/hash.h"
 #include "base/safetensors.h"
 
 struct checkpoint_tensor {
@@ -48,6 +49,8 @@ bool checkpoint_floats(struct checkpoint *, const struct checkpoint_tensor *, ui
                        size_t n, float *to, struct diag *);
 /* Is `path` one of its files, by whatever name? */
 bool checkpoint_holds(const struct checkpoint *, const char *path);
+/* Of the bytes of all its files: of one file hash_file's, wherever it lies. */
+bool checkpoint_digest(const struct checkpoint *, struct hash *, struct diag *);
 /* "[512, 3, 3]" */
 char *checkpoint_shape(struct arena *, const struct checkpoint_tensor *);
 /* "[4, 0, 2]", where the tensor's `index`-th element is. */

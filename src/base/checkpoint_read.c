@@ -2,6 +2,7 @@
 
 #include "base/checkpoint.h"
 
+#include "base/arena.h"
 #include "base/file.h"
 
 #include <dirent.h>
@@ -284,6 +285,32 @@ bool checkpoint_holds(const struct checkpoint *c, const char *path)
     if (c->files[i].device == st.st_dev && c->files[i].inode == st.st_ino)
       return true;
   return false;
+}
+
+static int by_path(const void *a, const void *b)
+{
+  const struct checkpoint_file *const *x = a, *const *y = b;
+  return strcmp((*x)->path, (*y)->path);
+}
+
+bool checkpoint_digest(const struct checkpoint *c, struct hash *out, struct diag *d)
+{
+  const struct checkpoint_file **files = mem_alloc((c->n_files + 1) * sizeof *files);
+  for (size_t i = 0; i < c->n_files; i++)
+    files[i] = &c->files[i];
+  qsort(files, c->n_files, sizeof *files, by_path); /* not as the index has them */
+  struct hasher *all = hash_begin();
+  size_t i = 0;
+  for (; i < c->n_files && hash_file(files[i]->path, out); i++)
+    hash_bytes(all, out, sizeof *out);
+  const bool ok = i == c->n_files;
+  if (!ok)
+    file_report(d, "read", files[i]->path, errno);
+  const struct hash whole = hash_end(all);
+  if (c->n_files > 1)
+    *out = whole;
+  free(files);
+  return ok;
 }
 
 char *checkpoint_shape(struct arena *a, const struct checkpoint_tensor *t)

@@ -1,7 +1,7 @@
 #include "run/bind_work.h"
 
 #include "base/file.h"
-#include "base/safetensors.h"
+#include "base/checkpoint.h"
 #include "engine/optim.h"
 #include "engine/schedule.h"
 
@@ -71,16 +71,19 @@ static bool run_data(struct work *w)
 static const char *planned_file(struct work *w)
 {
   const char *path = w->step->origin.path, *digest = plan_str(w->step, PLAN_A_weights);
+  struct checkpoint file;
   struct hash found;
   char hex[HASH_HEX];
   if (!path) {
     diag_error(w->diag, SPAN_NONE, "no file is named for the weights %s", digest);
     return NULL;
   }
-  if (!hash_file(path, &found)) {
-    file_report(w->diag, "read", path, errno);
+  if (!checkpoint_open(w->arena, path, &file, w->diag))
     return NULL;
-  }
+  const bool read = checkpoint_digest(&file, &found, w->diag);
+  checkpoint_close(&file);
+  if (!read)
+    return NULL;
   hash_hex(found, hex);
   if (!strcmp(hex, digest))
     return path;
