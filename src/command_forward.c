@@ -91,7 +91,7 @@ static void read_input(struct forward *f)
     if (i == MOST_SHOWN)
       diag_warning(f->diag, SPAN_NONE, "%s: and %zu more tensors are not read", f->o->input,
                    f->input.n_tensors - i);
-    else if (strcmp(name, "input") != 0)
+    else if (strcmp(name, "input") != 0 && strcmp(name, "labels") != 0) /* other commands' */
       diag_warning(f->diag, SPAN_NONE, "%s: tensor \"%s\" is not read", f->o->input, name);
   }
 }

@@ -213,11 +213,12 @@ static bool run_gram(struct command *c)
   const struct net *net = inputs_sample_net(&c->in, c->weights.untied);
   if (!net)
     return false;
-  struct grams g = {.linears = net_linears(c->arena, net, &g.n)};
+  struct grams g = {0};
   float *flat = arena_array(c->arena, net_count(net), sizeof *flat);
   size_t measured = 0;
   bool in_first = false;
   inputs_convey(c->weights.net, c->weights.flat, net, flat);
+  g.linears = net_linears(c->arena, net, &g.n);
   g.of = arena_array(c->arena, g.n + 1, sizeof *g.of);
   for (size_t k = 0; k < g.n; k++) {
     if (g.linears[k].convolution && !c->unfolds)
