@@ -105,7 +105,8 @@ static const char about_general[] =
     "\n"
     "With --symmetries=general OUT has another form than B, which only this form can be turned\n"
     "in: norms scale nothing, what is written to the residual stream has no mean, keys have no\n"
-    "bias. It computes what B computes, in F32. Of images, names and all else are B's. Of gpt,\n"
+    "bias. It computes what B computes, in F32. Of images, names and all else are B's (and CLIP's\n"
+    "residual stream is permuted, for its first norm does not let it be turned). Of gpt,\n"
     "names are those of Hugging Face's GPT2LMHeadModel, and the head is no longer tied:\n"
     "\"lm_head.weight\" is a tensor of its own (tie_word_embeddings=False). Merge OUT with A in\n"
     "the same form, --canonical-a=FILE, and not with A itself.\n";

@@ -64,7 +64,7 @@ struct general_pair general_setup(const struct net_spec *spec)
 {
   struct general_pair p = {.arena = arena_new()};
   struct net_spec untied = *spec;
-  untied.untied = true;
+  untied.untied = untied.turned = true;
   p.diag = diag_new(p.arena);
   p.own = net_new(p.arena, spec, p.diag);
   p.net = net_new(p.arena, &untied, p.diag);
@@ -166,6 +166,27 @@ struct data_set general_text(struct arena *arena)
   return set;
 }
 
+struct data_set general_images(struct arena *arena)
+{
+  enum { PIXELS = 8 * 8 * 2, CLASSES = 5, KINDS = 6 * CLASSES };
+  struct data_set set = {.channels = 2, .height = 8, .width = 8, .classes = CLASSES, .targets = 1};
+  for (uint32_t split = 0; split < 2; split++) {
+    const unsigned n = split == DATA_TRAIN ? TRAIN : TEST;
+    float *values = arena_array(arena, (size_t)n * PIXELS, sizeof *values);
+    int32_t *labels = arena_array(arena, n, sizeof *labels);
+    for (uint32_t i = 0; i < n; i++) {
+      struct rng noise = rng_at(split, RNG_TEST, 1, 1, i);
+      const uint32_t kind = rng_below(&noise, KINDS);
+      struct rng pattern = rng_at(0, RNG_TEST, 2, 1, kind);
+      labels[i] = (int32_t)(kind % CLASSES);
+      for (uint32_t k = 0; k < PIXELS; k++)
+        values[i * PIXELS + k] = (float)(rng_normal(&pattern) + rng_normal(&noise));
+    }
+    set.split[split] = (struct data_samples){.n = n, .values = values, .labels = labels};
+  }
+  return set;
+}
+
 void general_train(const struct general_pair *p, const struct data_set *data, uint64_t seed,
                    float *flat)
 {
@@ -174,7 +195,8 @@ void general_train(const struct general_pair *p, const struct data_set *data, ui
   struct net_work *work = net_work_new(p->own, ops_cpu(), BATCH, true);
   const size_t params = net_params(p->own);
   float *states[2] = {mem_zalloc(params * sizeof(float)), mem_zalloc(params * sizeof(float))};
-  float *grad = mem_alloc(params * sizeof *grad), x[BATCH * BLOCK];
+  float *grad = mem_alloc(params * sizeof *grad);
+  float *x = mem_alloc(BATCH * net_inputs(p->own) * sizeof *x);
   int32_t labels[BATCH * BLOCK];
   uint32_t order[TRAIN];
   net_init(p->own, seed, flat);
@@ -189,6 +211,7 @@ void general_train(const struct general_pair *p, const struct data_set *data, ui
   free(states[0]);
   free(states[1]);
   free(grad);
+  free(x);
   net_work_free(work);
 }
 

@@ -35,6 +35,8 @@ double general_apart(const struct general_pair *p, const float *a, const float *
 
 /* Each token is mostly decided by the two before it. */
 struct data_set general_text(struct arena *arena);
+/* Six patterns a class, and noise. */
+struct data_set general_images(struct arena *arena);
 /* AdamW, 600 steps. */
 void general_train(const struct general_pair *p, const struct data_set *data, uint64_t seed,
                    float *flat);

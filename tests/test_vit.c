@@ -352,6 +352,7 @@ static void check_network(const struct ops *ops, const char *model, const char *
 {
   struct net_spec spec = small(model);
   spec.activation = activation;
+  spec.turned = activation == NULL; /* of CLIP */
   struct images t = setup(&spec);
   struct net_work *w = net_work_new(t.net, ops, BATCH, true);
   net_loss_gradient(w, t.flat, t.x, t.labels, BATCH, t.grad);

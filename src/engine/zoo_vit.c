@@ -76,6 +76,7 @@ struct vit {
   const struct style *style;
   unsigned width, layers, heads, patch, hidden;
   enum ops_act act;
+  bool turned;
 };
 
 enum { MLP_RATIO = 4 };
@@ -108,6 +109,13 @@ static unsigned patches(const struct vit *v)
   return y;
 }
 
+static unsigned dense(const struct vit *v, unsigned x, const char *name, unsigned out,
+                      enum ops_act act, unsigned residual)
+{
+  const struct ops_dense kind = {.out = out, .act = act};
+  return net_dense(v->b, x, name, &kind, STD, residual);
+}
+
 static unsigned tokens(const struct vit *v)
 {
   const struct style *s = v->style;
@@ -116,14 +124,8 @@ static unsigned tokens(const struct vit *v)
   x = net_class_token(v->b, x, s->token, s->positions, !clip, clip ? 1 / sqrt(v->width) : STD);
   if (!clip)
     draw(v, s->token, INIT_NORMAL, 1e-6);
-  return s->first_norm ? net_layernorm(v->b, x, s->first_norm, s->eps) : x;
-}
-
-static unsigned dense(const struct vit *v, unsigned x, const char *name, unsigned out,
-                      enum ops_act act, unsigned residual)
-{
-  const struct ops_dense kind = {.out = out, .act = act};
-  return net_dense(v->b, x, name, &kind, STD, residual);
+  x = s->first_norm ? net_layernorm(v->b, x, s->first_norm, s->eps) : x;
+  return v->turned ? dense(v, x, "visual.turn", v->width, OPS_IDENTITY, NET_NONE) : x;
 }
 
 static void draw_clip_block(const struct vit *v, const char *name)
@@ -187,6 +189,7 @@ static struct vit from_spec(struct net_builder *b, const struct net_spec *spec,
       .patch = spec->patch ? spec->patch : 16,
       .hidden = spec->hidden ? spec->hidden : MLP_RATIO * width,
       .act = zoo_activation(spec, style->act, OPS_GELU),
+      .turned = spec->turned && style->first_norm,
   };
 }
 

@@ -103,11 +103,13 @@ enum { MATCH_LEARNED_SAMPLES = 1024, MATCH_LEARNED_LOOKS = 4 };
  * (engine/net_fold.h), a language model's head is not tied (net_spec.untied), a head's queries and
  * keys are balanced, as are its values and outputs, and keys have no bias; of a neuron with ReLU
  * incoming weights with bias are as long as outgoing ones, and all are 0 where it is dead.  What is
- * left of the invertible maps are rotations.  CLIP's stream begins with a norm of its own, whose
- * output cannot be turned: its channels are permuted. */
+ * left of the invertible maps are rotations.  CLIP's stream begins with a norm, whose output cannot
+ * be turned; a linear layer behind it (net_spec.turned) makes two streams that can, before the norm
+ * and behind it.  Without that layer, which files for other programs cannot have, its channels are
+ * permuted. */
 
-/* The weights of `from` for the canonical network `to`, which is the same but for `untied`, with
- * its groups; `from` may be `to`.  The function stays.  false: a diagnostic. */
+/* The weights of `from` for the canonical network `to`, which is the same but for `untied` and
+ * `turned`, with its groups; `from` may be `to`.  The function stays.  false: a diagnostic. */
 bool match_canonical(const struct net *from, const float *flat, const struct net *to,
                      const struct net_groups *, float *out, struct diag *);
 

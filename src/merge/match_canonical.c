@@ -74,7 +74,22 @@ static bool balance_heads(const struct net_group *g, float *flat)
   return ok;
 }
 
-/* A tensor that only `to` has is the head's, which was tied to the embedding. */
+/* What only `to` has: a head, which was tied to the embedding, the first tensor; or a linear layer
+ * that changes nothing yet. */
+static void make_tensor(const struct net *from, const float *flat, const struct net_tensor *t,
+                        float *out)
+{
+  size_t n;
+  const struct net_tensor *words = net_tensors(from, &n);
+  if (net_reads_text(from)) {
+    memcpy(out + t->offset, flat + words->offset, t->count * sizeof *out);
+    return;
+  }
+  memset(out + t->offset, 0, t->count * sizeof *out);
+  for (size_t i = 0; t->rank == 2 && i < t->shape[0]; i++)
+    out[t->offset + i * t->shape[1] + i] = 1;
+}
+
 static void copy_tensors(const struct net *from, const float *flat, const struct net *to,
                          float *out)
 {
@@ -84,7 +99,10 @@ static void copy_tensors(const struct net *from, const float *flat, const struct
     size_t k = 0;
     while (k < n && strcmp(a[k].name, b[i].name))
       k++;
-    memcpy(out + b[i].offset, flat + a[k < n ? k : 0].offset, b[i].count * sizeof *out);
+    if (k < n)
+      memcpy(out + b[i].offset, flat + a[k].offset, b[i].count * sizeof *out);
+    else
+      make_tensor(from, flat, &b[i], out);
   }
 }
 

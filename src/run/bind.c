@@ -168,7 +168,7 @@ struct net *bind_make_net(struct arena *a, const struct plan *plan, const struct
   spec.height = shape.height;
   spec.image_width = shape.width;
   spec.classes = shape.classes;
-  spec.untied = canonical;
+  spec.untied = spec.turned = canonical;
   return net_new(a, &spec, d);
 }
 
