@@ -3,7 +3,8 @@
     merge_property.py PROGRAM ROUNDS [SEED]
 
 Files are written and read here by the format's description, tensors as PyTorch sees their bytes.
-A number may be off by half a unit in the last place of its type, which is what one rounding does.
+A number may be off by half a unit in the last place of its type, which is what one rounding does; of
+RegMean's linear layers also by what solving a linear system may do, see check_layer.
 """
 import hashlib
 import json
@@ -23,7 +24,10 @@ DIGITS = {"F64": 53, "F32": 24, "F16": 11, "BF16": 8}
 LEAST = {"F64": -1074, "F32": -149, "F16": -24, "BF16": -133}
 NAMES = ["a.weight", "a.bias", "n.running_var", "n.num_batches_tracked", "\u03c0/\"x\"", "e",
          "long." * 20 + "w", "z.weight"]
-METHODS = ["linear", "slerp", "task_arithmetic", "ties", "dare", "fisher", "swa", "plane"]
+METHODS = ["linear", "slerp", "task_arithmetic", "ties", "dare", "fisher", "swa", "plane",
+           "regmean"]
+SYSTEM = 4 * np.finfo(float).eps / 2  # of Cholesky's bound, times n (3 n + 1)
+MOST_INPUTS = 200
 
 
 # ---- files ----
@@ -186,7 +190,7 @@ def merge_plainly(method, models, extra, args, names, buffers):
         if method == "linear":
             average = abs(sum(args["weights"]) - 1) < 1e-9
             x = np.where(average & all_equal(here), here[0], linear(here, args))
-        elif method == "swa":
+        elif method in ("swa", "regmean"):  # layers that have Gram matrices are looked at apart
             x = np.where(all_equal(here), here[0], sum(here) / len(here))
         elif method == "slerp":
             x = least[name][0] * here[0] + least[name][1] * here[1]
@@ -225,6 +229,73 @@ def dare(models, base, name, args, buffer):
     if args["combine"] == "ties":
         return args["scale"] * elect(deltas, 0, args["aggregate"])[0]
     return args["scale"] * sum(deltas)
+
+
+# ---- RegMean ----
+
+def as_layer(x, first):
+    """A weight as [out][in]."""
+    x = x.to(torch.float64).numpy()
+    return x.reshape(x.shape[0], -1).T if first else x.reshape(x.shape[0], -1)
+
+
+def check_layer(name, dtype, got, models, grams, args):
+    """x solves x S = B, S = sum G_k, B = sum D_k G_k, of what models D_k and the result x differ from the
+    mean by.  By Cholesky's method with S = C H C, H's diagonal 1, it is off by
+
+        |(x - true) C| <= cond(H) e |true C|,   e = 4 n (3 n + 1) u
+
+    (Higham 2002, theorems 10.4 and 10.6); here as well, so that twice that is allowed.  Where S is
+    singular x is one of many: then |x S - B| is small against what it is a sum of, by e, and inputs
+    that no model has seen stay at the mean.  The result was rounded to its type once."""
+    layers = [as_layer(m, args["first"]) for m in models]
+    grams = [g.to(torch.float64).numpy() for g in grams]
+    mean, n = sum(layers) / len(layers), grams[0].shape[0]
+    scaled = [np.where(np.eye(n, dtype=bool), g, args["gram_scale"] * g) for g in grams]
+    total = sum(scaled)
+    right = sum((w - mean) @ g for w, g in zip(layers, scaled))
+    got = as_layer(got, args["first"])
+    c = np.sqrt(np.diag(total))
+    e, seen = SYSTEM * n * (3 * n + 1), c > 0
+    values = np.linalg.eigvalsh(total[np.ix_(seen, seen)] / np.outer(c[seen], c[seen]))
+    half = 0.5 * unit_of(dtype, got) * (1 + 1e-6)
+    unseen = np.abs(got - mean) <= half + 1e-15 * sum(np.abs(w) for w in layers)
+    assert unseen[:, ~seen].all(), f"{name}: an input that was never seen is not at the mean"
+    if seen.any() and values[0] > 1e-8 * values[-1]:
+        h = total[np.ix_(seen, seen)] / np.outer(c[seen], c[seen])
+        true = np.zeros_like(mean)
+        true[:, seen] = np.linalg.solve(h, (right[:, seen] / c[seen]).T).T / c[seen]
+        length = np.linalg.norm(true * c, axis=1, keepdims=True)
+        allowed = half + 1e-15 * np.abs(mean) + \
+            2 * values[-1] / values[0] * e * length / np.where(seen, c, 1)
+        bad = np.abs(got - mean - true) > allowed
+        assert not bad.any(), f"{name} ({dtype}): {bad.sum()} of {bad.size} weights are off"
+        return
+    x = got - mean
+    size = np.abs(x) @ np.abs(total) + \
+        sum(np.abs(w - mean) @ np.abs(g) for w, g in zip(layers, scaled))
+    allowed = (half + 1e-15 * np.abs(mean)) @ np.abs(total) + e * np.max(size, initial=0)
+    bad = np.abs(x @ total - right) > allowed
+    assert not bad.any(), f"{name} ({dtype}): {bad.sum()} of {bad.size} products are off"
+
+
+def draw_grams(rng, like, n, first):
+    """X'X of some layers.  X is of whole numbers, so that all types hold it exactly; fewer samples than
+    inputs and inputs that are always 0 make it singular."""
+    files = [{} for _ in range(n)]
+    for name, (shape, kind, _) in like.items():
+        inputs = 0 if len(shape) < 2 else shape[0] if first else int(np.prod(shape[1:]))
+        wanted = name == "a.weight" or rng.random() < 0.7
+        if kind in OTHERS or 0 in shape or not 0 < inputs <= MOST_INPUTS or not wanted:
+            continue
+        few = rng.random() < 0.5
+        rows = int(rng.integers(0, inputs // (2 * n) + 1 if few else 61))
+        rows, dead = min(rows, 60), rng.random(inputs) < 0.1
+        for file in files:
+            x = rng.integers(-2, 3, (rows, inputs)) * ~dead  # entries up to 240: BF16 has 8 digits
+            dtype = str(rng.choice(list(FLOATS)))
+            file[name] = (dtype, torch.tensor(x.T @ x, dtype=TYPES[dtype]))
+    return files
 
 
 # ---- recipes ----
@@ -302,16 +373,23 @@ def draw_args(rng, method, n):
     if method == "fisher":
         say("floor", one_of("0", "0.1"))
         args["floor"] = float(args["floor"])
+    if method == "regmean":
+        say("gram_scale", one_of("1", "1", "0.9", "0.1", "0"))
+        args["gram_scale"], args["first"] = float(args["gram_scale"]), bool(rng.random() < 0.3)
+        options += ["--inputs-first"] if args["first"] else []
     if method == "plane":
         say("x", number(-1, 2))
         say("y", number(-1, 2))
     return args, options
 
 
+def unit_of(dtype, x):
+    exponent = np.frexp(np.abs(x))[1] - DIGITS[dtype]
+    return np.ldexp(1.0, np.maximum(exponent, LEAST[dtype]))
+
+
 def check_numbers(name, dtype, got, wanted, size):
-    exponent = np.frexp(np.abs(wanted))[1] - DIGITS[dtype]
-    unit = np.ldexp(1.0, np.maximum(exponent, LEAST[dtype]))
-    allowed = 0.5 * unit * (1 + 1e-6) + 1e-12 * size
+    allowed = 0.5 * unit_of(dtype, wanted) * (1 + 1e-6) + 1e-12 * size
     bad = ~(np.abs(got - wanted) <= allowed)
     if bad.any():
         k = int(np.argmax(bad))
@@ -335,15 +413,23 @@ def one_round(program, folder, seed):
         fixed = torch.tensor(rng.integers(0, 2, shape), dtype=TYPES[kind]) if whole \
             else torch.tensor(rng.normal(size=shape), dtype=torch.float32)
         like[str(name)] = (shape, kind, fixed)
+    if method == "regmean":  # one layer at least
+        shape = tuple(int(k) for k in rng.integers(1, 40, size=2))
+        fixed = torch.tensor(rng.normal(size=shape), dtype=torch.float32)
+        like["a.weight"] = (shape, "float", fixed)
     models = [draw_model(rng, like, False) for _ in range(n)]
     extra = [draw_model(rng, like, method == "fisher")
              for _ in range({"fisher": n, "ties": 1, "dare": 1, "task_arithmetic": 1}.get(method, 0))]
     args, options = draw_args(rng, method, n)
+    if method == "regmean":
+        extra = draw_grams(rng, like, n, args["first"])
     meta = {"format": "pt", "\u00e4": "\u00f6\n"} if rng.random() < 0.5 else {}
     paths = [write_model(rng, os.path.join(folder, f"m{k}"), m, meta)
              for k, m in enumerate(models + extra)]
     if method == "fisher":
         options.append("--fisher=" + ",".join(paths[n:]))
+    elif method == "regmean":
+        options.append("--gram=" + ",".join(paths[n:]))
     elif extra:
         options.append("--base=" + paths[n])
     dtype = str(rng.choice(list(FLOATS))) if rng.random() < 0.4 else None
@@ -364,7 +450,9 @@ def compare(method, models, extra, args, dtype, out, meta):
     assert got.keys() == models[0].keys(), "other names"
     assert json.loads(got_meta.pop("merged"))["method"] == method
     assert got_meta == meta, "other metadata"
-    floats, others = [doubles(m) for m in models], [doubles(m) for m in extra]
+    grams = extra if method == "regmean" else [{}]
+    floats = [doubles(m) for m in models]
+    others = [] if method == "regmean" else [doubles(m) for m in extra]
     names = list(floats[0])
     buffers = {n for n in names if n.endswith("running_var")}
     wanted = merge_plainly(method, floats, others, args, names, buffers)
@@ -373,7 +461,10 @@ def compare(method, models, extra, args, dtype, out, meta):
         got_kind, x = got[name]
         assert x.shape == first.shape, f"{name}: other shape"
         assert got_kind == (dtype or kind if kind in FLOATS else kind), f"{name}: other type"
-        if kind in FLOATS:
+        if name in grams[0]:
+            check_layer(name, got_kind, x, [m[name][1] for m in models],
+                        [g[name][1] for g in grams], args)
+        elif kind in FLOATS:
             size = sum(np.abs(m[name]) for m in floats + others) * coefficient * 20
             check_numbers(name, got_kind, x.to(torch.float64).numpy().reshape(-1), wanted[name],
                           size)
