@@ -39,19 +39,19 @@ def gelu_tanh(u):
 
 
 class MLP(nn.Module):
-    def __init__(self, c, scale, act):
+    def __init__(self, c, scale, act, hidden):
         super().__init__()
-        self.c_fc, self.c_proj, self.act = Conv1D(c, 4 * c), Conv1D(4 * c, c, scale), act
+        self.c_fc, self.c_proj, self.act = Conv1D(c, hidden), Conv1D(hidden, c, scale), act
 
     def forward(self, x):
         return self.c_proj(self.act(self.c_fc(x)))
 
 
 class Block(nn.Module):
-    def __init__(self, c, heads, scale, act):
+    def __init__(self, c, heads, scale, act, hidden):
         super().__init__()
         self.ln_1, self.attn = nn.LayerNorm(c), Attention(c, heads, scale)
-        self.ln_2, self.mlp = nn.LayerNorm(c), MLP(c, scale, act)
+        self.ln_2, self.mlp = nn.LayerNorm(c), MLP(c, scale, act, hidden)
 
     def forward(self, x):
         x = x + self.attn(self.ln_1(x))
@@ -61,11 +61,11 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Weights start larger than GPT-2's, so that attention and logits are not all alike."""
 
-    def __init__(self, width, layers, heads, block, vocabulary, act=gelu_tanh):
+    def __init__(self, width, layers, heads, block, vocabulary, act=gelu_tanh, hidden=0):
         super().__init__()
         self.transformer = nn.ModuleDict(dict(
             wte=nn.Embedding(vocabulary, width), wpe=nn.Embedding(block, width),
-            h=nn.ModuleList(Block(width, heads, 1 / math.sqrt(2 * layers), act)
+            h=nn.ModuleList(Block(width, heads, 1 / math.sqrt(2 * layers), act, hidden or 4 * width)
                             for _ in range(layers)),
             ln_f=nn.LayerNorm(width)))
         for table in (self.transformer.wte, self.transformer.wpe):
@@ -79,19 +79,15 @@ class GPT(nn.Module):
         return t.ln_f(x) @ t.wte.weight.t()
 
 
-def case(width, layers, heads, block, vocabulary, batch, optimizer, size="small"):
-    return Case(f"gpt(width={width},layers={layers},heads={heads})",
-                lambda: GPT(width, layers, heads, block, vocabulary),
+def case(width, layers, heads, block, vocabulary, batch, optimizer, size="small", said="", **more):
+    return Case(f"gpt(width={width},layers={layers},heads={heads}{said})",
+                lambda: GPT(width, layers, heads, block, vocabulary, **more),
                 text(block, vocabulary, batch), optimizer, size, size == "small")
 
 
-def relu_case(width, layers, heads, block, vocabulary, batch, optimizer):
-    return Case(f"gpt(width={width},layers={layers},heads={heads},activation=relu)",
-                lambda: GPT(width, layers, heads, block, vocabulary, relu_of_tokens),
-                text(block, vocabulary, batch), optimizer, "small", True)
-
-
-CASES = [relu_case(32, 2, 4, 24, 61, 3, sgd(0.05)), case(32, 2, 4, 24, 61, 3, sgd(0.05)),
+CASES = [case(32, 2, 4, 24, 61, 3, sgd(0.05), said=",activation=relu", act=relu_of_tokens),
+         case(32, 2, 4, 24, 61, 3, sgd(0.05)),
+         case(32, 2, 4, 24, 61, 3, adamw(1e-3), said=",hidden=37", hidden=37),
          case(48, 3, 3, 70, 256, 4, adamw(1e-3)),
          case(128, 2, 4, 256, 50257, 2, adamw(1e-3), "paper"),
          case(512, 6, 8, 512, 50257, 1, adamw(1e-3), "paper")]

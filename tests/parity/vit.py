@@ -24,19 +24,19 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    def __init__(self, c, act):
+    def __init__(self, c, act, hidden):
         super().__init__()
-        self.fc1, self.fc2, self.act = nn.Linear(c, 4 * c), nn.Linear(4 * c, c), act
+        self.fc1, self.fc2, self.act = nn.Linear(c, hidden), nn.Linear(hidden, c), act
 
     def forward(self, x):
         return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
-    def __init__(self, c, heads, act):
+    def __init__(self, c, heads, act, hidden):
         super().__init__()
         self.norm1, self.attn = nn.LayerNorm(c, eps=1e-6), Attention(c, heads)
-        self.norm2, self.mlp = nn.LayerNorm(c, eps=1e-6), MLP(c, act)
+        self.norm2, self.mlp = nn.LayerNorm(c, eps=1e-6), MLP(c, act, hidden)
 
     def forward(self, x):
         x = x + self.attn(self.norm1(x))
@@ -53,11 +53,11 @@ class Patches(nn.Module):
 
 
 class ViT(nn.Module):
-    def __init__(self, c, layers, heads, patch, size, classes, act=F.gelu):
+    def __init__(self, c, layers, heads, patch, size, classes, act=F.gelu, hidden=0):
         super().__init__()
         self.cls_token, self.patch_embed = parameter(1, 1, c), Patches(c, patch)
         self.pos_embed = parameter(1, (size // patch) ** 2 + 1, c)
-        self.blocks = nn.Sequential(*(Block(c, heads, act) for _ in range(layers)))
+        self.blocks = nn.Sequential(*(Block(c, heads, act, hidden or 4 * c) for _ in range(layers)))
         self.norm, self.head = nn.LayerNorm(c, eps=1e-6), nn.Linear(c, classes)
 
     def forward(self, x):
@@ -70,12 +70,12 @@ def quick_gelu(u):
 
 
 class CLIPBlock(nn.Module):
-    def __init__(self, c, heads, act):
+    def __init__(self, c, heads, act, hidden):
         super().__init__()
         self.act = act
         self.ln_1, self.attn = nn.LayerNorm(c), nn.MultiheadAttention(c, heads, batch_first=True)
-        self.ln_2, self.mlp = nn.LayerNorm(c), nn.ModuleDict(dict(c_fc=nn.Linear(c, 4 * c),
-                                                                  c_proj=nn.Linear(4 * c, c)))
+        self.ln_2, self.mlp = nn.LayerNorm(c), nn.ModuleDict(dict(c_fc=nn.Linear(c, hidden),
+                                                                  c_proj=nn.Linear(hidden, c)))
 
     def forward(self, x):
         y = self.ln_1(x)
@@ -84,14 +84,14 @@ class CLIPBlock(nn.Module):
 
 
 class CLIPEncoder(nn.Module):
-    def __init__(self, c, layers, heads, patch, size, act):
+    def __init__(self, c, layers, heads, patch, size, act, hidden):
         super().__init__()
         self.conv1 = nn.Conv2d(3, c, patch, patch, bias=False)
         self.class_embedding = parameter(c)
         self.positional_embedding = parameter((size // patch) ** 2 + 1, c)
         self.ln_pre, self.ln_post, self.proj = nn.LayerNorm(c), nn.LayerNorm(c), parameter(c, 2 * c // 3)
         self.transformer = nn.ModuleDict(dict(
-            resblocks=nn.Sequential(*(CLIPBlock(c, heads, act) for _ in range(layers)))))
+            resblocks=nn.Sequential(*(CLIPBlock(c, heads, act, hidden) for _ in range(layers)))))
 
     def forward(self, x):
         x = self.conv1(x).flatten(2).transpose(1, 2)
@@ -101,18 +101,18 @@ class CLIPEncoder(nn.Module):
 
 
 class CLIP(nn.Module):
-    def __init__(self, c, layers, heads, patch, size, classes, act=quick_gelu):
+    def __init__(self, c, layers, heads, patch, size, classes, act=quick_gelu, hidden=0):
         super().__init__()
-        self.visual = CLIPEncoder(c, layers, heads, patch, size, act)
+        self.visual = CLIPEncoder(c, layers, heads, patch, size, act, hidden or 4 * c)
         self.classifier = nn.Linear(2 * c // 3, classes)
 
     def forward(self, x):
         return self.classifier(self.visual(x))
 
 
-def small(name, make, optimizer, said="", *act):
+def small(name, make, optimizer, said="", **more):
     return Case(f"{name}(width=48,layers=2,heads=3,patch=8{said})",
-                lambda: make(48, 2, 3, 8, 32, 10, *act), images(32, 3, 10, 8), optimizer, "small",
+                lambda: make(48, 2, 3, 8, 32, 10, **more), images(32, 3, 10, 8), optimizer, "small",
                 True)
 
 
@@ -123,6 +123,9 @@ def paper(name, make, c, heads):
 
 CASES = [small("vit_s_16", ViT, sgd(0.02)), small("vit_b_16", ViT, adamw(1e-3, "all")),
          small("clip_vit_b_16", CLIP, adamw(1e-3)),
-         small("vit_b_16", ViT, sgd(0.02), ",activation=relu", relu_of_tokens),
-         small("clip_vit_b_16", CLIP, adamw(1e-3), ",activation=gelu", F.gelu), paper("vit_s_16", ViT, 384, 6),
-         paper("vit_b_16", ViT, 768, 12), paper("clip_vit_b_16", CLIP, 768, 12)]
+         small("vit_b_16", ViT, sgd(0.02), ",activation=relu", act=relu_of_tokens),
+         small("clip_vit_b_16", CLIP, adamw(1e-3), ",activation=gelu", act=F.gelu),
+         small("vit_s_16", ViT, adamw(1e-3), ",hidden=57", hidden=57),
+         small("clip_vit_b_16", CLIP, sgd(0.02), ",hidden=57", hidden=57),
+         paper("vit_s_16", ViT, 384, 6), paper("vit_b_16", ViT, 768, 12),
+         paper("clip_vit_b_16", CLIP, 768, 12)]
