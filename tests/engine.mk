@@ -45,10 +45,20 @@ tests_test_regmean_SOURCES = tests/test_regmean.c
 tests_test_regmean_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_regmean_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_transport
+tests_test_transport_SOURCES = tests/test_transport.c tests/fuse_fixture.h
+tests_test_transport_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_transport_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_fuse
-tests_test_fuse_SOURCES = tests/test_fuse.c
+tests_test_fuse_SOURCES = tests/test_fuse.c tests/fuse_fixture.h
 tests_test_fuse_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_fuse_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_intra_fusion
+tests_test_intra_fusion_SOURCES = tests/test_intra_fusion.c tests/fuse_fixture.h
+tests_test_intra_fusion_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_intra_fusion_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_match
 tests_test_match_SOURCES = tests/test_match.c
@@ -114,19 +124,34 @@ tests_test_ops_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_ops_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_threads
-tests_test_threads_SOURCES = tests/test_threads.c
+tests_test_threads_SOURCES = tests/test_threads.c tests/threads_fixture.h
 tests_test_threads_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_threads_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_threads_net
+tests_test_threads_net_SOURCES = tests/test_threads_net.c tests/threads_fixture.h
+tests_test_threads_net_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_threads_net_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_winograd
 tests_test_winograd_SOURCES = tests/test_winograd.c
 tests_test_winograd_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_winograd_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_schedule
+tests_test_schedule_SOURCES = tests/test_schedule.c
+tests_test_schedule_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_schedule_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_net
-tests_test_net_SOURCES = tests/test_net.c tests/scratch.h
+tests_test_net_SOURCES = tests/test_net.c tests/net_fixture.h tests/scratch.h
 tests_test_net_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_net_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_net_train
+tests_test_net_train_SOURCES = tests/test_net_train.c tests/net_fixture.h
+tests_test_net_train_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_net_train_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_net_file
 tests_test_net_file_SOURCES = tests/test_net_file.c tests/scratch.h

@@ -27,11 +27,28 @@ tests_test_why_SOURCES = tests/test_why.c tests/run_fixture.c tests/run_fixture.
 tests_test_why_CPPFLAGS = $(CHECK_CPPFLAGS)
 tests_test_why_LDADD = $(RUN_TEST_LIBS)
 
-check_PROGRAMS += tests/test_bind
-tests_test_bind_SOURCES = tests/test_bind.c tests/run_fixture.c tests/run_fixture.h
-tests_test_bind_CPPFLAGS = $(CHECK_CPPFLAGS)
-tests_test_bind_LDADD = librun.a $(MEASURE_LIBS) $(MERGE_LIBS) libplan.a $(ENGINE_LIBS) \
-  $(CMOCKA_LIBS) -lm
+BIND_FIXTURE = tests/bind_fixture.h tests/run_fixture.c tests/run_fixture.h
+BIND_TEST_LIBS = librun.a $(MEASURE_LIBS) $(MERGE_LIBS) libplan.a $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_bind_train
+tests_test_bind_train_SOURCES = tests/test_bind_train.c $(BIND_FIXTURE)
+tests_test_bind_train_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_bind_train_LDADD = $(BIND_TEST_LIBS)
+
+check_PROGRAMS += tests/test_bind_merge
+tests_test_bind_merge_SOURCES = tests/test_bind_merge.c $(BIND_FIXTURE)
+tests_test_bind_merge_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_bind_merge_LDADD = $(BIND_TEST_LIBS)
+
+check_PROGRAMS += tests/test_bind_fuse
+tests_test_bind_fuse_SOURCES = tests/test_bind_fuse.c $(BIND_FIXTURE)
+tests_test_bind_fuse_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_bind_fuse_LDADD = $(BIND_TEST_LIBS)
+
+check_PROGRAMS += tests/test_bind_measure
+tests_test_bind_measure_SOURCES = tests/test_bind_measure.c $(BIND_FIXTURE)
+tests_test_bind_measure_CPPFLAGS = $(CHECK_CPPFLAGS)
+tests_test_bind_measure_LDADD = $(BIND_TEST_LIBS)
 
 check_PROGRAMS += tests/test_verify
 tests_test_verify_SOURCES = tests/test_verify.c $(RUN_FAKE)
