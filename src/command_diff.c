@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "base/num.h"
+#include "command_json.h"
 #include "measure/measure_files.h"
 #include "merge/merge_files.h"
 #include "session.h"
@@ -169,20 +170,6 @@ static void print_table(struct result *r)
       printf("%s: %s\n", r->all[i].name, why(r->arena, r, &r->all[i]));
 }
 
-static void csv_field(const char *s)
-{
-  bool quoted = strpbrk(s, ",\"\r\n") != NULL;
-  if (quoted)
-    putchar('"');
-  for (; *s; s++) {
-    if (*s == '"')
-      putchar('"');
-    putchar(*s);
-  }
-  if (quoted)
-    putchar('"');
-}
-
 static void print_csv(const struct result *r)
 {
   printf("name,elements");
@@ -193,7 +180,7 @@ static void print_csv(const struct result *r)
     double v[5];
     char text[NUM_TEXT];
     values_of(&r->rows[i].sums, v);
-    csv_field(r->rows[i].name);
+    command_csv_field(r->rows[i].name);
     printf(",%" PRIu64, r->rows[i].sums.n);
     for (int k = 0; k < 5; k++)
       printf(",%s", isfinite(v[k]) ? num_text(v[k], text) : "");

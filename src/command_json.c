@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 json_t *command_json_text(struct arena *a, const char *text)
 {
@@ -44,4 +45,18 @@ bool command_json_print(json_t *j)
   const bool good = j && !json_dumpf(j, stdout, JSON_INDENT(1)) && putchar('\n') != EOF;
   json_decref(j);
   return good;
+}
+
+void command_csv_field(const char *s)
+{
+  bool quoted = strpbrk(s, ",\"\r\n") != NULL;
+  if (quoted)
+    putchar('"');
+  for (; *s; s++) {
+    if (*s == '"')
+      putchar('"');
+    putchar(*s);
+  }
+  if (quoted)
+    putchar('"');
 }

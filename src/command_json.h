@@ -15,5 +15,7 @@ json_t *command_json_number(double);
 void command_json_add_step(const struct session *, json_t *, struct hash key);
 /* Takes the value over; false: it could not be written. */
 bool command_json_print(json_t *);
+/* A field as RFC 4180 wants it, to standard output. */
+void command_csv_field(const char *);
 
 #endif

@@ -324,6 +324,8 @@ int main(int argc, char **argv)
     return command_merge(argc - 1, argv + 1);
   if (argc > 1 && !strcmp(argv[1], "diff"))
     return command_diff(argc - 1, argv + 1);
+  if (argc > 1 && !strcmp(argv[1], "evaluate"))
+    return command_evaluate(argc - 1, argv + 1);
   if (argc > 1 && command_measure_find(argv[1]))
     return command_measure(argc - 1, argv + 1);
   struct session s = {.arena = arena_new()};

@@ -44,6 +44,7 @@ static const char usage_commands[] =
     "  forward   run a model with weights of your own on arrays of your own; see\n"
     "            mergescape forward --help\n"
     "  merge     merge checkpoints of your own; see mergescape merge --help\n"
+    "  evaluate  accuracy and loss of checkpoints on samples of your own\n"
     "  diff      compare two checkpoints; see mergescape diff --help\n"
     "  fisher, gram\n"
     "            what merge fisher and merge regmean read beside a checkpoint, of samples of\n"

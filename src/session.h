@@ -91,5 +91,6 @@ int command_diff(int argc, char **argv);
 /* The same of fisher, gram and recalibrate, which the first argument says. */
 bool command_measure_find(const char *name);
 int command_measure(int argc, char **argv);
+int command_evaluate(int argc, char **argv);
 
 #endif

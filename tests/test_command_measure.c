@@ -1,4 +1,4 @@
-/* mergescape fisher, gram and recalibrate, as a user runs them, and what merge makes of them. */
+/* mergescape fisher, gram, recalibrate and evaluate, as a user runs them, and what merge makes of them. */
 #include "config.h"
 
 #include <setjmp.h>
@@ -347,6 +347,82 @@ static void types_stay(void **state)
                 2, "more than F16 can hold", w.out);
 }
 
+/* ---- evaluate ---- */
+
+/* By the logits that `forward` writes: row r's label is the next token, or the sample's own. */
+static struct measure_evaluation by_logits(const struct world *w, const char *weights)
+{
+  size_t n;
+  const struct net_spec *spec = &w->of->spec;
+  const char *model = arena_strndup(w->s->arena, w->of->model + 1, strlen(w->of->model) - 2);
+  const float *z = command_forward(w->s, model, weights, w->input, &n);
+  struct safetensors file;
+  struct measure_evaluation is = {0};
+  unsigned labels = 0;
+  assert_true(safetensors_open(w->s->arena, w->input, &file, w->s->diag));
+  const int64_t *y = safetensors_find(&file, spec->block ? "input" : "labels")->data;
+  for (size_t r = 0; r < n / spec->classes; r++, z += spec->classes) {
+    if (spec->block && r % TOKENS == TOKENS - 1)
+      continue; /* what comes next is not known */
+    const int64_t label = y[spec->block ? r + 1 : r];
+    double sum = 0;
+    unsigned best = 0;
+    for (unsigned k = 0; k < spec->classes; k++) {
+      sum += exp((double)z[k]);
+      best = z[k] > z[best] ? k : best;
+    }
+    is.loss += log(sum) - (double)z[label];
+    is.accuracy += best == label;
+    labels++;
+  }
+  safetensors_close(&file);
+  is.loss /= labels;
+  is.accuracy /= labels;
+  return is;
+}
+
+static void evaluate_says_what_logits_say(void **state)
+{
+  struct scratch *s = *state;
+  for (int k = 0; k < NETS; k++) {
+    const struct world w = setup(s, k);
+    const char *said, *model = arena_printf(s->arena, "--model %s", w.of->model);
+    assert_int_equal(command_run(s,
+                                 arena_printf(s->arena, "evaluate %s --input %s --csv %s %s", model,
+                                              w.input, w.a, w.b),
+                                 &said),
+                     0);
+    const char *line = strchr(said, '\n') + 1;
+    assert_int_equal(strncmp(said, "checkpoint,accuracy,loss,samples\n", line - said), 0);
+    for (int i = 0; i < 2; i++, line = strchr(line, '\n') + 1) {
+      const char *path = i ? w.b : w.a;
+      const struct measure_evaluation want = by_logits(&w, path);
+      double accuracy, loss;
+      unsigned samples;
+      assert_int_equal(strncmp(line, path, strlen(path)), 0);
+      assert_int_equal(sscanf(line + strlen(path), ",%lf,%lf,%u", &accuracy, &loss, &samples), 3);
+      assert_true(fabs(accuracy - want.accuracy) < 1e-12 && fabs(loss - want.loss) < 1e-5);
+      assert_int_equal(samples, SAMPLES);
+    }
+  }
+  const struct world w = setup(s, MLP);
+  command_does(s,
+               arena_printf(s->arena, "evaluate --model %s --input %s --samples 7 --json %s",
+                            w.of->model, w.input, w.a),
+               "\"samples\": 7");
+  command_fails(s, arena_printf(s->arena, "evaluate --model %s --input %s", w.of->model, w.input), 2,
+                "needs a checkpoint", w.out);
+  command_fails(s,
+                arena_printf(s->arena, "evaluate --model %s --input %s %s %s", w.of->model, w.input,
+                             w.a, w.out),
+                2, "no such file", w.out);
+  command_write_input(s, w.input, &w.of->spec, SAMPLES, 0);
+  command_fails(s,
+                arena_printf(s->arena, "evaluate --model %s --input %s %s", w.of->model, w.input,
+                             w.a),
+                2, "labels", w.out);
+}
+
 static void mistakes_are_named(void **state)
 {
   struct scratch *s = *state;
@@ -399,6 +475,7 @@ int main(void)
       SCRATCH_TEST(grams_are_what_merging_takes),
       SCRATCH_TEST(statistics_become_the_samples),
       SCRATCH_TEST(types_stay),
+      SCRATCH_TEST(evaluate_says_what_logits_say),
       SCRATCH_TEST(mistakes_are_named),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
