@@ -198,11 +198,11 @@ static double split_gain(const struct split *s, double part)
          gain_at(s->all, s->k, s->j, (1 - part) * s->share);
 }
 
-/* The best part: of eight, and then by golden sections between its neighbours. */
-static double best_part(const struct split *s, double *gain)
+enum { PARTS = 8, SECTIONS = 40 };
+
+/* The best part of eight. */
+static double rough_part(const struct split *s, double *gain)
 {
-  enum { PARTS = 8, SECTIONS = 40 };
-  const double golden = (sqrt(5) - 1) / 2;
   double best = 0;
   *gain = -INFINITY;
   for (int k = 0; k < PARTS; k++) {
@@ -210,6 +210,13 @@ static double best_part(const struct split *s, double *gain)
     best = one > *gain ? part : best;
     *gain = fmax(*gain, one);
   }
+  return best;
+}
+
+/* And then by golden sections between its neighbours. */
+static double best_part(const struct split *s, double *gain)
+{
+  const double golden = (sqrt(5) - 1) / 2, best = rough_part(s, gain);
   double low = best - 0.5 / PARTS, high = best + 0.5 / PARTS;
   for (int k = 0; k < SECTIONS; k++) {
     const double a = high - golden * (high - low), b = low + golden * (high - low);
@@ -219,9 +226,10 @@ static double best_part(const struct split *s, double *gain)
       low = a;
   }
   const double part = (low + high) / 2, one = split_gain(s, part);
-  best = one > *gain ? part : best;
-  *gain = fmax(*gain, one);
-  return best;
+  if (!(one > *gain))
+    return best;
+  *gain = one;
+  return part;
 }
 
 /* Parts of neuron j go over from place to place, two at a time, while that gains. */
@@ -257,7 +265,7 @@ static void split_into(const struct match_maps *m, size_t group, const struct ne
 {
   const uint32_t *perm = m->perms[group];
   uint32_t *source = m->source[group];
-  double *share = m->share[group], most = 0, part = 0;
+  double *share = m->share[group], most = 0, gain;
   struct split best = {0};
   for (size_t k = 0; k < all->n; k++) {
     const size_t j = source[perm[k]];
@@ -265,18 +273,17 @@ static void split_into(const struct match_maps *m, size_t group, const struct ne
     if (k == i || !is_alive(all, j))
       continue;
     const double now = gain_at(all, k, j, s.share);
-    double gain;
     if (most_gain(all, i, j) + most_gain(all, k, j) - now <= most)
       continue;
-    const double one = best_part(&s, &gain);
+    rough_part(&s, &gain);
     if (gain - now <= most)
       continue;
     most = gain - now;
-    part = one;
     best = s;
   }
   if (!(most > 0))
     return;
+  const double part = best_part(&best, &gain);
   source[perm[i]] = (uint32_t)best.j;
   share[perm[i]] = part * best.share;
   share[perm[best.k]] = (1 - part) * best.share;
