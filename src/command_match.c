@@ -192,7 +192,7 @@ static int load(struct command *c)
   for (int k = 0, one; status != EXIT_EXPERIMENT && k < 2; k++) {
     if (k == A && status != EXIT_DONE)
       break;
-    one = inputs_weights(in, c->models[k], &c->weights[k]);
+    one = inputs_weights_to_change(in, c->models[k], &c->weights[k]);
     status = one == EXIT_DONE ? status : one;
   }
   return status;

@@ -392,7 +392,7 @@ static int run(struct command *c)
   if (status == EXIT_DONE)
     status = inputs_sizes(in, c->path);
   if (status == EXIT_DONE)
-    status = inputs_weights(in, c->path, &c->weights);
+    status = inputs_weights_to_change(in, c->path, &c->weights);
   if (status != EXIT_DONE)
     return status;
   if (!inputs_check_output(in, c->o.value[OUTPUT], read, 2))

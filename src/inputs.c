@@ -5,6 +5,7 @@
 #include "dsl/option.h"
 #include "dsl/parse.h"
 #include "dsl/words.h"
+#include "engine/net_copy.h"
 #include "engine/zoo.h"
 #include "run/bind.h"
 #include "session.h"
@@ -310,6 +311,20 @@ int inputs_weights(struct inputs *in, const char *path, struct inputs_weights *w
       diag_hint(in->diag, "the network is %s for images of %u x %u x %u (--shape, --input)",
                 in->model, in->spec.channels, in->spec.height, in->spec.image_width);
   }
+  return EXIT_ENVIRONMENT;
+}
+
+int inputs_weights_to_change(struct inputs *in, const char *path, struct inputs_weights *w)
+{
+  const int status = inputs_weights(in, path, w);
+  if (status != EXIT_DONE || net_copy_fits(w->net, path, in->diag))
+    return status;
+  if (in->text)
+    diag_hint(in->diag, "both models must have as many positions");
+  else
+    diag_hint(in->diag, "images are %u x %u x %u here: %s must be what the positions are for",
+              in->spec.channels, in->spec.height, in->spec.image_width,
+              in->samples_path ? "--input" : "--shape");
   return EXIT_ENVIRONMENT;
 }
 

@@ -46,6 +46,9 @@ int inputs_sizes(struct inputs *, const char *weights);
 /* A file of weights, every number checked.  An exit status. */
 int inputs_weights(struct inputs *, const char *path, struct inputs_weights *);
 
+/* The same of a file that is to be written anew: positions are not cut or resampled. */
+int inputs_weights_to_change(struct inputs *, const char *path, struct inputs_weights *);
+
 /* The network for the samples, with a head of its own or not; NULL: a diagnostic.  It differs from
  * that of a file in how many positions a text has. */
 const struct net *inputs_sample_net(struct inputs *, bool untied);

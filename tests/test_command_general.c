@@ -335,6 +335,22 @@ static void texts_are_held_against_the_model(void **state)
   command_fails(s, learn, 2, "two tokens or more", w.out);
 }
 
+static void positions_are_as_many(void **state)
+{
+  struct scratch *s = *state;
+  const struct world w = setup(s, &NETWORKS[0].spec, 0);
+  struct net_spec longer = NETWORKS[0].spec;
+  longer.block = longer.image_width = POSITIONS + 2;
+  const struct net *net = net_new(s->arena, &longer, s->diag);
+  float *flat = arena_array(s->arena, net_count(net), sizeof *flat);
+  net_init(net, 1, flat);
+  assert_true(net_save(net, flat, w.b, s->diag));
+  command_fails(s,
+                arena_printf(s->arena, "merge weight_matching --model %s %s %s -o %s",
+                             NETWORKS[0].model, w.a, w.b, w.out),
+                2, "as many positions", w.out);
+}
+
 static void mistakes_are_named(void **state)
 {
   struct scratch *s = *state;
@@ -362,6 +378,11 @@ static void mistakes_are_named(void **state)
                   arena_printf(s->arena, "merge %s %s %s %s -o %s", cases[i].arguments, model, w.a,
                                w.b, w.out),
                   cases[i].status, cases[i].says, w.out);
+  /* Before anything is computed. */
+  command_fails(s,
+                arena_printf(s->arena, "merge weight_matching --shape=2x12x12 %s %s %s -o %s",
+                             model, w.a, w.b, w.out),
+                2, "\"pos_embed\" is for another size of images", w.out);
   const char *general = arena_printf(
       s->arena, "merge weight_matching --shape=2x8x8 --symmetries=general %s %s %s -o %s", model,
       w.a, w.b, w.out);
@@ -383,6 +404,7 @@ int main(void)
       SCRATCH_TEST(learning_begins_at_weight_matching),
       SCRATCH_TEST(samples_are_held_against_the_model),
       SCRATCH_TEST(texts_are_held_against_the_model),
+      SCRATCH_TEST(positions_are_as_many),
       SCRATCH_TEST(mistakes_are_named),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

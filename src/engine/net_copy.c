@@ -30,6 +30,31 @@ static size_t tensor_of(const struct net *net, const struct net_match *match,
   return SIZE_MAX;
 }
 
+static bool has_size(const struct net *net, size_t i, const struct checkpoint *file,
+                     const struct checkpoint_tensor *t, struct diag *diag)
+{
+  if (i == SIZE_MAX || t->count == net->tensors[i].count)
+    return true;
+  diag_error(diag, SPAN_NONE, "%s: \"%s\" is for another size of %s", file->path, t->name,
+             net_reads_text(net) ? "texts" : "images");
+  return false;
+}
+
+bool net_copy_fits(const struct net *net, const char *path, struct diag *diag)
+{
+  struct arena *a = arena_new();
+  struct checkpoint file;
+  bool fits = checkpoint_open(a, path, &file, diag);
+  if (fits) {
+    const struct net_match match = net_match(a, net, &file);
+    for (size_t k = 0; k < file.n_tensors && fits; k++)
+      fits = has_size(net, tensor_of(net, &match, &file.tensors[k]), &file, &file.tensors[k], diag);
+    checkpoint_close(&file);
+  }
+  arena_free(a);
+  return fits;
+}
+
 static bool describe(struct copy *c)
 {
   const struct checkpoint *file = &c->file;
@@ -45,11 +70,8 @@ static bool describe(struct copy *c)
     memcpy(to.shape, t->shape, sizeof to.shape);
     if (!c->how->describe(c->how->context, i, &to))
       continue;
-    if (i != SIZE_MAX && t->count != c->net->tensors[i].count) {
-      diag_error(c->diag, SPAN_NONE, "%s: \"%s\" is for another size of %s", file->path, t->name,
-                 net_reads_text(c->net) ? "texts" : "images");
+    if (!has_size(c->net, i, file, t, c->diag))
       return false;
-    }
     to.bytes = safetensors_dtype_bytes(to.dtype);
     for (uint32_t d = 0; d < to.rank; d++)
       to.bytes *= (size_t)to.shape[d];

@@ -23,6 +23,9 @@ struct net_copier {
 bool net_copy_file(const struct net *, const struct net_copier *, const char *from, const char *to,
                    uint64_t shard_bytes, const struct safetensors_meta *also, struct diag *);
 
+/* Has the file that size?  What net_copy_file would find late. */
+bool net_copy_fits(const struct net *, const char *path, struct diag *);
+
 /* The network's tensors are those of `flat`, as F32; the others stay. */
 bool net_copy_weights(const struct net *, const float *flat, const char *from, const char *to,
                       uint64_t shard_bytes, const struct safetensors_meta *also, struct diag *);
