@@ -1,4 +1,5 @@
-/* Intra-Fusion: each variant against a plain twin, importance by differences of losses, marginals. */
+/* Intra-Fusion: each variant against a plain twin, importance by differences of losses,
+ * marginals. */
 #include "config.h"
 
 #include <setjmp.h>
