@@ -132,6 +132,12 @@ bool lower_row_points(struct lower_run *, struct lower_points *);
 bool lower_reference(struct lowering *, const struct formula_point *, const struct ast_expr *of,
                      struct lower_group *);
 
+/* Are two models, of other experiments or made narrower by fusing, of one
+ * architecture, as the merge or measurement `name` needs?  Fusing does not mind the width.
+ * false: a diagnostic. */
+bool lower_same_network(const struct lower_run *, const char *name, struct span, uint32_t first,
+                        uint32_t second);
+
 /* lower_fuse.c */
 bool lower_fuses(const char *method);
 /* false: one of the models has units that the method does not know (diagnostic). */

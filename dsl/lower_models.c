@@ -209,29 +209,41 @@ static const char *attr_text(struct arena *a, const struct plan_step *s, enum pl
   return !attr ? "not said" : attr->str ? attr->str : arena_printf(a, "%g", attr->num);
 }
 
-/* Models of other experiments, and those that fusing has made narrower, may be of another
- * architecture.  Fusing wants the same one but for the width. */
-static bool check_architectures(struct lower_run *r, const struct ast_stmt *s,
-                                const struct inputs *in)
+bool lower_same_network(const struct lower_run *r, const char *name, struct span span,
+                        uint32_t first, uint32_t second)
 {
   static const enum plan_attr_id shape[] = {
       PLAN_A_model,  PLAN_A_stages, PLAN_A_blocks,     PLAN_A_layers, PLAN_A_heads, PLAN_A_patch,
       PLAN_A_hidden, PLAN_A_stem,   PLAN_A_activation, PLAN_A_width,  PLAN_A_growth};
-  const size_t n = sizeof shape / sizeof *shape - (lower_fuses(s->value->text) ? 2 : 0);
+  const size_t n = sizeof shape / sizeof *shape - (lower_fuses(name) ? 2 : 0);
   const struct plan *plan = r->l->plan;
-  const struct plan_step *first = plan_model_of(plan, plan_step(plan, in->v[0].step));
+  const struct plan_step *one = plan_model_of(plan, plan_step(plan, first));
+  const struct plan_step *other = plan_model_of(plan, plan_step(plan, second));
+  for (size_t k = 0; k < n; k++) {
+    const char *here = attr_text(r->l->arena, one, shape[k]);
+    const char *there = attr_text(r->l->arena, other, shape[k]);
+    if (!strcmp(here, there))
+      continue;
+    diag_error(r->l->diag, span,
+               "`%s` takes models of one architecture: the first one's %s is %s, another's %s", name,
+               plan_attr_name(shape[k]), here, there);
+    return false;
+  }
+  return true;
+}
+
+static bool check_architectures(struct lower_run *r, const struct ast_stmt *s,
+                                const struct inputs *in)
+{
   for (size_t i = 1; i < in->n; i++) {
-    const struct plan_step *other = plan_model_of(plan, plan_step(plan, in->v[i].step));
-    for (size_t k = 0; k < n; k++) {
-      const char *here = attr_text(r->l->arena, first, shape[k]);
-      const char *there = attr_text(r->l->arena, other, shape[k]);
-      if (!strcmp(here, there))
-        continue;
-      diag_error(r->l->diag, s->value->span,
-                 "`%s` takes models of one architecture: the first one's %s is %s, another's %s",
-                 s->value->text, plan_attr_name(shape[k]), here, there);
+    if (!lower_same_network(r, s->value->text, s->value->span, in->v[0].step, in->v[i].step))
       return false;
-    }
+    if (!lower_fuses(s->value->text) || in->v[i].run->classes == in->v[0].run->classes)
+      continue;
+    diag_error(r->l->diag, s->value->span,
+               "`%s` carries classifiers too: the first model tells %u classes apart, another %u",
+               s->value->text, in->v[0].run->classes, in->v[i].run->classes);
+    return false;
   }
   return true;
 }

@@ -189,6 +189,13 @@ static bool has_split(struct lower_run *r, const struct compile_slot *slot, uint
   return false;
 }
 
+/* Of two models; CKA takes those of any architectures. */
+static bool compares_weights(const struct compile_slot *s)
+{
+  return s->role == COMPILE_ON_LINE ||
+         (s->role == COMPILE_EACH && s->n_models == 2 && strcmp(s->measurement, "cka") != 0);
+}
+
 static bool add_measure(struct lower_run *r, struct lower_table *t, size_t at,
                         const struct lower_models *m, const char *text, struct span span)
 {
@@ -214,13 +221,20 @@ static bool add_measure(struct lower_run *r, struct lower_table *t, size_t at,
     struct lower_group one;
     models[i] = *lower_group(m, &slot->models[i], &one)->v;
   }
+  const char *name = slot->role == COMPILE_ON_LINE ? "barrier" : slot->measurement;
+  if (compares_weights(slot) &&
+      !lower_same_network(r, name, slot->call->span, models[0].step, models[1].step))
+    return false;
   if (slot->role == COMPILE_ON_LINE)
     lower_between(r, models, slot->alpha, slot->batchnorm, text, span, models);
   for (unsigned i = 0; i < (slot->role == COMPILE_EACH ? slot->n_models : 1); i++)
     inputs[n++] = models[i].step;
   if (slot->has_base) {
     struct lower_group one;
-    inputs[n++] = lower_group(m, &slot->base, &one)->v->step;
+    const uint32_t base = lower_group(m, &slot->base, &one)->v->step;
+    if (!lower_same_network(r, name, slot->call->span, models[0].step, base))
+      return false;
+    inputs[n++] = base;
   }
   lower_put(&a, PLAN_A_measurement, 0, evaluates(slot) ? "evaluate" : slot->measurement);
   if (slot->split) {
