@@ -283,13 +283,33 @@ static struct place whole(const struct table *t, const struct part *p, int colum
   return all;
 }
 
-static bool x_is_measured(const struct part *p, const struct part *q)
+static const struct part *find_part(const struct parts *parts, const struct part *like)
 {
-  size_t common = 0;
-  for (size_t i = 0; i < p->n; i++)
-    common += find_place(q, &p->places[i]) != NULL;
-  return !p->grid && p->end - p->first == q->end - q->first && p->n > 1 && q->n > 1 &&
-         common * 2 < p->n;
+  for (size_t i = 0; i < parts->n; i++)
+    if (!strcmp(parts->list[i].panel, like->panel) &&
+        same_number(parts->list[i].series, like->series))
+      return &parts->list[i];
+  return NULL;
+}
+
+static bool may_be_wholes(const struct part *p, const struct part *q)
+{
+  return q && !p->grid && p->end - p->first == q->end - q->first && p->n > 1 && q->n > 1;
+}
+
+/* Of a panel, for in one of its series places may be the same by chance. */
+static bool x_is_measured(const struct parts *a, const struct parts *b, const char *panel)
+{
+  size_t common = 0, all = 0;
+  for (size_t k = 0; k < a->n; k++) {
+    const struct part *p = &a->list[k], *q = find_part(b, p);
+    if (strcmp(p->panel, panel) != 0 || !may_be_wholes(p, q))
+      continue;
+    for (size_t i = 0; i < p->n; i++)
+      common += find_place(q, &p->places[i]) != NULL;
+    all += p->n;
+  }
+  return common * 2 < all;
 }
 
 static void compare_places(struct compare_series *s, const struct part *p, const struct part *q,
@@ -347,11 +367,11 @@ static void compare_wholes(struct compare_series *s, const struct table *a,
 static struct compare_series compare_parts(const char *figure, const struct table *a,
                                            const struct parts *parts, const struct part *p,
                                            const struct table *b, const struct part *q,
-                                           const struct scale *scale)
+                                           const struct scale *scale, bool x_is_measured)
 {
   struct compare_series s = {
       .figure = figure, .panel = p->panel, .series = p->series, .failed = {p->failed, q->failed}};
-  if (!strcmp(p->panel, q->panel) && x_is_measured(p, q))
+  if (x_is_measured && may_be_wholes(p, q))
     compare_wholes(&s, a, parts, p, b, q, scale->measured);
   else
     compare_places(&s, p, q, scale);
@@ -364,15 +384,6 @@ static struct compare_series compare_parts(const char *figure, const struct tabl
 }
 
 /* ---- a figure ---- */
-
-static const struct part *find_part(const struct parts *parts, const struct part *like)
-{
-  for (size_t i = 0; i < parts->n; i++)
-    if (!strcmp(parts->list[i].panel, like->panel) &&
-        same_number(parts->list[i].series, like->series))
-      return &parts->list[i];
-  return NULL;
-}
 
 static void push(struct arena *a, struct compare *c, struct compare_series s)
 {
@@ -390,7 +401,8 @@ static void compare_figures(struct arena *arena, const struct compare_figure *f,
     struct scale scale = scale_of(&left, p->panel);
     scale.measured = measured_noise(noise, "series", f->id, p->panel);
     if (q)
-      push(arena, c, compare_parts(f->id, &a, &left, p, &b, q, &scale));
+      push(arena, c, compare_parts(f->id, &a, &left, p, &b, q, &scale,
+                                   x_is_measured(&left, &right, p->panel)));
     else
       push(arena, c,
            (struct compare_series){.figure = f->id,
