@@ -432,6 +432,30 @@ static bool merge_models(struct command *c)
   return ok;
 }
 
+/* Does an option stand alone?  Those that only matching and fusing have take a value. */
+static bool is_flag(const char *option)
+{
+  const char *name = option + 1 + (option[1] == '-');
+  const size_t n = strlen(name);
+  for (size_t k = 0; k < OPTIONS && n; k++)
+    if (!strncmp(options[k].name, name, n))
+      return !options[k].argument;
+  return false;
+}
+
+/* The first word that is neither an option nor an option's value. */
+static const char *find_word(int argc, char **argv)
+{
+  for (int i = 1; i < argc; i++) {
+    const char *s = argv[i];
+    if (s[0] != '-')
+      return s;
+    const bool attached = strchr(s, '=') || (s[1] && s[1] != '-' && s[2]);
+    i += !attached && !is_flag(s);
+  }
+  return "";
+}
+
 int command_merge(int argc, char **argv)
 {
   static char name[] = "mergescape merge"; /* before getopt's messages */
@@ -440,10 +464,9 @@ int command_merge(int argc, char **argv)
   enum match_method matching;
   enum fuse_method fusing;
   argv[0] = name;
-  for (int i = 1; i < argc; i++) {
-    const bool matches = match_find(argv[i], &matching), fuses = fuse_find(argv[i], &fusing);
-    if (!matches && !fuses)
-      continue;
+  const char *word = find_word(argc, argv);
+  const bool matches = match_find(word, &matching);
+  if (matches || fuse_find(word, &fusing)) {
     arena_free(a);
     return matches ? command_match(argc, argv, matching) : command_fuse(argc, argv, fusing);
   }

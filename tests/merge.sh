@@ -311,6 +311,16 @@ if [ -c /dev/full ]; then
   [ $? -eq 2 ] || fail "a full standard output is no failure"
 fi
 
+part "models with the names of methods"
+mkdir weight_matching
+cp a.safetensors weight_matching/
+expect 0 merge linear weight_matching b.safetensors -o intra_fusion
+expect 0 merge -q -o ot_fusion linear intra_fusion weight_matching
+[ -s ot_fusion/model.safetensors ] || fail "a method's name cannot be a folder's"
+expect 2 merge -o learned_matching weight_matching a.safetensors
+says "weight_matching"
+says "--model"
+
 part "another reader"
 if command -v python3 >/dev/null; then
   python3 "$sources/tests/merge.py" out.safetensors half.safetensors whole.safetensors \
