@@ -10,7 +10,7 @@
 
 /* Raised when what a table's object holds, or how a figure is drawn, changes. */
 #define FIGURE_TABLE_VERSION "1"
-#define FIGURE_DRAW_VERSION "6"
+#define FIGURE_DRAW_VERSION "7"
 
 struct figure_context {
   const char *folder;  /* where figNN.csv, .gp, .pdf, .svg and .json go */

@@ -10,7 +10,7 @@
 /* The smallest size of what is written, points. */
 #define SMALLEST 4.0
 /* A contour's map is smoothed to about so many facets either way. */
-#define FACETS 80
+#define FACETS 50
 
 /* ---- colours ---- */
 
