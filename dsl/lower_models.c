@@ -225,8 +225,8 @@ bool lower_same_network(const struct lower_run *r, const char *name, struct span
     if (!strcmp(here, there))
       continue;
     diag_error(r->l->diag, span,
-               "`%s` takes models of one architecture: the first one's %s is %s, another's %s", name,
-               plan_attr_name(shape[k]), here, there);
+               "`%s` takes models of one architecture: the first one's %s is %s, another's %s",
+               name, plan_attr_name(shape[k]), here, there);
     return false;
   }
   return true;

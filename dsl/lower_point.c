@@ -62,8 +62,8 @@ struct asked {
   struct span span;
 };
 
-/* A model whose classifier is that of these data and reads the units of m, which is merged: one that
- * m is made of, or where fusing has made it narrower a step that takes its classifier along.
+/* A model whose classifier is that of these data and reads the units of m, which is merged: one
+ * that m is made of, or where fusing has made it narrower a step that takes its classifier along.
  * UINT32_MAX: none is; *moved: the method that has moved the units of the one that there is. */
 static uint32_t head_of(const struct lower_run *r, const struct lower_model *m, uint32_t data,
                         const struct asked *asked, const char **moved)
@@ -98,7 +98,8 @@ static bool no_head(struct lower_run *r, const struct compile_slot *slot, const 
                "the units of the classifier's own model have been moved by `%s`: it does not fit "
                "this model",
                moved);
-    diag_hint(d, "a model of these data alone that `weight_matching` has moved keeps its own classifier");
+    diag_hint(
+        d, "a model of these data alone that `weight_matching` has moved keeps its own classifier");
   } else if (slot->split_of) {
     diag_error(d, slot->split_of->span,
                "no part of this model was trained on the data of `%s`: there is "

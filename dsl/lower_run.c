@@ -497,8 +497,9 @@ bool lower_length(const struct lower_run *r, const struct ast_expr *x, double *s
   return false;
 }
 
-bool lower_training(const struct lower_run *r, struct lower_attrs *a, const struct ast_expr *schedule,
-                    double schedule_from, double schedule_to, double from, double to, double stream)
+bool lower_training(const struct lower_run *r, struct lower_attrs *a,
+                    const struct ast_expr *schedule, double schedule_from, double schedule_to,
+                    double from, double to, double stream)
 {
   static const struct ast_expr constant = {.kind = AST_NAME, .text = "constant"};
   const struct ast_expr *s = schedule ? formula_follow(&r->at, schedule) : &constant;
@@ -550,7 +551,8 @@ bool lower_run(struct lowering *l, const struct formula_point *at, const char *t
                struct lower_run *r)
 {
   *r = (struct lower_run){.l = l, .at = *at, .text = text};
-  r->at.choice = arena_copy(l->arena, at->choice, (at->experiment->n_vars + 1) * sizeof *at->choice);
+  r->at.choice =
+      arena_copy(l->arena, at->choice, (at->experiment->n_vars + 1) * sizeof *at->choice);
   if (!at->experiment->trunk)
     return true;
   if (!read_settings(r) || !add_data(r))

@@ -96,8 +96,8 @@ const struct words_merge *words_merge(const char *method);
 const struct words_spread *words_spread(const char *name);
 const struct words_function *words_function(const char *name);
 bool words_has_batchnorm(const char *model);
-/* What fusing makes smaller: width, growth, or of transformers hidden; PLAN_A_none: it does not know
- * the model's units. */
+/* What fusing makes smaller: width, growth, or of transformers hidden; PLAN_A_none: it does not
+ * know the model's units. */
 enum plan_attr_id words_fused(const char *model);
 const struct words_reads *words_reads(const char *model);
 bool words_has_ood(const char *data); /* its own, not made */

@@ -273,7 +273,8 @@ static void regmean_merges_layers(void **state)
       struct attrs same_args = unfolded;
       put(&same_args, PLAN_A_x, k, NULL); /* another key */
       w->bind->grams_held = held[k];
-      const float *same = weights(w, net, add_merge(w, "regmean", batchnorm, &same_args, inputs, 3));
+      const float *same =
+          weights(w, net, add_merge(w, "regmean", batchnorm, &same_args, inputs, 3));
       assert_memory_equal(same, all, net_count(net) * sizeof *all);
     }
     w->bind->grams_held = BIND_GRAMS_HELD;

@@ -176,7 +176,8 @@ static struct hash digest_of(struct scratch *s, const char *path)
 static void the_digest_is_of_all_bytes(void **state)
 {
   struct scratch *s = *state;
-  char *one = scratch_path(s, "x.safetensors"), *a = scratch_path(s, "a"), *b = scratch_path(s, "b");
+  char *one = scratch_path(s, "x.safetensors"), *a = scratch_path(s, "a"),
+       *b = scratch_path(s, "b");
   struct hash h;
   assert_true(write_all(s, one, 0));
   assert_true(hash_file(one, &h) && hash_equal(h, digest_of(s, one)));

@@ -1,4 +1,5 @@
-/* mergescape fisher, gram, recalibrate and evaluate, as a user runs them, and what merge makes of them. */
+/* mergescape fisher, gram, recalibrate and evaluate, as a user runs them, and what merge makes of
+ * them. */
 #include "config.h"
 
 #include <setjmp.h>
@@ -410,8 +411,8 @@ static void evaluate_says_what_logits_say(void **state)
                arena_printf(s->arena, "evaluate --model %s --input %s --samples 7 --json %s",
                             w.of->model, w.input, w.a),
                "\"samples\": 7");
-  command_fails(s, arena_printf(s->arena, "evaluate --model %s --input %s", w.of->model, w.input), 2,
-                "needs a checkpoint", w.out);
+  command_fails(s, arena_printf(s->arena, "evaluate --model %s --input %s", w.of->model, w.input),
+                2, "needs a checkpoint", w.out);
   command_fails(s,
                 arena_printf(s->arena, "evaluate --model %s --input %s %s %s", w.of->model, w.input,
                              w.a, w.out),

@@ -182,8 +182,9 @@ static void test_measured_x(void **state)
   assert_int_equal(c.series[0].verdict, COMPARE_SHIFTED);
   assert_string_equal(c.series[0].at, "mean of x");
   /* By chance most of one series' are the same: its panel's other series shows what x is. */
-  c = both(*state, HEAD "a,s,1.5,1,,,,1,0,\na,s,1.7,1,,,,1,0,\na,s,1.9,1,,,,1,0,\n"
-                        "a,t,3.1,1,,,,1,0,\na,t,3.2,2,,,,1,0,\na,t,3.3,3,,,,1,0,\na,t,3.4,1,,,,1,0,\n",
+  c = both(*state,
+           HEAD "a,s,1.5,1,,,,1,0,\na,s,1.7,1,,,,1,0,\na,s,1.9,1,,,,1,0,\n"
+                "a,t,3.1,1,,,,1,0,\na,t,3.2,2,,,,1,0,\na,t,3.3,3,,,,1,0,\na,t,3.4,1,,,,1,0,\n",
            HEAD "a,s,1.5,1,,,,1,0,\na,s,1.7,1,,,,1,0,\na,s,1.91,1,,,,1,0,\n"
                 "a,t,3.11,1,,,,1,0,\na,t,3.21,2,,,,1,0,\na,t,3.31,3,,,,1,0,\na,t,3.41,1,,,,1,0,\n");
   assert_int_equal(c.n_series, 2);

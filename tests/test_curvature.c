@@ -276,7 +276,8 @@ static void scale_invariant_weights(void **state)
   measure_batches_end(&b);
   assert_true(fabs(loss_of(&m, m.flat) - loss) < 0.1 * loss);
   assert_true(isnan(measure_invariant_norm(mlp.net, mlp.flat)));
-  assert_true(fabs(measure_norm(mlp.flat, 5) - measure_distance(mlp.flat, (float[5]){0}, 5)) < 1e-12);
+  assert_true(fabs(measure_norm(mlp.flat, 5) - measure_distance(mlp.flat, (float[5]){0}, 5)) <
+              1e-12);
   net_work_free(m.work);
   net_work_free(mlp.work);
 }

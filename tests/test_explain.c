@@ -31,7 +31,8 @@ static uint32_t add(struct fixture *f, struct plan_step s, uint32_t a, uint32_t 
   uint32_t inputs[2] = {a, b};
   s.inputs = inputs;
   s.n_inputs = a == UINT32_MAX ? 0 : b == UINT32_MAX ? 1 : 2;
-  s.origin = (struct plan_origin){.experiment = "noise", .point = s.kind == PLAN_TRAIN ? "lr=0.1" : ""};
+  s.origin =
+      (struct plan_origin){.experiment = "noise", .point = s.kind == PLAN_TRAIN ? "lr=0.1" : ""};
   return plan_add_step(f->plan, &s);
 }
 
@@ -52,7 +53,8 @@ static int begin(void **state)
   struct fixture *f = arena_alloc(a, sizeof *f);
   f->arena = a;
   f->plan = plan_new(a, versions);
-  struct plan_attr data[] = {{PLAN_A_data, 0, "fashion \"m\""}}, init[] = {{PLAN_A_model, 0, "mlp"}};
+  struct plan_attr data[] = {{PLAN_A_data, 0, "fashion \"m\""}},
+                   init[] = {{PLAN_A_model, 0, "mlp"}};
   struct plan_attr split[] = {{PLAN_A_split, 0, "test"}};
   add(f, (struct plan_step){.kind = PLAN_DATA, .attrs = data, .n_attrs = 1}, UINT32_MAX, 0);
   add(f, (struct plan_step){.kind = PLAN_INIT, .attrs = init, .n_attrs = 1}, 0, UINT32_MAX);
@@ -64,7 +66,8 @@ static int begin(void **state)
   static const struct plan_table table = {.experiment = "noise", .n_rows = 2};
   add(f, (struct plan_step){.kind = PLAN_TABLE, .table = &table}, MEASURES, MEASURES + 1);
   static const struct plan_panel panels[1] = {{.name = "a", .title = ""}};
-  static const struct plan_figure figures[2] = {{1, "", "", 0, 1, panels}, {7, "", "", 0, 1, panels}};
+  static const struct plan_figure figures[2] = {{1, "", "", 0, 1, panels},
+                                                {7, "", "", 0, 1, panels}};
   add(f, (struct plan_step){.kind = PLAN_FIGURE, .figure = &figures[0]}, TABLES, UINT32_MAX);
   add(f, (struct plan_step){.kind = PLAN_FIGURE, .figure = &figures[1]}, TABLES, UINT32_MAX);
   assert_int_equal(plan_count(f->plan), STEPS);

@@ -220,17 +220,19 @@ static void resnet_has_the_groups_of_the_literature(void **state)
                                                          "layer2.0.downsample.0.weight 1");
   assert_string_equal(uses_of(&f, "layer1.1.conv1.weight"),
                       "layer1.1.conv1.weight 0, " NORM("layer1.1.bn1") ", layer1.1.conv2.weight 1");
-  assert_string_equal(uses_of(&f, "layer2.0.conv2.weight"),
-                      "layer2.0.conv2.weight 0, layer2.0.downsample.0.weight 0, " NORM(
-                          "layer2.0.downsample.1") ", " NORM("layer2.0.bn2") ", "
-                                                                             "layer2.1.conv1."
-                                                                             "weight 1, "
-                                                                             "layer2.1.conv2."
-                                                                             "weight 0, " NORM("lay"
-                                                                                               "er2"
-                                                                                               ".1."
-                                                                                               "bn"
-                                                                                               "2") ", fc.weight 1");
+  assert_string_equal(
+      uses_of(&f, "layer2.0.conv2.weight"),
+      "layer2.0.conv2.weight 0, layer2.0.downsample.0.weight 0, " NORM(
+          "layer2.0.downsample.1") ", " NORM("layer2.0.bn2") ", "
+                                                             "layer2.1.conv1."
+                                                             "weight 1, "
+                                                             "layer2.1.conv2."
+                                                             "weight 0, " NORM(
+                                                                 "lay"
+                                                                 "er2"
+                                                                 ".1."
+                                                                 "bn"
+                                                                 "2") ", fc.weight 1");
   for (size_t g = 0; g < f.groups->n; g++) {
     const bool stage = !strcmp(f.groups->v[g].name, "conv1.weight") ||
                        !strcmp(f.groups->v[g].name, "layer2.0.conv2.weight");

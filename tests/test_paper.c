@@ -110,7 +110,8 @@ static void numbers_come_from_the_store(void **state)
   expect(text, "Seen from elsewhere: \\ensuremath{0.50}.");
   store_table(s, &w, "runs", "1,-2e-7,0\n2,-4e-7,0\n");
   text = weave(s, &w, "sections.tex");
-  expect(text, "Half of it is \\ensuremath{-3.00\\times10^{-7}}, all \\ensuremath{-2\\times10^{-7}}.");
+  expect(text,
+         "Half of it is \\ensuremath{-3.00\\times10^{-7}}, all \\ensuremath{-2\\times10^{-7}}.");
 }
 
 /* What each figure took; of results that do not say how much memory, it is unknown. */
@@ -135,7 +136,8 @@ static void verdicts_come_from_the_claims(void **state)
   struct claims_row row = {&w.paper.lowered->claims[0], {0}, "paper.exp"};
   w.paper.claims = &row;
   w.paper.n_claims = 1;
-  row.result = (struct claims_result){.verdict = CLAIMS_FAIL, .statistic = 1.5, .low = 1, .high = 2};
+  row.result =
+      (struct claims_result){.verdict = CLAIMS_FAIL, .statistic = 1.5, .low = 1, .high = 2};
   expect(weave(s, &w, "sections.tex"), "It says \\Fail{}.");
   expect(weave(s, &w, "claims.tex"), "it is\\_large & \\Fail{} & \\ensuremath{1.50}");
   row.result.verdict = CLAIMS_PASS;

@@ -236,13 +236,14 @@ static void assert_printed_briefly(const struct fixture *f, const char *part)
 static void test_large_file(void **state)
 {
   struct fixture *f = *state;
-  static const char block[] = "## What it is.\n"
-                              "experiment name : base {\n"
-                              "  model = mlp(width = 64);  @paper(\"A.1\")  # why\n"
-                              "  sweep lr over 1e-3, 0.1 * x, 200k;\n"
-                              "  branch ends[2] at every 20 epochs of trunk for 10 epochs at linear;\n"
-                              "  measure gain = accuracy(mid, test) - mean(loss(ends, test));\n"
-                              "}\n";
+  static const char block[] =
+      "## What it is.\n"
+      "experiment name : base {\n"
+      "  model = mlp(width = 64);  @paper(\"A.1\")  # why\n"
+      "  sweep lr over 1e-3, 0.1 * x, 200k;\n"
+      "  branch ends[2] at every 20 epochs of trunk for 10 epochs at linear;\n"
+      "  measure gain = accuracy(mid, test) - mean(loss(ends, test));\n"
+      "}\n";
   enum { LENGTH = 10 << 20 };
   char *text = filled(f, "", block, LENGTH, "");
   parse(f, text);

@@ -412,7 +412,8 @@ static void test_ticks(void **state)
                                                          "'10^{%T}'");
   assert_string_equal(tics(s, 0.15, 6, true, NULL, 0), "('0.2' 0.2, '0.5' 0.5, '1' 1, '2' 2, "
                                                        "'5' 5) -");
-  assert_string_equal(tics(s, 0.31, 0.34, true, NULL, 0), "('0.31' 0.31, '0.32' 0.32, '0.33' 0.33, '0.34' 0.34) -");
+  assert_string_equal(tics(s, 0.31, 0.34, true, NULL, 0),
+                      "('0.31' 0.31, '0.32' 0.32, '0.33' 0.33, '0.34' 0.34) -");
   assert_string_equal(tics(s, 1e-5, 2e-5, false, NULL, 0),
                       "('10^{−5}' 1e-05, '1.5·10^{−5}' 1.5e-05, '2·10^{−5}' 2e-05) -");
 }

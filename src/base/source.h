@@ -23,7 +23,8 @@ uint32_t source_add(struct source_set *, const char *name, const char *text, siz
 /* The same without a copy: the text ends with a NUL and lives as long as the set. */
 uint32_t source_add_kept(struct source_set *, const char *name, const char *text, size_t length);
 const char *source_name(const struct source_set *, uint32_t file);
-const char *source_text(const struct source_set *, uint32_t file, size_t *length); /* NUL-terminated */
+const char *source_text(const struct source_set *, uint32_t file,
+                        size_t *length); /* NUL-terminated */
 uint32_t source_count(const struct source_set *);
 /* What included the file; SPAN_NONE: nothing did. */
 void source_set_included(struct source_set *, uint32_t file, struct span at);

@@ -77,9 +77,9 @@ struct data_augment {
 void data_order(uint64_t seed, uint32_t stream, uint32_t epoch, uint32_t *order, unsigned n);
 
 /* Normalised ((pixel/255 - mean) / std) samples into x [count][h][w][c], and
- * their labels.  `augment` NULL: as they are; what is normalised already can only be taken so.  Padding is black (pixel 0), as
- * with torchvision's RandomCrop before Normalize.  Random numbers depend on
- * (seed, stream, epoch, sample) alone.
+ * their labels.  `augment` NULL: as they are; what is normalised already can only be taken so.
+ * Padding is black (pixel 0), as with torchvision's RandomCrop before Normalize.  Random numbers
+ * depend on (seed, stream, epoch, sample) alone.
  *
  * Text: x [count][block] are token ids (whole numbers below 65536 are exact in a float),
  * labels [count][block] the ids that follow; `augment` changes nothing. */

@@ -34,8 +34,8 @@ struct net_spec {
    * "quick_gelu" or "relu"; NULL: the architecture's own. */
   const char *activation;
   bool untied; /* gpt: a head of its own, lm_head.weight, drawn as the embedding is */
-  /* clip_vit_b_16: a linear layer visual.turn behind visual.ln_pre, so that what the blocks read and
-   * write can be turned.  No other program has it. */
+  /* clip_vit_b_16: a linear layer visual.turn behind visual.ln_pre, so that what the blocks read
+   * and write can be turned.  No other program has it. */
   bool turned;
   unsigned channels, height, image_width, classes; /* the data's shape */
   unsigned block; /* text: tokens a sample, and then the shape is 1, 1, block, vocabulary */

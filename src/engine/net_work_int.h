@@ -26,8 +26,8 @@ struct net_work {
   float **open; /* by value: 1 where its ReLU lets through, 0 elsewhere; NULL: not recorded */
 };
 
-/* What the layer reads, x, as rows of the k-th of net_linears, if it is wanted; false: it is none of
- * them. */
+/* What the layer reads, x, as rows of the k-th of net_linears, if it is wanted; false: it is none
+ * of them. */
 bool net_show_rows(const struct net *, const struct net_layer *, const float *x, unsigned n,
                    size_t k, const bool *wanted, net_rows_visitor *, void *context);
 

@@ -31,8 +31,9 @@ struct measure_row {
   struct measure_sums sums;
 };
 
-/* A row for each tensor of the first checkpoint, in its order, then those that only later ones have.
- * Of n = 2 checkpoints, or 3 with a base.  Names live in the checkpoints.  NULL: a diagnostic. */
+/* A row for each tensor of the first checkpoint, in its order, then those that only later ones
+ * have. Of n = 2 checkpoints, or 3 with a base.  Names live in the checkpoints.  NULL: a
+ * diagnostic. */
 struct measure_row *measure_files(struct arena *, struct checkpoint *files, size_t n,
                                   size_t *n_rows, struct diag *);
 

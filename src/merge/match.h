@@ -149,8 +149,8 @@ double match_general_learned(const struct match *, const struct match_learning *
                              const struct data_set *, struct match_maps *maps);
 
 /* Do two weight vectors compute the same function?  Each has its own work, which may be the same;
- * `net` is the first's network.  Logits of random inputs may differ by 1e-5 of the largest, or of 1;
- * of a network that rounding upsets more, such as one that has hardly been trained at a large
+ * `net` is the first's network.  Logits of random inputs may differ by 1e-5 of the largest, or of
+ * 1; of a network that rounding upsets more, such as one that has hardly been trained at a large
  * learning rate, by MATCH_UNREST times what moving each weight by its last place does to it.
  * false: a diagnostic. */
 bool match_same_function(const struct net *net, struct net_work *of_a, const float *a,

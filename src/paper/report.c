@@ -77,8 +77,8 @@ static void expected(const struct report *r, const struct plan_claim *c)
   }
 }
 
-/* A cell that says what it is where the table is too narrow for columns.  Of "0.12 [0.10, 0.15]" and
- * "8 seed-epochs" a line may end at the first space alone. */
+/* A cell that says what it is where the table is too narrow for columns.  Of "0.12 [0.10, 0.15]"
+ * and "8 seed-epochs" a line may end at the first space alone. */
 static void cell(const struct report *r, const char *label, const char *text)
 {
   const size_t n = strcspn(text, " ");

@@ -28,9 +28,9 @@ struct calibration;
 
 /* `store` NULL: nothing is read or kept. */
 struct calibration *calibration_open(struct arena *, struct store *store);
-/* Seconds of one sample; of an optimizer, of one step (batch 1).  `network` names the architecture and the data's shape;
- * `net` and `data` (shape only) are what it names.  Probes and keeps what is not
- * known yet: some tenths of a second at most. */
+/* Seconds of one sample; of an optimizer, of one step (batch 1).  `network` names the architecture
+ * and the data's shape; `net` and `data` (shape only) are what it names.  Probes and keeps what is
+ * not known yet: some tenths of a second at most. */
 double calibration_sample(struct calibration *, const char *network, const struct net *,
                           const struct data_set *shape, enum calibrate_what, unsigned batch,
                           bool augment);

@@ -16,7 +16,8 @@ struct network {
   const struct net *net; /* NULL: the engine cannot make it */
   struct data_set shape;
   double match_flops, match_sample_flops; /* of a pass of weight matching; merge/match.h */
-  /* Without convolutions, and with them: of a sample, and bytes of all layers and of the largest. */
+  /* Without convolutions, and with them: of a sample, and bytes of all layers and of the largest.
+   */
   double gram_flops[2], gram_bytes[2], gram_largest[2];
 };
 
@@ -195,8 +196,8 @@ static double asked(const struct plan_step *s, enum plan_attr_id id, double all)
   return at ? fmin(at->num, all) : all;
 }
 
-/* Samples whose gradient a measurement takes, and for a Hessian a forward pass more; of the largest eigenvalue about half of the
- * products that it may take are needed. */
+/* Samples whose gradient a measurement takes, and for a Hessian a forward pass more; of the largest
+ * eigenvalue about half of the products that it may take are needed. */
 static double gradients_of(const struct plan_step *s, double all)
 {
   const char *name = plan_str(s, PLAN_A_measurement);
@@ -377,8 +378,8 @@ static void add_fisher_cost(struct bind_costs *c, const struct network *n,
   cost->seconds += gradients * sample_seconds(c, n, CALIBRATE_GRADIENT, 1, false);
 }
 
-/* Forward passes of each model, one for what is held at a time; an unfolded Gram matrix costs a row's `in` where the layer itself
- * has its `out`.  Factorizing is a few samples' worth. */
+/* Forward passes of each model, one for what is held at a time; an unfolded Gram matrix costs a
+ * row's `in` where the layer itself has its `out`.  Factorizing is a few samples' worth. */
 static void add_gram_cost(struct bind_costs *c, const struct network *n, const struct plan_step *s,
                           struct cost *cost)
 {
@@ -387,8 +388,9 @@ static void add_gram_cost(struct bind_costs *c, const struct network *n, const s
   const double products = samples * n->gram_flops[unfolds(s)];
   const double passes = ceil(gram_models(s) * n->gram_bytes[unfolds(s)] / BIND_GRAMS_HELD);
   cost->flops += passes * samples * net_flops(n->net) + products;
-  cost->seconds += passes * samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false) +
-                   products / product_speed;
+  cost->seconds +=
+      passes * samples * sample_seconds(c, n, CALIBRATE_EVALUATE, BIND_EVAL_BATCH, false) +
+      products / product_speed;
 }
 
 /* Distances of the units of the first model that is fused, and what its gradient takes. */

@@ -93,9 +93,9 @@ bool work_fishers(struct work *w, size_t n_models, const float **inputs)
 }
 
 /* ---- Gram matrices ----
- * They are measured when they are asked for: of as many layers at once as are held together, so that
- * a large network's are not all in memory.  A layer that is too large to be held is measured into
- * the caller's memory, for one model at a time. */
+ * They are measured when they are asked for: of as many layers at once as are held together, so
+ * that a large network's are not all in memory.  A layer that is too large to be held is measured
+ * into the caller's memory, for one model at a time. */
 
 struct grams {
   struct work *w;

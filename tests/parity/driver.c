@@ -202,11 +202,12 @@ static bool run(struct arena *a, const struct options *o, const char *folder, st
   struct run r = new_run(a, net, o);
   FILE *batches = fopen(arena_printf(a, "%s/batches", folder), "rb");
   FILE *logits = fopen(arena_printf(a, "%s/logits", folder), "wb");
-  bool ok = batches && logits &&
-            safetensors_open(a, arena_printf(a, "%s/shifts.safetensors", folder), &r.shifts, diag) &&
-            net_load(net, arena_printf(a, "%s/weights.safetensors", folder), r.flat, diag) &&
-            train(&r, batches, logits, arena_printf(a, "%s/gradient.safetensors", folder), diag) &&
-            net_save(net, r.flat, arena_printf(a, "%s/trained.safetensors", folder), diag);
+  bool ok =
+      batches && logits &&
+      safetensors_open(a, arena_printf(a, "%s/shifts.safetensors", folder), &r.shifts, diag) &&
+      net_load(net, arena_printf(a, "%s/weights.safetensors", folder), r.flat, diag) &&
+      train(&r, batches, logits, arena_printf(a, "%s/gradient.safetensors", folder), diag) &&
+      net_save(net, r.flat, arena_printf(a, "%s/trained.safetensors", folder), diag);
   if (batches)
     fclose(batches);
   if (logits)
