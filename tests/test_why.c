@@ -114,6 +114,26 @@ static void test_attribute(void **state)
   assert_true(!why.versions && !why.unknown && !why.shape);
 }
 
+/* Any two attributes are told apart: there are more of them than bits in a word. */
+static void test_many_attributes(void **state)
+{
+  struct fixture *f = *state;
+  struct plan_attr attrs[PLAN_ATTR_COUNT];
+  const struct chain c = chain(f->plan, "a", "mlp", 0.1, 32);
+  uint32_t step[2];
+  commit_chain(f, c);
+  for (int k = 0; k < 2; k++) {
+    for (int i = 0; i < PLAN_ATTR_COUNT; i++)
+      attrs[i] = (struct plan_attr){(enum plan_attr_id)i, i + 10 * k, NULL};
+    step[k] = add(f->plan, PLAN_MERGE, "a", attrs, PLAN_ATTR_COUNT, &c.end, 1);
+  }
+  commit(f, step[0]);
+  const struct why why = ask(f, f->plan, step[1]);
+  assert_int_equal(why.n, PLAN_ATTR_COUNT);
+  for (int i = 0; i < PLAN_ATTR_COUNT; i++)
+    assert_int_equal(why.differences[i].here.id, i);
+}
+
 /* A measure's own attributes are the same: the cause lies three steps back, and is
  * told once though two segments of training differ in it. */
 static void test_ancestor(void **state)
@@ -193,7 +213,7 @@ static void test_damaged(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      WHY_TEST(test_cached),  WHY_TEST(test_empty),   WHY_TEST(test_attribute),
+      WHY_TEST(test_cached),  WHY_TEST(test_empty),   WHY_TEST(test_attribute), WHY_TEST(test_many_attributes),
       WHY_TEST(test_ancestor), WHY_TEST(test_ties),   WHY_TEST(test_version),
       WHY_TEST(test_missing), WHY_TEST(test_damaged),
   };

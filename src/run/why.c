@@ -14,12 +14,12 @@ struct why_index {
 struct comparison {
   const struct why_index *index;
   const struct plan *plan;
-  uint64_t differing[PLAN_KIND_COUNT]; /* one bit an attribute */
+  bool differing[PLAN_KIND_COUNT][PLAN_ATTR_COUNT];
   unsigned versions, unknown, visits;
   bool shape;
   double apart; /* of numbers, relative */
   double most;  /* differences; more are not worth counting */
-  double found;
+  double found; /* of `differing`, how many */
   struct arena *arena; /* for `out` */
   struct why *out; /* NULL: only the distance matters */
 };
@@ -60,10 +60,10 @@ static void differ(struct comparison *c, uint32_t i, const struct plan_attr *her
                    const struct plan_attr *there)
 {
   enum plan_attr_id id = here ? here->id : there->id;
-  uint64_t *mask = &c->differing[plan_step(c->plan, i)->kind], bit = (uint64_t)1 << id;
-  if (*mask & bit)
+  bool *differs = &c->differing[plan_step(c->plan, i)->kind][id];
+  if (*differs)
     return;
-  *mask |= bit;
+  *differs = true;
   c->found++;
   if (here && there && !here->str && !there->str)
     c->apart += fabs(here->num - there->num) / fmax(fabs(here->num), fabs(there->num));
@@ -133,9 +133,7 @@ static void compare(struct comparison *c, uint32_t i, const struct store_object 
 static double distance(const struct comparison *c, const struct plan_step *s,
                        const struct store_object *o)
 {
-  double n = 0;
-  for (int k = 0; k < PLAN_KIND_COUNT; k++)
-    n += __builtin_popcountll(c->differing[k]) + (c->versions >> k & 1);
+  double n = c->found + __builtin_popcount(c->versions);
   /* What is gone may differ in anything. */
   n += 4 * c->shape + 2 * (c->unknown > 0);
   bool other = !s->origin.experiment || !o->experiment ||
