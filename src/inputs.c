@@ -257,6 +257,11 @@ const struct net *inputs_sample_net(struct inputs *in, bool untied)
   return make_net(in, in->samples.block, untied);
 }
 
+const struct net *inputs_short_net(struct inputs *in, unsigned tokens, bool untied)
+{
+  return make_net(in, tokens < in->spec.block ? tokens : in->spec.block, untied);
+}
+
 static bool file_sizes(struct inputs *in, const char *path, struct net_sizes *sizes, int *status)
 {
   const unsigned classes = in->spec.classes;

@@ -54,7 +54,9 @@ int inputs_weights_to_change(struct inputs *, const char *path, struct inputs_we
 const struct net *inputs_sample_net(struct inputs *, bool untied);
 /* The same for the positions of the file. */
 const struct net *inputs_net(struct inputs *, bool untied);
-/* Weights of one of these two as those of the other: positions that only one has are left out, or
+/* And for texts of at most so many tokens. */
+const struct net *inputs_short_net(struct inputs *, unsigned tokens, bool untied);
+/* Weights of one of these as those of the other: positions that only one has are left out, or
  * 0. */
 void inputs_convey(const struct net *from, const float *flat, const struct net *to, float *out);
 
