@@ -28,11 +28,10 @@ static const struct option_row options[OPTIONS] = {
                "normalised as in training, with \"labels\", whole numbers [samples]; or I64\n"
                "[samples, tokens], each of which is the label of those before it"},
     [SAMPLES] = {"samples", "N", NULL, NULL, "most samples, evenly spaced (default: all of X)"},
-    [THREADS] = {"threads", "N", NULL, NULL,
-                 "threads (default: one a core); the result does not depend on it"},
+    [THREADS] = OPTION_THREADS,
     [CSV] = {"csv", NULL, NULL, NULL, "the rows as CSV"},
     [JSON] = {"json", NULL, NULL, NULL, "the rows as JSON"},
-    [HELP] = {"help", NULL, NULL, NULL, "print this help and exit"},
+    [HELP] = OPTION_HELP,
 };
 
 static const char usage[] =
@@ -56,8 +55,9 @@ struct command {
   struct row *rows;
 };
 
-static void print_help(void)
+static void print_help(void *context)
 {
+  (void)context;
   fputs(usage, stdout);
   option_print_all(options, OPTIONS, "");
   printf("\nA is what `mergescape forward` reads.\n\n"
@@ -68,8 +68,9 @@ static void print_help(void)
          "    b.safetensors middle.safetensors\n");
 }
 
-static void check_command(struct command *c)
+static void check_command(void *context)
 {
+  struct command *c = context;
   const unsigned before = diag_errors(c->diag);
   if (!c->o.n_rest)
     diag_error(c->diag, SPAN_NONE, "`evaluate` needs a checkpoint, or several");
@@ -118,9 +119,9 @@ static void print_json(const struct command *c)
   json_t *rows = json_array();
   for (size_t i = 0; i < c->o.n_rest; i++) {
     const struct row *r = &c->rows[i];
-    json_array_append_new(
-        rows, json_pack("{s:o, s:f, s:o}", "checkpoint", command_json_text(c->arena, r->path),
-                        "accuracy", r->is.accuracy, "loss", command_json_number(r->is.loss)));
+    json_array_append_new(rows, json_pack("{s:o, s:f, s:o}", "checkpoint",
+                                          command_json_text(c->arena, r->path), "accuracy",
+                                          r->is.accuracy, "loss", command_json_number(r->is.loss)));
   }
   command_json_print(json_pack("{s:o, s:o, s:I, s:o}", "model",
                                command_json_text(c->arena, c->in.model), "input",
@@ -149,8 +150,9 @@ static int evaluate(struct command *c, const struct ops *ops, struct row *row)
   return EXIT_DONE;
 }
 
-static int run(struct command *c)
+static int run(void *context)
 {
+  struct command *c = context;
   struct inputs *in = &c->in;
   int status = inputs_model(in, "--model", c->o.value[MODEL]);
   if (status == EXIT_DONE)
@@ -175,26 +177,15 @@ static int run(struct command *c)
 
 int command_evaluate(int argc, char **argv)
 {
+  static const struct option_command how = {"mergescape evaluate", HELP, print_help, check_command,
+                                            run};
+  static char name[] = "mergescape evaluate"; /* before getopt's messages */
   struct arena *a = arena_new();
   struct command c = {.arena = a, .diag = diag_new(a)};
-  argv[0] = "mergescape evaluate"; /* before getopt's messages */
+  argv[0] = name;
   c.in = (struct inputs){.arena = a, .diag = c.diag, .program = ast_program_new(a)};
   c.o = (struct option_values){a, c.diag, options, OPTIONS, .n_rest = 0};
-  int status = EXIT_ENVIRONMENT;
-  if (!option_scan(&c.o, argc, argv)) {
-    fprintf(stderr, "hint: mergescape evaluate --help lists its options\n");
-  } else if (c.o.said[HELP]) {
-    print_help();
-    status = EXIT_DONE;
-  } else {
-    check_command(&c);
-    if (!diag_errors(c.diag))
-      status = run(&c);
-  }
-  /* A full disk or a closed pipe must not look like success. */
-  if (fflush(stdout) || ferror(stdout))
-    status = EXIT_ENVIRONMENT;
-  diag_print(c.diag, c.in.program->sources, stderr, diag_colour(stderr));
+  const int status = option_run(&c.o, &how, &c, argc, argv, c.in.program->sources);
   arena_free(a);
   return status;
 }

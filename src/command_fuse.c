@@ -2,6 +2,7 @@
  * transport. */
 #include "config.h"
 
+#include "command_json.h"
 #include "command_merge.h"
 #include "base/safetensors.h"
 #include "dsl/option.h"
@@ -65,9 +66,9 @@ static const struct option_row options[OPTIONS] = {
     [ALPHA] = {"alpha", "ALPHA", " ot_fusion ", "0.5",
                "weight of B, whose units have been carried to A's"},
     [PASSES] = {"passes", "N", " ot_fusion ", "10", "most passes over all groups of units"},
-    [OUTPUT] = {"output", "OUT", NULL, NULL, "a file where it ends in .safetensors, else a folder"},
-    [QUIET] = {"quiet", NULL, NULL, NULL, "say nothing but errors"},
-    [HELP] = {"help", NULL, NULL, NULL, "print this help and exit"},
+    [OUTPUT] = OPTION_OUTPUT,
+    [QUIET] = OPTION_QUIET,
+    [HELP] = OPTION_HELP,
 };
 
 struct command {
@@ -95,8 +96,9 @@ static const char *const about[] = {
                 "(Singh & Jaggi 2020). B may have another width; OUT has A's.\n\n",
 };
 
-static void print_help(const struct command *c)
+static void print_help(void *context)
 {
+  const struct command *c = context;
   fputs(about[c->method], stdout);
   option_print_all(options, OPTIONS, c->name);
   printf("\nA and B are what `mergescape forward` reads. OUT has F32 and the names of the model's\n"
@@ -105,8 +107,11 @@ static void print_help(const struct command *c)
          "done to their statistics.\n");
 }
 
-static void check_command(struct command *c)
+static void check_command(void *context)
 {
+  struct command *c = context;
+  c->models = c->o.rest + 1;
+  c->n_models = c->o.n_rest ? c->o.n_rest - 1 : 0;
   const char *name = c->name;
   const size_t wanted = c->method == FUSE_OT ? 2 : 1;
   const unsigned before = diag_errors(c->diag);
@@ -247,11 +252,7 @@ static const char *describe(struct command *c, const char *model)
   for (int i = KEEP; i < OUTPUT; i++)
     if (option_is_of(&options[i], c->name) && (i != SAMPLES || c->how.importance == FUSE_TAYLOR))
       json_object_set_new(root, options[i].name, json_string(c->o.value[i]));
-  char *text = json_dumps(root, JSON_COMPACT);
-  const char *copy = text ? arena_strdup(c->arena, text) : NULL;
-  free(text);
-  json_decref(root);
-  return copy;
+  return command_json_line(c->arena, root);
 }
 
 static bool is_finite(const float *v, size_t n)
@@ -291,6 +292,13 @@ static bool fuse(struct command *c)
   return true;
 }
 
+static int run(void *context)
+{
+  struct command *c = context;
+  const int status = load(c);
+  return status != EXIT_DONE || fuse(c) ? status : EXIT_ENVIRONMENT;
+}
+
 int command_fuse(int argc, char **argv, enum fuse_method method)
 {
   struct arena *a = arena_new();
@@ -298,25 +306,9 @@ int command_fuse(int argc, char **argv, enum fuse_method method)
   struct command c = {.arena = a, .diag = diag_new(a), .method = method, .name = names[method]};
   c.in[0].program = ast_program_new(a);
   c.o = (struct option_values){a, c.diag, options, OPTIONS, .n_rest = 0};
-  int status = EXIT_ENVIRONMENT;
-  if (!option_scan(&c.o, argc, argv)) {
-    fprintf(stderr, "hint: mergescape merge METHOD --help lists a method's options\n");
-  } else if (c.o.said[HELP]) {
-    print_help(&c);
-    status = EXIT_DONE;
-  } else {
-    c.models = c.o.rest + 1;
-    c.n_models = c.o.n_rest ? c.o.n_rest - 1 : 0;
-    check_command(&c);
-    if (!diag_errors(c.diag))
-      status = load(&c);
-    if (status == EXIT_DONE && !fuse(&c))
-      status = EXIT_ENVIRONMENT;
-  }
-  /* A full disk or a closed pipe must not look like success. */
-  if (fflush(stdout) || ferror(stdout))
-    status = EXIT_ENVIRONMENT;
-  diag_print(c.diag, c.in[0].program->sources, stderr, diag_colour(stderr));
+  const char *name = arena_printf(a, "mergescape merge %s", c.name);
+  const struct option_command how = {name, HELP, print_help, check_command, run};
+  const int status = option_run(&c.o, &how, &c, argc, argv, c.in[0].program->sources);
   arena_free(a);
   return status;
 }

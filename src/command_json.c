@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 json_t *command_json_text(struct arena *a, const char *text)
@@ -45,6 +46,15 @@ bool command_json_print(json_t *j)
   const bool good = j && !json_dumpf(j, stdout, JSON_INDENT(1)) && putchar('\n') != EOF;
   json_decref(j);
   return good;
+}
+
+const char *command_json_line(struct arena *a, json_t *j)
+{
+  char *text = json_dumps(j, JSON_COMPACT);
+  const char *copy = text ? arena_strdup(a, text) : NULL;
+  free(text);
+  json_decref(j);
+  return copy;
 }
 
 void command_csv_field(const char *s)

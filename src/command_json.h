@@ -15,6 +15,8 @@ json_t *command_json_number(double);
 void command_json_add_step(const struct session *, json_t *, struct hash key);
 /* Takes the value over; false: it could not be written. */
 bool command_json_print(json_t *);
+/* On one line, for metadata; takes the value over. */
+const char *command_json_line(struct arena *, json_t *);
 /* A field as RFC 4180 wants it, to standard output. */
 void command_csv_field(const char *);
 

@@ -2,6 +2,7 @@
  * in the arrangement that fits A. */
 #include "config.h"
 
+#include "command_json.h"
 #include "command_merge.h"
 #include "dsl/parse.h"
 #include "engine/net_copy.h"
@@ -71,11 +72,10 @@ static const struct option_row options[OPTIONS] = {
                   "searches, of which the best is kept"},
     [SEED] = {"seed", "N", " weight_matching learned_matching ", "0",
               "of the search, and of the order of samples"},
-    [OUTPUT] = {"output", "OUT", NULL, NULL, "a file where it ends in .safetensors, else a folder"},
-    [THREADS] = {"threads", "N", NULL, NULL,
-                 "threads (default: one a core); the result does not depend on it"},
-    [QUIET] = {"quiet", NULL, NULL, NULL, "say nothing but errors"},
-    [HELP] = {"help", NULL, NULL, NULL, "print this help and exit"},
+    [OUTPUT] = OPTION_OUTPUT,
+    [THREADS] = OPTION_THREADS,
+    [QUIET] = OPTION_QUIET,
+    [HELP] = OPTION_HELP,
 };
 
 static const char *const names[] = {[MATCH_WEIGHTS] = "weight_matching",
@@ -131,8 +131,9 @@ struct command {
 
 /* ---- the command line ---- */
 
-static void print_help(const struct command *c)
+static void print_help(void *context)
 {
+  const struct command *c = context;
   fputs(about[c->method], stdout);
   printf("OUT computes what B computes, with B's names and types; merge it with A then.\n\n");
   option_print_all(options, OPTIONS, c->name);
@@ -147,8 +148,11 @@ static void print_help(const struct command *c)
          "  mergescape merge linear a.safetensors c.safetensors -o middle.safetensors\n");
 }
 
-static void check_command(struct command *c)
+static void check_command(void *context)
 {
+  struct command *c = context;
+  c->models = c->o.rest + 1;
+  c->n_models = c->o.n_rest ? c->o.n_rest - 1 : 0;
   const char *name = c->name;
   const unsigned before = diag_errors(c->diag);
   option_check(&c->o, name);
@@ -307,11 +311,7 @@ static const char *describe(const struct command *c)
   for (int i = SYMMETRIES; i < OUTPUT; i++)
     if (i != CANONICAL_A && option_is_of(&options[i], c->name))
       json_object_set_new(root, options[i].name, json_string(c->o.value[i]));
-  char *text = json_dumps(root, JSON_COMPACT);
-  const char *copy = text ? arena_strdup(c->arena, text) : NULL;
-  free(text);
-  json_decref(root);
-  return copy;
+  return command_json_line(c->arena, root);
 }
 
 static float *conveyed(const struct net *from, const float *flat, const struct net *to)
@@ -430,31 +430,22 @@ static bool match_models(struct command *c)
   return ok;
 }
 
+static int run(void *context)
+{
+  struct command *c = context;
+  const int status = load(c);
+  return status != EXIT_DONE || match_models(c) ? status : EXIT_ENVIRONMENT;
+}
+
 int command_match(int argc, char **argv, enum match_method method)
 {
   struct arena *a = arena_new();
   struct command c = {.arena = a, .diag = diag_new(a), .method = method, .name = names[method]};
   c.in = (struct inputs){.arena = a, .diag = c.diag, .program = ast_program_new(a)};
   c.o = (struct option_values){a, c.diag, options, OPTIONS, .n_rest = 0};
-  int status = EXIT_ENVIRONMENT;
-  if (!option_scan(&c.o, argc, argv)) {
-    fprintf(stderr, "hint: mergescape merge weight_matching --help lists its options\n");
-  } else if (c.o.said[HELP]) {
-    print_help(&c);
-    status = EXIT_DONE;
-  } else {
-    c.models = c.o.rest + 1;
-    c.n_models = c.o.n_rest ? c.o.n_rest - 1 : 0;
-    check_command(&c);
-    if (!diag_errors(c.diag))
-      status = load(&c);
-    if (status == EXIT_DONE && !match_models(&c))
-      status = EXIT_ENVIRONMENT;
-  }
-  /* A full disk or a closed pipe must not look like success. */
-  if (fflush(stdout) || ferror(stdout))
-    status = EXIT_ENVIRONMENT;
-  diag_print(c.diag, c.in.program->sources, stderr, diag_colour(stderr));
+  const char *name = arena_printf(a, "mergescape merge %s", c.name);
+  const struct option_command how = {name, HELP, print_help, check_command, run};
+  const int status = option_run(&c.o, &how, &c, argc, argv, c.in.program->sources);
   arena_free(a);
   return status;
 }

@@ -1,6 +1,7 @@
 /* mergescape fisher, gram and recalibrate: what samples say of a model, for merging. */
 #include "config.h"
 
+#include "command_json.h"
 #include "base/floats.h"
 #include "dsl/parse.h"
 #include "engine/net_copy.h"
@@ -51,11 +52,10 @@ static const struct option_row options[OPTIONS] = {
     [BATCH] = {"batch", "N", " recalibrate ", "128", "samples a batch"},
     [SAMPLES] = {"samples", "N", NULL, NULL, "most samples (default: all of X)"},
     [SEED] = {"seed", "N", " fisher recalibrate ", "0", "of drawn labels; of the order of samples"},
-    [OUTPUT] = {"output", "OUT", NULL, NULL, "a file where it ends in .safetensors, else a folder"},
-    [THREADS] = {"threads", "N", NULL, NULL,
-                 "threads (default: one a core); the result does not depend on it"},
-    [QUIET] = {"quiet", NULL, NULL, NULL, "say nothing but errors"},
-    [HELP] = {"help", NULL, NULL, NULL, "print this help and exit"},
+    [OUTPUT] = OPTION_OUTPUT,
+    [THREADS] = OPTION_THREADS,
+    [QUIET] = OPTION_QUIET,
+    [HELP] = OPTION_HELP,
 };
 
 struct command {
@@ -333,8 +333,9 @@ static const struct command_row commands[] = {
      run_recalibrate},
 };
 
-static void print_help(const struct command *c)
+static void print_help(void *context)
 {
+  const struct command *c = context;
   printf("%s\n", c->row->about);
   option_print_all(options, OPTIONS, c->row->name);
   printf("\nA is what `mergescape forward` reads.\n\n"
@@ -342,8 +343,9 @@ static void print_help(const struct command *c)
          "wrong.\n");
 }
 
-static void check_command(struct command *c)
+static void check_command(void *context)
 {
+  struct command *c = context;
   const char *name = c->row->name;
   const unsigned before = diag_errors(c->diag);
   option_check(&c->o, name);
@@ -361,6 +363,7 @@ static void check_command(struct command *c)
   c->batch = (unsigned)option_whole(&c->o, BATCH, 1, 1e9);
   c->seed = (uint64_t)option_whole(&c->o, SEED, 0, 4294967295.0);
   c->threads = option_threads(&c->o, THREADS);
+  c->path = c->o.rest[0];
   if (diag_errors(c->diag) > before)
     diag_hint(c->diag, "mergescape %s --help lists what it takes", name);
 }
@@ -374,15 +377,12 @@ static const char *describe(const struct command *c)
   for (int i = EXPECTATION; i < OUTPUT; i++)
     if (i != SAMPLES && option_is_of(&options[i], c->row->name))
       json_object_set_new(root, options[i].name, json_string(c->o.value[i]));
-  char *text = json_dumps(root, JSON_COMPACT);
-  const char *copy = text ? arena_strdup(c->arena, text) : NULL;
-  free(text);
-  json_decref(root);
-  return copy;
+  return command_json_line(c->arena, root);
 }
 
-static int run(struct command *c)
+static int run(void *context)
 {
+  struct command *c = context;
   struct inputs *in = &c->in;
   const char *const read[] = {c->path, c->o.value[INPUT]};
   int status = inputs_model(in, "--model", c->o.value[MODEL]);
@@ -423,22 +423,8 @@ int command_measure(int argc, char **argv)
   argv[0] = arena_printf(a, "mergescape %s", c.row->name); /* before getopt's messages */
   c.in = (struct inputs){.arena = a, .diag = c.diag, .program = ast_program_new(a)};
   c.o = (struct option_values){a, c.diag, options, OPTIONS, .n_rest = 0};
-  int status = EXIT_ENVIRONMENT;
-  if (!option_scan(&c.o, argc, argv)) {
-    fprintf(stderr, "hint: %s --help lists its options\n", argv[0]);
-  } else if (c.o.said[HELP]) {
-    print_help(&c);
-    status = EXIT_DONE;
-  } else {
-    check_command(&c);
-    c.path = c.o.rest[0];
-    if (!diag_errors(c.diag))
-      status = run(&c);
-  }
-  /* A full disk or a closed pipe must not look like success. */
-  if (fflush(stdout) || ferror(stdout))
-    status = EXIT_ENVIRONMENT;
-  diag_print(c.diag, c.in.program->sources, stderr, diag_colour(stderr));
+  const struct option_command how = {argv[0], HELP, print_help, check_command, run};
+  const int status = option_run(&c.o, &how, &c, argc, argv, c.in.program->sources);
   arena_free(a);
   return status;
 }

@@ -1,6 +1,7 @@
 /* mergescape merge METHOD [OPTION]... MODEL... -o OUT: merging of checkpoints on disk. */
 #include "config.h"
 
+#include "command_json.h"
 #include "command_merge.h"
 #include "inputs.h"
 #include "merge/merge_files.h"
@@ -91,8 +92,8 @@ static const struct option_row options[OPTIONS] = {
                "type of the merged tensors (default: as in the first model)"},
     [SHARD_SIZE] = {"shard-size", "SIZE", NULL, NULL,
                     "largest file, such as 500MB, where OUT is a folder (default: 5GB)"},
-    [QUIET] = {"quiet", NULL, NULL, NULL, "say nothing but errors"},
-    [HELP] = {"help", NULL, NULL, NULL, "print this help and exit"},
+    [QUIET] = OPTION_QUIET,
+    [HELP] = OPTION_HELP,
 };
 
 struct command {
@@ -346,11 +347,7 @@ static const char *describe(struct command *c, const char *const *inputs)
   if (c->method->extra == MERGE_BASE)
     json_object_set_new(root, "base",
                         json_string(inputs_last_part(c->arena, inputs[c->n_models])));
-  char *text = json_dumps(root, JSON_COMPACT);
-  const char *copy = text ? arena_strdup(c->arena, text) : NULL;
-  free(text);
-  json_decref(root);
-  return copy;
+  return command_json_line(c->arena, root);
 }
 
 static double now(void)

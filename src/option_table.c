@@ -1,5 +1,7 @@
 #include "option_table.h"
 
+#include "session.h"
+
 #include <assert.h>
 #include <getopt.h>
 #include <math.h>
@@ -190,4 +192,25 @@ unsigned option_word(struct option_values *o, unsigned row)
   diag_error(o->diag, SPAN_NONE, "--%s is one of %s, not `%s`", o->rows[row].name,
              o->rows[row].argument, said);
   return 0;
+}
+
+int option_run(struct option_values *o, const struct option_command *command, void *context,
+               int argc, char **argv, const struct source_set *sources)
+{
+  int status = EXIT_ENVIRONMENT;
+  if (!option_scan(o, argc, argv)) {
+    fprintf(stderr, "hint: %s --help lists its options\n", command->name);
+  } else if (o->said[command->help]) {
+    command->print_help(context);
+    status = EXIT_DONE;
+  } else {
+    command->check(context);
+    if (!diag_errors(o->diag))
+      status = command->run(context);
+  }
+  /* A full disk or a closed pipe must not look like success. */
+  if (fflush(stdout) || ferror(stdout))
+    status = EXIT_ENVIRONMENT;
+  diag_print(o->diag, sources, stderr, diag_colour(stderr));
+  return status;
 }

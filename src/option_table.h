@@ -4,6 +4,7 @@
 #define MERGESCAPE_OPTION_TABLE_H
 
 #include "base/diag.h"
+#include "base/source.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,9 +14,27 @@ struct option_row {
   /* "SHARE", or words "mean|sum"; "W1,W2,...": said again, values are joined by commas; NULL: it
    * takes none. */
   const char *argument;
-  const char *methods;  /* names between blanks; NULL: all */
+  const char *methods; /* names between blanks; NULL: all */
   const char *def, *meaning;
 };
+
+/* Rows that say the same everywhere. */
+#define OPTION_OUTPUT                                                                              \
+  {                                                                                                \
+    "output", "OUT", NULL, NULL, "a file where it ends in .safetensors, else a folder"             \
+  }
+#define OPTION_THREADS                                                                             \
+  {                                                                                                \
+    "threads", "N", NULL, NULL, "threads (default: one a core); the result does not depend on it"  \
+  }
+#define OPTION_QUIET                                                                               \
+  {                                                                                                \
+    "quiet", NULL, NULL, NULL, "say nothing but errors"                                            \
+  }
+#define OPTION_HELP                                                                                \
+  {                                                                                                \
+    "help", NULL, NULL, NULL, "print this help and exit"                                           \
+  }
 
 enum { OPTION_MOST = 40 }; /* rows */
 
@@ -52,5 +71,18 @@ double *option_numbers(struct option_values *, unsigned row, size_t *n);
 /* Which of the words in the row's argument. */
 unsigned option_word(struct option_values *, unsigned row);
 bool option_in_range(struct option_values *, unsigned row, double v, double low, double high);
+
+/* What is to be done with a command line. */
+struct option_command {
+  const char *name; /* "mergescape fisher": whose --help lists the options */
+  unsigned help;    /* the row of --help */
+  void (*print_help)(void *);
+  void (*check)(void *); /* what is wrong with the values is reported */
+  int (*run)(void *);    /* where nothing is: an exit status */
+};
+
+/* Scans, and does it; prints all diagnostics.  An exit status. */
+int option_run(struct option_values *, const struct option_command *, void *context, int argc,
+               char **argv, const struct source_set *);
 
 #endif
