@@ -35,9 +35,9 @@ tests_test_command_fuse_LDADD = $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_command_general
 tests_test_command_general_SOURCES = tests/test_command_general.c tests/command_fixture.h \
-  tests/scratch.h
+  tests/scratch.h $(GENERAL_FIXTURE)
 tests_test_command_general_CPPFLAGS = $(CHECK_CPPFLAGS)
-tests_test_command_general_LDADD = $(MERGE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
+tests_test_command_general_LDADD = $(MERGE_LIBS) $(MEASURE_LIBS) $(ENGINE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_command_measure
 tests_test_command_measure_SOURCES = tests/test_command_measure.c tests/command_fixture.h \

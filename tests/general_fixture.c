@@ -26,24 +26,12 @@ const struct net_spec GPT = {.model = "gpt",
                              .image_width = BLOCK,
                              .block = BLOCK,
                              .classes = VOCABULARY};
-const struct net_spec VIT = {.model = "vit_s_16",
-                             .width = 24,
-                             .layers = 2,
-                             .heads = 3,
-                             .patch = 4,
-                             .channels = 2,
-                             .height = 8,
-                             .image_width = 8,
-                             .classes = 5};
-const struct net_spec CLIP = {.model = "clip_vit_b_16",
-                              .width = 24,
-                              .layers = 2,
-                              .heads = 3,
-                              .patch = 4,
-                              .channels = 2,
-                              .height = 8,
-                              .image_width = 8,
-                              .classes = 5};
+#define OF_IMAGES(name)                                                                            \
+  {                                                                                                \
+    .model = name, .width = 24, .layers = 2, .heads = 3, .patch = 4, .channels = 2, .height = 8,   \
+    .image_width = 8, .classes = 5                                                                 \
+  }
+const struct net_spec VIT = OF_IMAGES("vit_s_16"), CLIP = OF_IMAGES("clip_vit_b_16");
 const struct net_spec *const SPECS[NETWORKS] = {&GPT, &VIT, &CLIP};
 const struct match_search SEARCH = {15, 1, 0};
 

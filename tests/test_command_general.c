@@ -11,6 +11,7 @@
 #include "scratch.h"
 
 #include "command_fixture.h"
+#include "general_fixture.h"
 
 #include "base/checkpoint.h"
 #include "engine/net_groups.h"
@@ -18,45 +19,15 @@
 
 #include <unistd.h>
 
-enum { NETS = 3, POSITIONS = 12, SAMPLES = 48 };
+enum { SAMPLES = 48 };
 
 static const struct network {
-  struct net_spec spec;
+  const struct net_spec *spec;
   const char *model, *shape;
-} NETWORKS[NETS] = {
-    {{.model = "gpt",
-      .width = 24,
-      .layers = 2,
-      .heads = 3,
-      .channels = 1,
-      .height = 1,
-      .image_width = POSITIONS,
-      .block = POSITIONS,
-      .classes = 13},
-     "'gpt(width = 24, layers = 2, heads = 3)'",
-     ""},
-    {{.model = "vit_s_16",
-      .width = 24,
-      .layers = 2,
-      .heads = 3,
-      .patch = 4,
-      .channels = 2,
-      .height = 8,
-      .image_width = 8,
-      .classes = 5},
-     "'vit_s_16(width = 24, layers = 2, heads = 3, patch = 4)'",
-     "--shape=2x8x8"},
-    {{.model = "clip_vit_b_16",
-      .width = 24,
-      .layers = 2,
-      .heads = 3,
-      .patch = 4,
-      .channels = 2,
-      .height = 8,
-      .image_width = 8,
-      .classes = 5},
-     "'clip_vit_b_16(width = 24, layers = 2, heads = 3, patch = 4)'",
-     "--shape=2x8x8"},
+} MODELS[NETWORKS] = {
+    {&GPT, "'gpt(width = 24, layers = 2, heads = 3)'", ""},
+    {&VIT, "'vit_s_16(width = 24, layers = 2, heads = 3, patch = 4)'", "--shape=2x8x8"},
+    {&CLIP, "'clip_vit_b_16(width = 24, layers = 2, heads = 3, patch = 4)'", "--shape=2x8x8"},
 };
 static const struct net_spec MLP = {.model = "mlp",
                                     .width = 16,
@@ -133,9 +104,9 @@ static double apart(const struct world *w, const char *model, const char *a, con
 static void heads_and_neurons_are_put_back(void **state)
 {
   struct scratch *s = *state;
-  for (int k = 0; k < NETS; k++) {
-    const struct network *n = &NETWORKS[k];
-    const struct world w = setup(s, &n->spec, 0);
+  for (int k = 0; k < NETWORKS; k++) {
+    const struct network *n = &MODELS[k];
+    const struct world w = setup(s, n->spec, 0);
     command_does(s,
                  arena_printf(s->arena,
                               "merge weight_matching --model %s %s --restarts 5 %s %s -o %s",
@@ -154,9 +125,9 @@ static void heads_and_neurons_are_put_back(void **state)
 static void turned_models_can_be_merged(void **state)
 {
   struct scratch *s = *state;
-  for (int k = 0; k < NETS; k++) {
-    const struct network *n = &NETWORKS[k];
-    const struct world w = setup(s, &n->spec, 0);
+  for (int k = 0; k < NETWORKS; k++) {
+    const struct network *n = &MODELS[k];
+    const struct world w = setup(s, n->spec, 0);
     command_does(s,
                  arena_printf(s->arena,
                               "merge weight_matching --symmetries=general --canonical-a %s --model "
@@ -181,8 +152,8 @@ static void turned_models_can_be_merged(void **state)
 static void a_head_of_its_own_is_read(void **state)
 {
   struct scratch *s = *state;
-  const struct network *n = &NETWORKS[0];
-  const struct world w = setup(s, &n->spec, 0);
+  const struct network *n = &MODELS[0];
+  const struct world w = setup(s, n->spec, 0);
   const char *again = scratch_path(s, "again.safetensors");
   const char *how = "merge weight_matching --symmetries=general --canonical-a";
   command_does(s,
@@ -208,8 +179,8 @@ static void a_head_of_its_own_is_read(void **state)
 static void other_names_stay(void **state)
 {
   struct scratch *s = *state;
-  const struct network *n = &NETWORKS[1];
-  const struct world w = setup(s, &n->spec, 0);
+  const struct network *n = &MODELS[1];
+  const struct world w = setup(s, n->spec, 0);
   struct safetensors file, copy;
   static struct safetensors_meta meta[] = {{"format", "pt"}};
   assert_true(safetensors_open(s->arena, w.b, &file, s->diag));
@@ -243,13 +214,13 @@ static void learning_begins_at_weight_matching(void **state)
                             w.input, w.a, w.b, w.out),
                "-> 1.0000; loss midway");
   assert_true(apart(&w, MLP_TEXT, w.b, w.out) < 1e-5);
-  for (int k = 0; k < NETS; k++) {
-    const struct network *n = &NETWORKS[k];
-    w = setup(s, &n->spec, n->spec.classes);
+  for (int k = 0; k < NETWORKS; k++) {
+    const struct network *n = &MODELS[k];
+    w = setup(s, n->spec, n->spec->classes);
     /* Texts of fewer tokens than there are positions. */
-    struct net_spec shorter = n->spec;
-    shorter.block = shorter.block ? POSITIONS - 4 : 0;
-    command_write_input(s, w.input, &shorter, SAMPLES, n->spec.classes);
+    struct net_spec shorter = *n->spec;
+    shorter.block = shorter.block ? BLOCK - 4 : 0;
+    command_write_input(s, w.input, &shorter, SAMPLES, n->spec->classes);
     command_does(
         s,
         arena_printf(s->arena,
@@ -263,7 +234,7 @@ static void learning_begins_at_weight_matching(void **state)
                  arena_printf(s->arena, "%s --threads 2 --model %s --input %s %s %s -o %s", learn,
                               n->model, w.input, w.a, w.b, w.out),
                  "loss midway");
-    command_write_input(s, w.input, &n->spec, SAMPLES, n->spec.classes);
+    command_write_input(s, w.input, n->spec, SAMPLES, n->spec->classes);
     assert_true(apart(&w, n->model, w.b, w.out) < 1e-5);
   }
 }
@@ -310,7 +281,7 @@ static void samples_are_held_against_the_model(void **state)
   other.height = 5;
   command_write_input(s, w.input, &other, SAMPLES, 3);
   command_fails(s, learn, 2, "images of 1 x 5 x 4", w.out);
-  other = NETWORKS[0].spec;
+  other = *MODELS[0].spec;
   command_write_input(s, w.input, &other, SAMPLES, 0);
   command_fails(s, learn, 2, "\"input\" is I64 [48, 12], not images", w.out);
 }
@@ -318,15 +289,15 @@ static void samples_are_held_against_the_model(void **state)
 static void texts_are_held_against_the_model(void **state)
 {
   struct scratch *s = *state;
-  struct net_spec other = NETWORKS[0].spec;
+  struct net_spec other = *MODELS[0].spec;
   const struct world w = setup(s, &other, 0);
   const char *learn =
       arena_printf(s->arena, "merge learned_matching --model %s --input %s %s %s -o %s",
-                   NETWORKS[0].model, w.input, w.a, w.b, w.out);
-  other.block = POSITIONS + 2;
+                   MODELS[0].model, w.input, w.a, w.b, w.out);
+  other.block = BLOCK + 2;
   command_write_input(s, w.input, &other, SAMPLES, 0);
   command_fails(s, learn, 2, "texts of 14 tokens", w.out);
-  other = NETWORKS[0].spec;
+  other = *MODELS[0].spec;
   other.classes = 14;
   command_write_input(s, w.input, &other, SAMPLES, 0);
   command_fails(s, learn, 2, "is outside 0 to 12", w.out);
@@ -338,24 +309,24 @@ static void texts_are_held_against_the_model(void **state)
 static void positions_are_as_many(void **state)
 {
   struct scratch *s = *state;
-  const struct world w = setup(s, &NETWORKS[0].spec, 0);
-  struct net_spec longer = NETWORKS[0].spec;
-  longer.block = longer.image_width = POSITIONS + 2;
+  const struct world w = setup(s, MODELS[0].spec, 0);
+  struct net_spec longer = *MODELS[0].spec;
+  longer.block = longer.image_width = BLOCK + 2;
   const struct net *net = net_new(s->arena, &longer, s->diag);
   float *flat = arena_array(s->arena, net_count(net), sizeof *flat);
   net_init(net, 1, flat);
   assert_true(net_save(net, flat, w.b, s->diag));
   command_fails(s,
                 arena_printf(s->arena, "merge weight_matching --model %s %s %s -o %s",
-                             NETWORKS[0].model, w.a, w.b, w.out),
+                             MODELS[0].model, w.a, w.b, w.out),
                 2, "as many positions", w.out);
 }
 
 static void mistakes_are_named(void **state)
 {
   struct scratch *s = *state;
-  const struct world w = setup(s, &NETWORKS[1].spec, 5);
-  const char *model = arena_printf(s->arena, "--model %s", NETWORKS[1].model);
+  const struct world w = setup(s, MODELS[1].spec, 5);
+  const char *model = arena_printf(s->arena, "--model %s", MODELS[1].model);
   const struct {
     const char *arguments;
     int status;
