@@ -248,14 +248,6 @@ static bool run_gram(struct command *c)
 
 /* ---- running statistics ---- */
 
-static bool as_it_is(void *context, size_t i, struct safetensors_tensor *to)
-{
-  (void)context;
-  (void)i;
-  (void)to;
-  return true;
-}
-
 struct statistics {
   struct arena *arena;
   const struct net *net;
@@ -298,7 +290,7 @@ static bool run_recalibrate(struct command *c)
   measure_recalibrate(work, batch, flat, net, &c->in.samples, NULL, c->samples, c->seed);
   net_work_free(work);
   struct statistics s = {c->arena, net, flat, c->path};
-  const struct net_copier how = {&s, as_it_is, fill_statistics};
+  const struct net_copier how = {&s, NULL, fill_statistics};
   const char *output = c->o.value[OUTPUT];
   if (!net_copy_file(net, &how, c->path, output, inputs_shard_bytes(output), &c->how, c->diag))
     return false;

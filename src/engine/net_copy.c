@@ -68,7 +68,7 @@ static bool describe(struct copy *c)
     struct safetensors_tensor to = {
         .name = t->name, .dtype = t->dtype, .rank = t->rank, .bytes = (size_t)t->bytes};
     memcpy(to.shape, t->shape, sizeof to.shape);
-    if (!c->how->describe(c->how->context, i, &to))
+    if (c->how->describe && !c->how->describe(c->how->context, i, &to))
       continue;
     if (!has_size(c->net, i, file, t, c->diag))
       return false;

@@ -10,7 +10,8 @@
  * embedding's), or SIZE_MAX. */
 struct net_copier {
   void *context;
-  /* `to` is the tensor as it is, for another type or shape; false: it is left out. */
+  /* `to` is the tensor as it is, for another type or shape; false: it is left out.
+   * NULL: all stay as they are. */
   bool (*describe)(void *context, size_t i, struct safetensors_tensor *to);
   /* bytes [to->bytes] hold the file's where the size is the same, else zeros.  false: a
    * diagnostic was added. */
